@@ -1,0 +1,1 @@
+//! Topics, routing, broker threads, group commit, watermark and reads.

@@ -1,0 +1,1 @@
+//! Values, traits and errors every part of Wafka shares; no I/O.

@@ -1,0 +1,1 @@
+//! The Wafka server: configuration, connections, the command table.

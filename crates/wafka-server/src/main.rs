@@ -1,0 +1,2 @@
+//! The `wafka-server` binary.
+fn main() {}

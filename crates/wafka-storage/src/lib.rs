@@ -1,0 +1,1 @@
+//! The text log: line codec, files, recovery, compaction; and the memory backend.
