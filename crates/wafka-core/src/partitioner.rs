@@ -1,0 +1,86 @@
+//! Partitioning strategies: which partition of its topic an event goes to.
+
+use thiserror::Error;
+
+use crate::fields::Fields;
+
+/// What a strategy is told about an event.
+#[derive(Clone, Copy, Debug)]
+pub struct RouteRequest<'a> {
+    /// The topic's name.
+    pub topic: &'a [u8],
+    /// The event's fields and values.
+    pub fields: Fields<'a>,
+    /// How many partitions the topic has, at least 1. It never changes during a topic's life.
+    pub partitions: u16,
+}
+
+/// A strategy's answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Route {
+    /// The partition at this 0-based index, below [`RouteRequest::partitions`].
+    Partition(u16),
+    /// No preference: the topic's strictly cyclic round-robin decides, skipping partitions that are offline.
+    Any,
+    /// The event lacks what the strategy routes by: as [`Route::Any`], and the topic counts it.
+    Unkeyed,
+}
+
+/// Why a strategy could not be made, or could not route.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum PartitionerError {
+    /// No strategy of that name is built in or loaded.
+    #[error("unknown partitioner '{name}': expected one of {known}")]
+    Unknown {
+        /// The name asked for.
+        name: String,
+        /// The names there are, comma-separated.
+        known: String,
+    },
+    /// An option is missing, unknown or has a bad value.
+    #[error("partitioner '{partitioner}': option '{option}': {expected}")]
+    BadOption {
+        /// The strategy.
+        partitioner: String,
+        /// The option's key.
+        option: String,
+        /// What is wrong and what was expected.
+        expected: String,
+    },
+    /// The strategy failed to route an event.
+    #[error("partitioner '{partitioner}' failed: {reason}")]
+    Failed {
+        /// The strategy.
+        partitioner: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A strategy at work for one topic. Called for every event, in the order of their ids, by one thread at a time.
+pub trait Partitioner: Send {
+    /// Chooses the partition.
+    ///
+    /// # Errors
+    /// When the strategy fails; the `XADD` is answered with the error and nothing is appended.
+    fn route(&mut self, request: &RouteRequest<'_>) -> Result<Route, PartitionerError>;
+}
+
+/// A strategy's options: the keys of the topic's table that the topic itself does not know.
+pub type Options = serde_json::Map<String, serde_json::Value>;
+
+/// Makes a strategy for each topic that asks for it by name.
+pub trait PartitionerFactory: Send + Sync {
+    /// The name that configuration and catalog use.
+    fn name(&self) -> &str;
+
+    /// Changes whenever the strategy would route the same event elsewhere. A topic that was created under another
+    /// version is read-only, never silently re-partitioned.
+    fn version(&self) -> u32;
+
+    /// Makes the strategy for one topic.
+    ///
+    /// # Errors
+    /// When an option is missing, unknown or has a bad value.
+    fn create(&self, options: &Options) -> Result<Box<dyn Partitioner>, PartitionerError>;
+}
