@@ -1,0 +1,27 @@
+//! Why bytes are not a line.
+
+use thiserror::Error;
+
+/// Why bytes are not the line they should be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum LineError {
+    /// The bytes do not end the way every line ends: cut short, or never a line.
+    #[error("the line does not end in ,\"crc32c\":\"<8 lower-case hex digits>\"}}")]
+    NoSeal,
+    /// The bytes are not those the checksum was made of.
+    #[error("checksum mismatch: the line says crc32c {found:08x}, its bytes give {expected:08x}")]
+    Checksum {
+        /// What the bytes give.
+        expected: u32,
+        /// What stands in the line.
+        found: u32,
+    },
+    /// The checksum holds but the content is not of this kind of line.
+    #[error("at byte {at} of the line: expected {expected}")]
+    Syntax {
+        /// Where, counted in bytes from the line's first.
+        at: usize,
+        /// What should stand there.
+        expected: &'static str,
+    },
+}

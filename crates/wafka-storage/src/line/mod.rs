@@ -1,0 +1,12 @@
+//! The line codec: what stands in one line of a log and how it is made whole.
+//!
+//! Every log (partition, topic journal, catalog) is a text file of lines, each one JSON object that ends in
+//! `,"crc32c":"xxxxxxxx"}` and a newline. No raw newline and no NUL byte ever stands inside a line: JSON escapes both,
+//! and a value that holds one is never stored verbatim. Recovery relies on it: the next newline always ends the line,
+//! and a run of NUL bytes is never content but space that a crash left unwritten.
+
+mod error;
+mod seal;
+
+pub use error::LineError;
+pub use seal::{offset_of, seal, verify};
