@@ -4,7 +4,6 @@
 //! as UTF-8 can read them; Redis sends the bytes.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 
 pub mod stream;
 
@@ -89,8 +88,9 @@ pub fn unknown_command(name: &[u8], args: &[&[u8]]) -> String {
             break;
         }
         let shown = until_nul(arg, MAX_QUOTED - taken);
-        // Writing to a String cannot fail.
-        let _ = write!(text, "'{}' ", String::from_utf8_lossy(shown));
+        text.push('\'');
+        text.push_str(&String::from_utf8_lossy(shown));
+        text.push_str("' ");
         taken += shown.len() + 3;
     }
     text

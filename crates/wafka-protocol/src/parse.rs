@@ -111,3 +111,6 @@ fn match_class(class: &[u8], byte: u8, nocase: bool) -> Option<usize> {
 fn same(a: u8, b: u8, nocase: bool) -> bool {
     a == b || nocase && a.eq_ignore_ascii_case(&b)
 }
+
+#[cfg(test)]
+mod tests;

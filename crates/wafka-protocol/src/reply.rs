@@ -186,3 +186,6 @@ impl<'a> ReplyWriter<'a> {
 
 /// The most bytes a bulk string takes beside its own: `$`, up to 20 digits, two CRLFs.
 const HEADER_LEN: usize = 25;
+
+#[cfg(test)]
+mod tests;

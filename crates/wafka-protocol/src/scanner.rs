@@ -66,6 +66,8 @@ enum State {
     Bulks,
     /// After a request, the ranges pointing where it says.
     Complete(Words),
+    /// After bytes that are no request.
+    Failed(ProtocolError),
 }
 
 /// An argument's place.
@@ -105,10 +107,21 @@ impl RequestScanner {
     /// completes without arguments; Redis gives it no reply.
     ///
     /// # Errors
-    /// When the bytes are no request or exceed `limits`; the scanner is of no more use then.
+    /// When the bytes are no request or exceed `limits`; the same error is given to every later call.
+    #[inline]
     pub fn scan(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<Scanned>, ProtocolError> {
-        if let State::Complete(_) = self.state {
-            self.restart();
+        let result = self.advance(buf, limits);
+        if let Err(error) = result {
+            self.state = State::Failed(error);
+        }
+        result
+    }
+
+    fn advance(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<Scanned>, ProtocolError> {
+        match self.state {
+            State::Complete(_) => self.restart(),
+            State::Failed(error) => return Err(error),
+            _ => {}
         }
         if self.state == State::Start {
             self.state = match buf.first() {
@@ -185,9 +198,6 @@ impl RequestScanner {
             return Ok(None);
         }
         let line = buf[..end].strip_suffix(b"\r").unwrap_or(&buf[..end]);
-        // A call after an error must not find the leftovers of the call before.
-        self.ranges.clear();
-        self.unquoted.clear();
         let words = inline::split(line, &mut self.ranges, &mut self.unquoted)?;
         Ok(self.complete(words, end + 1))
     }
@@ -325,3 +335,6 @@ fn short_number(buf: &[u8], pos: usize) -> Option<(usize, usize)> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
