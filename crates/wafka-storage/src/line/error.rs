@@ -1,4 +1,4 @@
-//! Why bytes are not a line.
+//! Why bytes are not a line, and why a record cannot become one.
 
 use thiserror::Error;
 
@@ -16,7 +16,7 @@ pub enum LineError {
         /// What stands in the line.
         found: u32,
     },
-    /// The checksum holds but the content is not of this kind of line.
+    /// The content is not of this kind of line.
     #[error("at byte {at} of the line: expected {expected}")]
     Syntax {
         /// Where, counted in bytes from the line's first.
@@ -24,4 +24,15 @@ pub enum LineError {
         /// What should stand there.
         expected: &'static str,
     },
+}
+
+/// Why a record cannot become a line.
+#[derive(Debug, Error)]
+pub enum RecordError {
+    /// The record does not serialize to JSON.
+    #[error("the record does not serialize: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The record serializes to JSON on several lines (a raw value can).
+    #[error("the record serializes to JSON that holds a raw newline")]
+    Newline,
 }
