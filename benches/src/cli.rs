@@ -1,0 +1,150 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Produces to, reads from and measures servers that speak Redis's stream commands.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Produce to a running server.
+    Load(LoadArgs),
+    /// Read a topic of a running server from its start.
+    Read(ReadArgs),
+    /// Measure Wafka against Redis; starts and stops both.
+    Compare(CompareArgs),
+    /// Measure Wafka with a log of many gigabytes.
+    Long(LongArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct LoadArgs {
+    /// The server.
+    #[arg(long, default_value = "127.0.0.1:6379")]
+    pub addr: SocketAddr,
+    /// Connections.
+    #[arg(long, default_value_t = 50)]
+    pub conns: usize,
+    /// Commands a connection sends before it waits for their replies.
+    #[arg(long, default_value_t = 64)]
+    pub pipeline: usize,
+    /// Bytes of an event's value.
+    #[arg(long, default_value_t = 100)]
+    pub size: usize,
+    /// Stop after exactly so many events.
+    #[arg(long, conflicts_with = "seconds")]
+    pub events: Option<u64>,
+    /// Stop after so long (default: 5).
+    #[arg(long, value_parser = positive)]
+    pub seconds: Option<f64>,
+    /// Topics that the events of a connection go to in turn.
+    #[arg(long, default_value_t = 1)]
+    pub topics: usize,
+    /// The topic, or with several the beginning of their names (`bench:000`, `bench:001`, …).
+    #[arg(long, default_value = "bench")]
+    pub topic: String,
+    /// Read everything back afterwards: each acknowledged event once and in order. The topics must be empty before.
+    #[arg(long)]
+    pub verify: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ReadArgs {
+    /// The server.
+    #[arg(long, default_value = "127.0.0.1:6379")]
+    pub addr: SocketAddr,
+    /// The topic.
+    #[arg(long, default_value = "bench")]
+    pub topic: String,
+    /// Events asked for by one XREAD.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub count: u32,
+    /// Check that the topic holds one run of `load` to it alone: of each connection the events 0, 1, 2, … in order,
+    /// each once.
+    #[arg(long)]
+    pub verify: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Runs of each cell against each server.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: u32,
+    /// Only these cells, by name (`--cells help` lists them).
+    #[arg(long, value_delimiter = ',')]
+    pub cells: Vec<String>,
+    /// How long a load cell produces.
+    #[arg(long, default_value_t = 5.0, value_parser = positive)]
+    pub seconds: f64,
+    /// One short round, to see that everything works; its figures mean little.
+    #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
+    pub quick: bool,
+    /// Redis on both sides: shows what ratios this machine's noise makes of 1.
+    #[arg(long, conflicts_with = "wafka")]
+    pub control: bool,
+    /// Write each run's figures to this file, a line of JSON for each.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+    /// Redis's server.
+    #[arg(long, default_value = "redis-server")]
+    pub redis: PathBuf,
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct LongArgs {
+    /// How much the log holds in the end, in 10^9 bytes on disk.
+    #[arg(long, default_value_t = 10.0, value_parser = positive)]
+    pub gigabytes: f64,
+    /// Bytes of an event's value.
+    #[arg(long, default_value_t = 100)]
+    pub size: usize,
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct CommonArgs {
+    /// Wafka's server (default: wafka-server beside this program).
+    #[arg(long)]
+    pub wafka: Option<PathBuf>,
+    /// Where data directories are made (default: beside this program); must be on a disk.
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value < 1e6 => Ok(value),
+        _ => Err("expected a number greater than 0 and less than 1,000,000".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn numbers_must_be_positive() {
+        assert_eq!(positive("0.5"), Ok(0.5));
+        for wrong in ["0", "-1", "nan", "inf", "x"] {
+            assert!(positive(wrong).is_err(), "{wrong}");
+        }
+    }
+}

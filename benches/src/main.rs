@@ -1,0 +1,191 @@
+//! `wafka-bench`: produces, reads back, and compares. See `benches/README.md`.
+
+mod cli;
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use serde::Serialize;
+use wafka_bench::cell::{self, Cell, Scale};
+use wafka_bench::compare::Comparison;
+use wafka_bench::error::Context;
+use wafka_bench::ledger::Verifier;
+use wafka_bench::load::{self, Plan, Stop};
+use wafka_bench::payload::{MAX_CONNS, topic_name};
+use wafka_bench::readback::{self, Reader};
+use wafka_bench::server::Program;
+use wafka_bench::table::{self, thousands};
+use wafka_bench::trial::{Workplace, beside_this_program};
+use wafka_bench::{BenchError, Result, long};
+
+use cli::{Cli, Command, CommonArgs, CompareArgs, LoadArgs, LongArgs, ReadArgs};
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Load(args) => load_command(args),
+        Command::Read(args) => read_command(&args),
+        Command::Compare(args) => compare_command(args),
+        Command::Long(args) => long_command(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("wafka-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn load_command(args: LoadArgs) -> Result<()> {
+    let LoadArgs { addr, conns, pipeline, size, topics, topic: base, .. } = args;
+    let plan = Plan { addr, conns, pipeline, size, topics, base, samples: 0 };
+    if args.verify {
+        let mut reader = Reader::open(addr)?;
+        for index in 0..topics {
+            let topic = topic_name(&plan.base, index, topics);
+            let events = reader.len(&topic)?;
+            if events > 0 {
+                let problem =
+                    format!("topic {topic} holds {events} events already; --verify needs empty topics");
+                return Err(BenchError::Setup(problem));
+            }
+        }
+    }
+    let stop = match args.events {
+        Some(events) => Stop::Events(events),
+        None => Stop::After(Duration::from_secs_f64(args.seconds.unwrap_or(5.0))),
+    };
+    let outcome = load::run(&plan, stop)?;
+    let summary = &outcome.summary;
+    say(&format!(
+        "{} events in {:.2} s: {}/s; client CPU {:.3} us/event; round trip p50/p99/p999 {:.0}/{:.0}/{:.0} us",
+        thousands(summary.events),
+        summary.seconds,
+        thousands(summary.events_per_second as u64),
+        summary.client_cpu_us_per_event,
+        summary.round_trip.p50_us,
+        summary.round_trip.p99_us,
+        summary.round_trip.p999_us,
+    ))?;
+    if args.verify {
+        readback::verify(addr, &plan.base, &outcome.ledger)?;
+        say(&format!("all {} events read back once and in order", thousands(summary.events)))?;
+    }
+    print_json(summary)
+}
+
+fn read_command(args: &ReadArgs) -> Result<()> {
+    let count = args.count as usize;
+    let summary = if args.verify {
+        let mut verifier = Verifier::new(MAX_CONNS + 1, 1);
+        verifier.begin_topic(0);
+        let summary =
+            readback::measure_each(args.addr, &args.topic, count, |id, payload| verifier.event(id, payload))?;
+        let conns = verifier.seen().iter().filter(|seen| seen.count > 0).count();
+        say(&format!("events of {conns} connections, each once and in order, none missing in between"))?;
+        summary
+    } else {
+        readback::measure(args.addr, &args.topic, count)?
+    };
+    say(&format!(
+        "{} events in {:.2} s: {}/s; client CPU {:.3} us/event; XREAD p50/p99/p999 {:.0}/{:.0}/{:.0} us",
+        thousands(summary.events),
+        summary.seconds,
+        thousands(summary.events_per_second as u64),
+        summary.client_cpu_us_per_event,
+        summary.round_trip.p50_us,
+        summary.round_trip.p99_us,
+        summary.round_trip.p999_us,
+    ))?;
+    print_json(&summary)
+}
+
+fn compare_command(args: CompareArgs) -> Result<()> {
+    let Some(cells) = chosen(&args.cells)? else {
+        for cell in cell::all() {
+            say(&format!(
+                "{:<18} {}",
+                cell.name,
+                cell.rows.iter().map(|row| row.title).collect::<Vec<_>>().join("; ")
+            ))?;
+        }
+        return Ok(());
+    };
+    let (rounds, scale) = if args.quick {
+        (1, Scale { load: Duration::from_millis(300), read_events: 40_000, restart_events: 50_000 })
+    } else {
+        let load = Duration::from_secs_f64(args.seconds);
+        (args.rounds as usize, Scale { load, read_events: 2_000_000, restart_events: 2_000_000 })
+    };
+    let reference = Program::Redis(args.redis);
+    let subject = if args.control { reference.clone() } else { wafka(&args.common)? };
+    let mut workplace = Workplace::new(args.common.dir.as_deref())?;
+    let mut json = match &args.json {
+        Some(path) => Some(File::create(path).doing(|| path.display().to_string())?),
+        None => None,
+    };
+    let comparison = Comparison {
+        reference,
+        subject,
+        cells,
+        rounds,
+        scale,
+        progress: &mut std::io::stderr(),
+        raw: json.as_mut().map(|file| file as &mut dyn Write),
+    };
+    let measured = comparison.run(&mut workplace)?;
+    let what = if args.control { "Redis against itself (in both columns)" } else { "Redis and Wafka" };
+    say(&format!(
+        "{what}: medians of {rounds} interleaved rounds; ratio = median of the rounds' own ratios\n"
+    ))?;
+    say(table::render(&measured).trim_end())
+}
+
+/// The cells with these names, all without any; `None` when help was asked for.
+fn chosen(names: &[String]) -> Result<Option<Vec<Cell>>> {
+    let all = cell::all();
+    if names.iter().any(|name| name == "help") {
+        return Ok(None);
+    }
+    if let Some(unknown) = names.iter().find(|name| all.iter().all(|cell| cell.name != **name)) {
+        let known: Vec<&str> = all.iter().map(|cell| cell.name).collect();
+        return Err(BenchError::Setup(format!("no cell {unknown:?}; there are {}", known.join(", "))));
+    }
+    Ok(Some(
+        all.into_iter()
+            .filter(|cell| names.is_empty() || names.iter().any(|name| name == cell.name))
+            .collect(),
+    ))
+}
+
+fn long_command(args: &LongArgs) -> Result<()> {
+    let program = wafka(&args.common)?;
+    let mut workplace = Workplace::new(args.common.dir.as_deref())?;
+    let report = long::run(&program, args.gigabytes, args.size, &mut workplace, &mut std::io::stderr())?;
+    say(report.to_string().trim_end())?;
+    print_json(&report)
+}
+
+fn wafka(args: &CommonArgs) -> Result<Program> {
+    let path: PathBuf = match &args.wafka {
+        Some(path) => path.clone(),
+        None => beside_this_program("wafka-server")?,
+    };
+    // Absolute, as the server is started in another directory.
+    let hint = "build it with cargo build --release -p wafka-server, or name it with --wafka";
+    let path = Path::canonicalize(&path).doing(|| format!("{} ({hint})", path.display()))?;
+    Ok(Program::Wafka(path))
+}
+
+fn print_json(figures: &impl Serialize) -> Result<()> {
+    say(&serde_json::to_string(figures).doing(|| "write figures as JSON")?)
+}
+
+/// Prints a line of results; a closed pipe is an error like any other.
+fn say(line: &str) -> Result<()> {
+    writeln!(std::io::stdout(), "{line}").doing(|| "write to stdout")
+}
