@@ -10,7 +10,7 @@ use crate::{BenchError, Result};
 pub struct Acked {
     /// How many events.
     pub count: u64,
-    /// The sum of [`fingerprint`]s of all of them, so that ids are compared without being kept.
+    /// The sum of a fingerprint of each (its id and number mixed), so that ids are compared without being kept.
     pub sum: u64,
 }
 

@@ -1,3 +1,4 @@
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
@@ -51,4 +52,46 @@ fn a_wrong_exit_status_is_reported() {
     let server = Server::new("script", child, dir.path().join("log"), addr);
     let error = server.stop().unwrap_err().to_string();
     assert!(error.contains("expected exit status 0"), "{error}");
+}
+
+/// Listens for one connection and answers what it says first with `reply`.
+fn answering(reply: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        assert!(stream.read(&mut [0; 100]).unwrap() > 0);
+        stream.write_all(reply).unwrap();
+    });
+    addr
+}
+
+/// Says that it is ready at `addr`, goes on talking, and obeys SIGTERM.
+fn ready_at(addr: SocketAddr) -> String {
+    format!("trap 'exit 0' TERM; echo \"$@\" >&2; echo wafka ready on {addr}; while :; do echo more; done")
+}
+
+#[test]
+fn a_ready_server_is_taken_at_its_word_and_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = Program::Wafka(script(dir.path(), &ready_at(answering(b"+PONG\r\n"))));
+    let data = dir.path().join("data");
+    let mut server = program.start(&data, Fsync::EverySec).unwrap();
+    assert!(data.is_dir() && server.ready_after > Duration::ZERO);
+    server.must_run().unwrap();
+    let log = server.log.clone();
+    server.stop().unwrap();
+    let log = fs::read_to_string(log).unwrap();
+    let expected =
+        format!("--bind 127.0.0.1 --port 0 --data-dir {} --set storage.fsync=everysec", data.display());
+    assert_eq!(log.lines().next(), Some(expected.as_str()));
+}
+
+#[test]
+fn a_server_that_is_ready_too_early_is_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = ready_at(answering(b"-LOADING the dataset\r\n"));
+    let program = Program::Wafka(script(dir.path(), &text));
+    let error = program.start(&dir.path().join("data"), Fsync::Always).unwrap_err().to_string();
+    assert!(error.contains("still loading"), "{error}");
 }
