@@ -1,0 +1,19 @@
+//! Commands: what one is ([`CommandSpec`]), how it is found ([`lookup`]), how it fails ([`CommandError`]).
+//!
+//! One table, in [`table`], drives dispatch, arity, the states in which a command is allowed, and all that `COMMAND`
+//! tells about it.
+
+mod error;
+mod flags;
+mod lookup;
+mod spec;
+pub mod table;
+
+pub use error::CommandError;
+pub use flags::Flags;
+pub use lookup::{lookup, subcommand};
+pub use spec::{
+    Append, AppendHandler, AsyncHandler, CommandSpec, Group, Handler, HandlerFuture, Keys, SyncHandler,
+};
+pub use table::Command;
+pub use wafka_protocol::Args;

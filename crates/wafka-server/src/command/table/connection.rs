@@ -1,0 +1,6 @@
+//! Rows of the commands about the connection.
+
+use crate::command::CommandSpec;
+
+/// The rows.
+pub static ROWS: &[CommandSpec] = &[];

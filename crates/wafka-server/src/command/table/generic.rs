@@ -1,0 +1,6 @@
+//! Rows of the commands on keys of any type.
+
+use crate::command::CommandSpec;
+
+/// The rows.
+pub static ROWS: &[CommandSpec] = &[];

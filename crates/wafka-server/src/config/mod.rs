@@ -1,0 +1,162 @@
+//! The configuration: every key with its type, default and range.
+//!
+//! Precedence: defaults < file < environment (`WAFKA_SERVER__PORT`) < command line. See [`load`].
+
+mod check;
+mod load;
+mod topic;
+mod value;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+pub use load::{ConfigError, Override, Sources, load};
+pub use topic::{DEFAULT_PARTITIONER, TopicConfig};
+pub use value::{Backend, ByteSize, Fsync, LogFormat};
+
+/// The whole configuration.
+#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// `[server]`
+    pub server: ServerConfig,
+    /// `[storage]`
+    pub storage: StorageConfig,
+    /// `[log]`
+    pub log: LogConfig,
+    /// `[topic_defaults]`
+    pub topic_defaults: TopicConfig,
+    /// `[topics.NAME]`: topics that exist from the start.
+    pub topics: BTreeMap<String, TopicConfig>,
+    /// `[[plugins]]`
+    pub plugins: Vec<PluginConfig>,
+}
+
+/// `[server]`: the socket, the threads, the limits on clients.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    /// The address to listen on.
+    pub bind: IpAddr,
+    /// The TCP port; 0 takes a free one.
+    pub port: u16,
+    /// Where the data is, relative to the working directory.
+    pub data_dir: PathBuf,
+    /// The number of brokers; 0 is one per core, at least 2.
+    pub brokers: u16,
+    /// The number of threads that serve connections; 0 is one per two cores.
+    pub io_threads: u16,
+    /// The number of databases that `SELECT` can choose among.
+    pub databases: u16,
+    /// The password that clients must give; none when empty.
+    pub requirepass: String,
+    /// Whether clients from other machines are refused as long as there is no password.
+    pub protected_mode: bool,
+    /// The most clients connected at a time.
+    pub maxclients: u32,
+    /// Seconds after which an idle client is closed; 0 is never.
+    pub timeout: u32,
+    /// Seconds between TCP keep-alive probes; 0 is none.
+    pub tcp_keepalive: u32,
+    /// The longest argument of a request.
+    pub proto_max_bulk_len: ByteSize,
+    /// The longest request.
+    pub query_buffer_limit: ByteSize,
+    /// The largest reply to one command.
+    pub output_buffer_limit: ByteSize,
+    /// Seconds that clients have for reading their last replies when the server shuts down.
+    pub shutdown_timeout: u32,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        ServerConfig {
+            bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 6379,
+            data_dir: PathBuf::from("data"),
+            brokers: 0,
+            io_threads: 0,
+            databases: 16,
+            requirepass: String::new(),
+            protected_mode: true,
+            maxclients: 10_000,
+            timeout: 0,
+            tcp_keepalive: 300,
+            proto_max_bulk_len: ByteSize::mib(512),
+            query_buffer_limit: ByteSize::mib(1024),
+            output_buffer_limit: ByteSize::mib(256),
+            shutdown_timeout: 10,
+        }
+    }
+}
+
+/// `[storage]`: how events become durable and how much is kept in memory.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StorageConfig {
+    /// Where events are kept.
+    pub backend: Backend,
+    /// When an event is synced to disk.
+    pub fsync: Fsync,
+    /// Memory for recent events.
+    pub tail_bytes: ByteSize,
+    /// Bytes of a partition's file from one entry of its sparse index to the next.
+    pub index_interval_bytes: ByteSize,
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        StorageConfig {
+            backend: Backend::Text,
+            fsync: Fsync::Always,
+            tail_bytes: ByteSize::mib(16),
+            index_interval_bytes: ByteSize::kib(64),
+        }
+    }
+}
+
+/// `[log]`: the server's own log, on standard error.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// How a log line looks.
+    pub format: LogFormat,
+    /// The least level logged, for all or by module: `info,wafka_broker=debug`.
+    pub level: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        LogConfig { format: LogFormat::Text, level: "info".to_owned() }
+    }
+}
+
+/// `[[plugins]]`: a library to load.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PluginConfig {
+    /// The library's file.
+    pub path: PathBuf,
+}
+
+impl ServerConfig {
+    /// The number of brokers after resolving 0.
+    #[must_use]
+    pub fn broker_count(&self) -> u16 {
+        if self.brokers > 0 { self.brokers } else { cores().max(2) }
+    }
+
+    /// The number of connection threads after resolving 0.
+    #[must_use]
+    pub fn io_thread_count(&self) -> u16 {
+        if self.io_threads > 0 { self.io_threads } else { (cores() / 2).max(1) }
+    }
+}
+
+/// The number of cores that the process may use; 1 when the system does not tell.
+fn cores() -> u16 {
+    std::thread::available_parallelism().map_or(1, |n| u16::try_from(n.get()).unwrap_or(u16::MAX))
+}

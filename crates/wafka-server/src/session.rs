@@ -1,0 +1,377 @@
+//! A connection's state as the commands see it: database, protocol version, name, the reply being written, and the
+//! appends whose replies wait for their commit.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use wafka_broker::{AppendError, Appended, Engine, Ticket, Topic};
+use wafka_core::Database;
+use wafka_protocol::{ReplyWriter, RespVersion};
+
+use crate::clients::{Client, Signals};
+use crate::command::CommandError;
+use crate::kick::Kicker;
+use crate::shared::Shared;
+
+/// What is read from a client while one of its commands waits, in bytes; more is left to the socket.
+const READ_AHEAD_MAX: usize = 64 * 1024;
+
+/// Output capacity that is kept from one batch of replies to the next, in bytes.
+const OUT_KEPT: usize = 256 * 1024;
+
+/// Whether replies are sent: `CLIENT REPLY`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReplyMode {
+    /// All.
+    On,
+    /// None until `CLIENT REPLY ON`.
+    Off,
+    /// All but the one to the next command.
+    SkipNext,
+}
+
+/// What ends the waiting of a blocked command before its data or its deadline does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Interrupt {
+    /// The client is gone, was killed, or the server is shutting down: answer with [`CommandError::Closed`].
+    Closed,
+    /// `CLIENT UNBLOCK`: answer as if the time was up.
+    TimedOut,
+    /// `CLIENT UNBLOCK … ERROR`: answer with
+    /// [`error_text::UNBLOCKED`](wafka_protocol::error_text::UNBLOCKED).
+    Error,
+}
+
+/// A topic among those that this batch of requests appends to; valid until the command ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TopicSlot(usize);
+
+/// An append whose reply waits for its commit.
+struct PendingAppend {
+    topic: TopicSlot,
+    appended: Appended,
+    silent: bool,
+    /// What became of it, once it was waited for.
+    outcome: Result<(), AppendError>,
+}
+
+/// A connection's state.
+pub struct Session {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) client: Arc<Client>,
+    pub(crate) stream: TcpStream,
+    kicker: Kicker,
+    database: Database,
+    version: RespVersion,
+    authenticated: bool,
+    reply_mode: ReplyMode,
+    /// Set when nothing more is to be executed: the connection ends once `out` is written.
+    closing: bool,
+    out: Vec<u8>,
+    pending: Vec<PendingAppend>,
+    /// The topics of `pending`; between batches, the one last appended to.
+    topics: Vec<Arc<Topic>>,
+    /// Wall-clock time of the current batch of requests.
+    now_ms: u64,
+    pub(crate) read_ahead: Vec<u8>,
+}
+
+impl Session {
+    /// The state of a new connection.
+    pub(crate) fn new(shared: Arc<Shared>, client: Arc<Client>, stream: TcpStream, kicker: Kicker) -> Self {
+        let authenticated = !shared.settings.password_required();
+        Session {
+            client,
+            stream,
+            kicker,
+            database: Database(0),
+            version: RespVersion::V2,
+            authenticated,
+            reply_mode: ReplyMode::On,
+            closing: false,
+            out: Vec::new(),
+            pending: Vec::new(),
+            topics: Vec::new(),
+            now_ms: shared.now_ms(),
+            read_ahead: Vec::new(),
+            shared,
+        }
+    }
+
+    /// The engine that holds the topics.
+    #[must_use]
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.shared.engine
+    }
+
+    /// The database that `SELECT` chose.
+    #[must_use]
+    pub fn database(&self) -> Database {
+        self.database
+    }
+
+    /// Milliseconds since 1970 when the current batch of requests arrived.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    /// The protocol version that `HELLO` chose.
+    #[must_use]
+    pub fn version(&self) -> RespVersion {
+        self.version
+    }
+
+    /// Appends to the reply.
+    pub fn reply(&mut self) -> ReplyWriter<'_> {
+        ReplyWriter::new(&mut self.out, self.version)
+    }
+
+    /// The most bytes that one reply may have: a command whose reply grows beyond should stop early and fail with
+    /// [`CommandError::ReplyTooLarge`].
+    #[must_use]
+    pub fn reply_limit(&self) -> usize {
+        self.shared.settings.output_buffer_limit()
+    }
+
+    /// The topic called `name` in the session's database; fast when it is the one the session last appended to.
+    pub fn topic_slot(&mut self, name: &[u8]) -> Option<TopicSlot> {
+        if let Some(topic) = self.topics.last()
+            && topic.name().as_bytes() == name
+            && topic.database() == self.database
+            && !topic.is_deleted()
+        {
+            return Some(TopicSlot(self.topics.len() - 1));
+        }
+        let topic = self.shared.engine.topic(self.database, name)?;
+        self.topics.push(topic);
+        Some(TopicSlot(self.topics.len() - 1))
+    }
+
+    /// The topic in a slot.
+    #[must_use]
+    pub fn topic_in(&self, slot: TopicSlot) -> &Arc<Topic> {
+        &self.topics[slot.0]
+    }
+
+    /// Owes the client the reply to an append: the event's id once it is committed, else the error.
+    pub fn push_append(&mut self, topic: TopicSlot, appended: Appended) {
+        let silent = self.is_silent();
+        self.pending.push(PendingAppend { topic, appended, silent, outcome: Ok(()) });
+    }
+
+    /// Waits until what `ticket` stands for is durable and visible.
+    ///
+    /// # Errors
+    /// When it could not be committed.
+    pub async fn commit(&self, topic: &Topic, ticket: Ticket) -> Result<(), AppendError> {
+        self.kicker.kick();
+        committed(topic, ticket).await
+    }
+
+    /// Runs `work` on a thread that may block: for what reads or writes files or waits for a commit.
+    ///
+    /// # Errors
+    /// When the server is shutting down and the thread is gone.
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Arc<Engine>) -> T + Send + 'static,
+    ) -> Result<T, CommandError> {
+        let engine = Arc::clone(&self.shared.engine);
+        tokio::task::spawn_blocking(move || work(&engine)).await.map_err(|error| {
+            tracing::error!(%error, "a command's work on a blocking thread failed");
+            CommandError::ShuttingDown
+        })
+    }
+
+    /// Marks the client as blocked, for `CLIENT UNBLOCK`, `CLIENT LIST` and `INFO`, until the guard is dropped.
+    #[must_use]
+    pub fn block(&self) -> BlockedGuard {
+        self.client.set_blocked(true);
+        self.shared.stats.blocked_clients.add(1);
+        BlockedGuard { shared: Arc::clone(&self.shared), client: Arc::clone(&self.client) }
+    }
+
+    /// Resolves when a blocked command must stop waiting. Requests that arrive in the meantime are kept for later.
+    /// May be dropped and called again without losing anything.
+    pub async fn interrupted(&mut self) -> Interrupt {
+        loop {
+            let signals = self.client.signals();
+            if signals.ends_connection() {
+                return Interrupt::Closed;
+            }
+            if signals.contains(Signals::UNBLOCK_ERROR) {
+                self.client.clear(Signals::UNBLOCK_ERROR);
+                return Interrupt::Error;
+            }
+            if signals.contains(Signals::UNBLOCK) {
+                self.client.clear(Signals::UNBLOCK);
+                return Interrupt::TimedOut;
+            }
+            if self.read_ahead.len() >= READ_AHEAD_MAX {
+                // The rest stays in the socket, whose end then shows only after this command.
+                self.client.signalled().await;
+                continue;
+            }
+            self.read_ahead.reserve(4096);
+            tokio::select! {
+                biased;
+                () = self.client.signalled() => {}
+                read = self.stream.read_buf(&mut self.read_ahead) => match read {
+                    Ok(0) | Err(_) => {
+                        self.closing = true;
+                        return Interrupt::Closed;
+                    }
+                    Ok(_) => {}
+                },
+            }
+        }
+    }
+}
+
+/// Unmarks a blocked client when dropped.
+pub struct BlockedGuard {
+    shared: Arc<Shared>,
+    client: Arc<Client>,
+}
+
+impl Drop for BlockedGuard {
+    fn drop(&mut self) {
+        self.client.set_blocked(false);
+        self.shared.stats.blocked_clients.sub(1);
+    }
+}
+
+// What the connection loop and the commands about the connection itself use.
+impl Session {
+    /// Begins a batch of requests: takes the time.
+    pub(crate) fn begin_batch(&mut self) {
+        self.now_ms = self.shared.now_ms();
+    }
+
+    /// Whether appends still wait for their commit.
+    pub(crate) fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Waits for the commits of all pending appends and writes their replies, in order.
+    pub(crate) async fn settle(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        self.kicker.kick();
+        // From the last to the first: a commit covers what its topic was sent before, so mostly one wait serves all.
+        for pending in self.pending.iter_mut().rev() {
+            let topic = &self.topics[pending.topic.0];
+            pending.outcome = committed(topic, pending.appended.ticket).await;
+            if let Some(trimmed) = pending.appended.trimmed {
+                let outcome = committed(topic, trimmed).await;
+                pending.outcome = std::mem::replace(&mut pending.outcome, Ok(())).and(outcome);
+            }
+        }
+        let mut writer = ReplyWriter::new(&mut self.out, self.version);
+        for pending in self.pending.iter().filter(|pending| !pending.silent) {
+            match &pending.outcome {
+                Ok(()) => writer.bulk_id(pending.appended.id),
+                Err(error) => {
+                    let text = error.to_string();
+                    self.shared.stats.count_error(&text);
+                    writer.error(&text);
+                }
+            }
+        }
+        self.pending.clear();
+        if self.topics.len() > 1 {
+            let last = self.topics.len() - 1;
+            self.topics.swap(0, last);
+            self.topics.truncate(1);
+        }
+    }
+
+    /// Sends all replies written so far; the length that was sent.
+    ///
+    /// # Errors
+    /// When the client is gone, or is killed while it does not read.
+    pub(crate) async fn flush(&mut self) -> std::io::Result<usize> {
+        let len = self.out.len();
+        if len > 0 {
+            tokio::select! {
+                biased;
+                written = self.stream.write_all(&self.out) => written?,
+                () = self.client.killed() => return Err(std::io::ErrorKind::ConnectionAborted.into()),
+            }
+            self.out.clear();
+            if self.out.capacity() > OUT_KEPT {
+                self.out.shrink_to(OUT_KEPT);
+            }
+        }
+        Ok(len)
+    }
+
+    /// The replies not sent yet.
+    pub(crate) fn out(&mut self) -> &mut Vec<u8> {
+        &mut self.out
+    }
+
+    /// Ends the connection once the replies so far are sent.
+    pub(crate) fn close(&mut self) {
+        self.closing = true;
+    }
+
+    /// Whether the connection ends once the replies are sent.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// Whether the client may use commands that need authentication.
+    pub(crate) fn is_authenticated(&self) -> bool {
+        self.authenticated || !self.shared.settings.password_required()
+    }
+
+    /// Notes that the client gave the right password, or (after `RESET`) not.
+    pub(crate) fn set_authenticated(&mut self, authenticated: bool) {
+        self.authenticated = authenticated;
+    }
+
+    /// Chooses the database.
+    pub(crate) fn select(&mut self, database: Database) {
+        self.database = database;
+        self.client.set_database(database);
+    }
+
+    /// Chooses the protocol version, from the next byte of a reply on.
+    pub(crate) fn set_version(&mut self, version: RespVersion) {
+        self.version = version;
+        self.client.set_version(version);
+    }
+
+    /// Whether the reply to the command being executed is not sent.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.reply_mode != ReplyMode::On
+    }
+
+    /// What `CLIENT REPLY` chose.
+    pub(crate) fn reply_mode(&self) -> ReplyMode {
+        self.reply_mode
+    }
+
+    /// As `CLIENT REPLY` asks.
+    pub(crate) fn set_reply_mode(&mut self, mode: ReplyMode) {
+        self.reply_mode = mode;
+    }
+
+    /// The address the client connects from.
+    pub(crate) fn peer_ip(&self) -> IpAddr {
+        self.client.addr.ip()
+    }
+}
+
+/// Waits for a commit, at once when it is there.
+async fn committed(topic: &Topic, ticket: Ticket) -> Result<(), AppendError> {
+    match topic.is_committed(&ticket) {
+        Some(outcome) => outcome,
+        None => topic.committed(ticket).await,
+    }
+}

@@ -1,0 +1,170 @@
+//! The settings that `CONFIG SET` may change while the server runs, and that hot paths read.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+
+use parking_lot::RwLock;
+use wafka_protocol::Limits;
+
+use crate::config::ServerConfig;
+
+/// The longest inline request in bytes, as Redis has it.
+const MAX_INLINE_LEN: usize = 64 * 1024;
+
+/// Settings that may change while the server runs. A connection sees a change at its next request.
+#[derive(Debug)]
+pub struct Settings {
+    maxclients: AtomicU32,
+    timeout_secs: AtomicU32,
+    protected_mode: AtomicBool,
+    proto_max_bulk_len: AtomicUsize,
+    query_buffer_limit: AtomicUsize,
+    output_buffer_limit: AtomicUsize,
+    password: RwLock<String>,
+    has_password: AtomicBool,
+}
+
+impl Settings {
+    /// The settings that the server starts with.
+    #[must_use]
+    pub fn new(config: &ServerConfig) -> Self {
+        Settings {
+            maxclients: AtomicU32::new(config.maxclients),
+            timeout_secs: AtomicU32::new(config.timeout),
+            protected_mode: AtomicBool::new(config.protected_mode),
+            proto_max_bulk_len: AtomicUsize::new(config.proto_max_bulk_len.as_usize()),
+            query_buffer_limit: AtomicUsize::new(config.query_buffer_limit.as_usize()),
+            output_buffer_limit: AtomicUsize::new(config.output_buffer_limit.as_usize()),
+            password: RwLock::new(config.requirepass.clone()),
+            has_password: AtomicBool::new(!config.requirepass.is_empty()),
+        }
+    }
+
+    /// The most clients connected at a time.
+    #[must_use]
+    pub fn maxclients(&self) -> u32 {
+        self.maxclients.load(Ordering::Relaxed)
+    }
+
+    /// Sets the most clients connected at a time; those connected stay.
+    pub fn set_maxclients(&self, max: u32) {
+        self.maxclients.store(max, Ordering::Relaxed);
+    }
+
+    /// Seconds after which an idle client is closed; 0 is never.
+    #[must_use]
+    pub fn timeout_secs(&self) -> u32 {
+        self.timeout_secs.load(Ordering::Relaxed)
+    }
+
+    /// Sets the seconds after which an idle client is closed.
+    pub fn set_timeout_secs(&self, secs: u32) {
+        self.timeout_secs.store(secs, Ordering::Relaxed);
+    }
+
+    /// Whether clients from other machines are refused as long as there is no password.
+    #[must_use]
+    pub fn protected_mode(&self) -> bool {
+        self.protected_mode.load(Ordering::Relaxed)
+    }
+
+    /// Sets whether clients from other machines are refused as long as there is no password.
+    pub fn set_protected_mode(&self, on: bool) {
+        self.protected_mode.store(on, Ordering::Relaxed);
+    }
+
+    /// The longest argument of a request, in bytes.
+    #[must_use]
+    pub fn proto_max_bulk_len(&self) -> usize {
+        self.proto_max_bulk_len.load(Ordering::Relaxed)
+    }
+
+    /// Sets the longest argument of a request, in bytes.
+    pub fn set_proto_max_bulk_len(&self, len: usize) {
+        self.proto_max_bulk_len.store(len, Ordering::Relaxed);
+    }
+
+    /// The longest request, in bytes.
+    #[must_use]
+    pub fn query_buffer_limit(&self) -> usize {
+        self.query_buffer_limit.load(Ordering::Relaxed)
+    }
+
+    /// Sets the longest request, in bytes.
+    pub fn set_query_buffer_limit(&self, len: usize) {
+        self.query_buffer_limit.store(len, Ordering::Relaxed);
+    }
+
+    /// The largest reply to one command, in bytes.
+    #[must_use]
+    pub fn output_buffer_limit(&self) -> usize {
+        self.output_buffer_limit.load(Ordering::Relaxed)
+    }
+
+    /// Sets the largest reply to one command, in bytes.
+    pub fn set_output_buffer_limit(&self, len: usize) {
+        self.output_buffer_limit.store(len, Ordering::Relaxed);
+    }
+
+    /// Whether clients must give a password.
+    #[must_use]
+    pub fn password_required(&self) -> bool {
+        self.has_password.load(Ordering::Relaxed)
+    }
+
+    /// Sets the password; none when empty. Clients that are in stay in.
+    pub fn set_password(&self, password: &str) {
+        let mut current = self.password.write();
+        password.clone_into(&mut current);
+        self.has_password.store(!password.is_empty(), Ordering::Relaxed);
+    }
+
+    /// The password, for `CONFIG GET`; empty when there is none.
+    #[must_use]
+    pub fn password(&self) -> String {
+        self.password.read().clone()
+    }
+
+    /// Whether `given` is the password, compared in a time that does not depend on where the two differ.
+    #[must_use]
+    pub fn password_is(&self, given: &[u8]) -> bool {
+        let password = self.password.read();
+        let expected = password.as_bytes();
+        let differences = (0..given.len()).fold(given.len() ^ expected.len(), |differences, at| {
+            let expected = expected.get(at % expected.len().max(1)).copied().unwrap_or_default();
+            differences | usize::from(given[at] ^ expected)
+        });
+        differences == 0
+    }
+
+    /// The limits on the requests of a client.
+    #[must_use]
+    pub fn request_limits(&self, authenticated: bool) -> Limits {
+        if !authenticated {
+            return Limits::unauthenticated();
+        }
+        Limits {
+            max_bulk_len: self.proto_max_bulk_len(),
+            max_request_len: self.query_buffer_limit(),
+            max_inline_len: MAX_INLINE_LEN,
+            ..Limits::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_password_itself_is_right() {
+        let settings =
+            Settings::new(&ServerConfig { requirepass: "secret".to_owned(), ..Default::default() });
+        assert!(settings.password_required());
+        assert!(settings.password_is(b"secret"));
+        for wrong in ["", "secre", "secrets", "Secret", "secretsecret"] {
+            assert!(!settings.password_is(wrong.as_bytes()), "{wrong}");
+        }
+        settings.set_password("");
+        assert!(!settings.password_required());
+    }
+}
