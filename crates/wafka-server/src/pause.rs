@@ -101,7 +101,7 @@ mod tests {
         assert!(!pause.holds(true));
     }
 
-    #[tokio::test(start_paused = false)]
+    #[tokio::test]
     async fn a_pause_ends_by_itself_or_when_ended() {
         let pause = Pause::default();
         pause.pause(PauseMode::All, Duration::from_millis(5));

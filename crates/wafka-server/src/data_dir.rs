@@ -1,0 +1,224 @@
+//! The data directory: made, locked for one server, and of a known format.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// The lock's file: locked while a server runs, holding its process id for people to see.
+const LOCK: &str = "wafka.lock";
+
+/// The file that tells the format of everything else in the directory.
+const FORMAT: &str = "FORMAT";
+
+/// The only format so far.
+const FORMAT_VERSION: &str = "wafka 1";
+
+/// Why a data directory cannot be used.
+#[derive(Debug, Error)]
+pub enum DataDirError {
+    /// Something could not be made, read or written.
+    #[error("data directory {}: cannot {action} {}: {source}", dir.display(), path.display())]
+    Io {
+        /// The data directory.
+        dir: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Another server uses it.
+    #[error(
+        "data directory {}: in use by another server (process {pid}): stop that one, or choose another directory \
+         with --data-dir", dir.display()
+    )]
+    InUse {
+        /// The data directory.
+        dir: PathBuf,
+        /// The other server's process id, as it wrote it down.
+        pid: String,
+    },
+    /// It was written by another version.
+    #[error(
+        "data directory {}: unknown format '{found}' in {FORMAT}: this release knows only '{FORMAT_VERSION}'",
+        dir.display()
+    )]
+    UnknownFormat {
+        /// The data directory.
+        dir: PathBuf,
+        /// What its `FORMAT` says.
+        found: String,
+    },
+    /// It has no `FORMAT` though it is not empty.
+    #[error(
+        "data directory {}: not empty ('{found}' is there), but without {FORMAT}: not a data directory of Wafka",
+        dir.display()
+    )]
+    Foreign {
+        /// The data directory.
+        dir: PathBuf,
+        /// A file in it.
+        found: String,
+    },
+}
+
+/// A data directory that belongs to this process until dropped.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    /// Holds the lock, which the system drops with the process, however that ends.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory if need be, locks it, and checks its format.
+    ///
+    /// # Errors
+    /// When it cannot be used, is in use by another process, or has another format.
+    pub fn open(dir: &Path) -> Result<Self, DataDirError> {
+        let io = |action, path: &Path| {
+            let (dir, path) = (dir.to_owned(), path.to_owned());
+            move |source| DataDirError::Io { dir, action, path, source }
+        };
+        // What producers send is nobody else's business.
+        DirBuilder::new().recursive(true).mode(0o750).create(dir).map_err(io("create", dir))?;
+        let path = dir.canonicalize().map_err(io("find", dir))?;
+        let lock = lock(dir)?;
+        let format = dir.join(FORMAT);
+        match fs::read_to_string(&format) {
+            Ok(found) if found.trim_end() == FORMAT_VERSION => {}
+            Ok(found) => {
+                let found = found.lines().next().unwrap_or_default().chars().take(100).collect();
+                return Err(DataDirError::UnknownFormat { dir: dir.to_owned(), found });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                refuse_foreign(dir)?;
+                write_format(dir, &format).map_err(io("write", &format))?;
+            }
+            Err(error) => return Err(io("read", &format)(error)),
+        }
+        Ok(DataDir { path, _lock: lock })
+    }
+
+    /// Its absolute path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Locks the directory and notes this process in the lock's file.
+fn lock(dir: &Path) -> Result<File, DataDirError> {
+    let path = dir.join(LOCK);
+    let io = |action| {
+        let (dir, path) = (dir.to_owned(), path.clone());
+        move |source| DataDirError::Io { dir, action, path, source }
+    };
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o640)
+        .open(&path)
+        .map_err(io("open"))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            // Only for the message: without it the reason is as clear.
+            let _ = file.read_to_string(&mut pid);
+            let pid = match pid.trim() {
+                "" => "unknown".to_owned(),
+                pid => pid.to_owned(),
+            };
+            return Err(DataDirError::InUse { dir: dir.to_owned(), pid });
+        }
+        Err(TryLockError::Error(error)) => return Err(io("lock")(error)),
+    }
+    file.set_len(0).map_err(io("write"))?;
+    writeln!(file, "{}", std::process::id()).map_err(io("write"))?;
+    Ok(file)
+}
+
+/// Refuses a directory that holds something else already: the path was probably mistyped.
+fn refuse_foreign(dir: &Path) -> Result<(), DataDirError> {
+    let io = |source| DataDirError::Io { dir: dir.to_owned(), action: "list", path: dir.to_owned(), source };
+    for entry in fs::read_dir(dir).map_err(io)? {
+        let name = entry.map_err(io)?.file_name();
+        // A temporary FORMAT is what a crash during the very first start leaves.
+        if name != LOCK && name != TEMPORARY_FORMAT {
+            let found = name.to_string_lossy().into_owned();
+            return Err(DataDirError::Foreign { dir: dir.to_owned(), found });
+        }
+    }
+    Ok(())
+}
+
+const TEMPORARY_FORMAT: &str = "FORMAT.tmp";
+
+/// Writes the format so that after a crash it is there whole or not at all.
+fn write_format(dir: &Path, path: &Path) -> io::Result<()> {
+    let temporary = dir.join(TEMPORARY_FORMAT);
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&temporary)?;
+    writeln!(file, "{FORMAT_VERSION}")?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_made_and_opened_again() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a/b");
+        let dir = DataDir::open(&path).unwrap();
+        assert_eq!(fs::read_to_string(path.join(FORMAT)).unwrap(), "wafka 1\n");
+        assert!(dir.path().is_absolute());
+        drop(dir);
+        DataDir::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_second_server_is_told_directory_and_process() {
+        let root = tempfile::tempdir().unwrap();
+        let _first = DataDir::open(root.path()).unwrap();
+        let error = DataDir::open(root.path()).unwrap_err().to_string();
+        assert!(error.contains(&root.path().display().to_string()), "{error}");
+        assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+    }
+
+    #[test]
+    fn other_formats_are_refused() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join(FORMAT), "wafka 2\n").unwrap();
+        let error = DataDir::open(root.path()).unwrap_err().to_string();
+        assert!(error.contains("unknown format 'wafka 2'") && error.contains("'wafka 1'"), "{error}");
+    }
+
+    #[test]
+    fn other_people_s_directories_are_refused() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("thesis.tex"), "x").unwrap();
+        let error = DataDir::open(root.path()).unwrap_err().to_string();
+        assert!(error.contains("thesis.tex"), "{error}");
+        assert!(!root.path().join(FORMAT).exists());
+    }
+
+    #[test]
+    fn what_cannot_be_a_directory_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("file");
+        fs::write(&path, "x").unwrap();
+        let error = DataDir::open(&path).unwrap_err().to_string();
+        assert!(error.contains("cannot create") && error.contains("file"), "{error}");
+    }
+}
