@@ -1,3 +1,10 @@
 //! The text log: line codec, files, recovery, compaction; and the memory backend.
 
+pub mod conformance;
+pub mod fs;
 pub mod line;
+pub mod memory;
+pub mod text;
+
+pub use memory::MemoryStorage;
+pub use text::{TextOptions, TextStorage};

@@ -1,0 +1,123 @@
+//! The one suite that every storage backend passes. A backend's tests call [`run`]; it panics where the backend does not
+//! keep the contract of [`wafka_core::storage`].
+
+mod logs;
+mod reads;
+mod rewrites;
+
+use wafka_core::storage::{
+    Batch, Chunk, Cursor, LogName, LogReader, LogSlot, OpenRequest, Opened, Shard, Storage,
+};
+use wafka_core::{BrokerId, Database, Offset};
+
+use crate::line;
+
+/// How the suite gets at a backend.
+pub trait Harness {
+    /// The backend, freshly opened.
+    fn storage(&self) -> &dyn Storage;
+
+    /// Opens the backend again on what it kept. Every shard was dropped before; nothing else happened to it.
+    fn restart(&mut self);
+
+    /// Whether the backend can rewrite logs.
+    fn rewrites(&self) -> bool {
+        true
+    }
+}
+
+/// Makes a backend without logs.
+pub type Make<'a> = &'a mut dyn FnMut() -> Box<dyn Harness>;
+
+/// Runs the suite; each case has a fresh backend.
+///
+/// # Panics
+/// When the backend breaks the contract.
+pub fn run(make: Make<'_>) {
+    for case in logs::CASES.iter().chain(reads::CASES) {
+        case(&mut *make());
+    }
+    if make().rewrites() {
+        for case in rewrites::CASES {
+            case(&mut *make());
+        }
+    }
+}
+
+type Case = fn(&mut dyn Harness);
+
+/// A sealed line with this offset and a payload of `payload_len` bytes, newline included.
+#[must_use]
+pub fn line_of(offset: Offset, payload_len: usize) -> Vec<u8> {
+    let mut out = format!("{{\"log\":\"conformance\",\"offset\":{offset},\"payload\":\"").into_bytes();
+    out.extend((0..payload_len).map(|at| b'a' + ((at as u64 ^ offset) % 26) as u8));
+    out.push(b'"');
+    line::seal(&mut out, 0);
+    out
+}
+
+/// The lines of these offsets, each with a payload whose length follows from its offset.
+#[must_use]
+pub fn lines_of(offsets: impl IntoIterator<Item = Offset>) -> Vec<u8> {
+    offsets.into_iter().flat_map(|offset| line_of(offset, (offset * 37 % 200) as usize)).collect()
+}
+
+fn log(stem: &str) -> LogName {
+    LogName::new(Database(0), stem)
+}
+
+fn shard(harness: &dyn Harness) -> Box<dyn Shard> {
+    harness.storage().shard(BrokerId(1)).expect("a shard")
+}
+
+const CREATE: OpenRequest = OpenRequest { create: true, known: None };
+const EXISTING: OpenRequest = OpenRequest { create: false, known: None };
+
+/// Opens a log that need not exist.
+fn create(shard: &mut dyn Shard, log: &LogName) -> Opened {
+    let opened = shard.open(log, CREATE).expect("open");
+    assert!(opened.damage.is_empty() && opened.torn.is_none(), "{:?} {:?}", opened.damage, opened.torn);
+    assert!(opened.end.generation > 0 && opened.reader.generation() > 0);
+    opened
+}
+
+/// Appends the lines of an offset range and returns where they begin.
+fn append(shard: &mut dyn Shard, slot: LogSlot, from: Offset, to: Offset) -> Cursor {
+    let bytes = lines_of(from..to);
+    let batch = Batch { first_offset: from, lines: to - from, bytes: &bytes };
+    shard.append(slot, batch).expect("append")
+}
+
+fn sync(shard: &mut dyn Shard) {
+    let failures = shard.begin_sync().wait();
+    assert!(failures.is_empty(), "{failures:?}");
+    shard.finish_sync(&failures);
+}
+
+fn read(reader: &dyn LogReader, from: Cursor, bytes_max: usize) -> (Vec<u8>, Chunk) {
+    let mut bytes = b"before".to_vec();
+    let chunk = reader.read(from, bytes_max, &mut bytes).expect("read");
+    assert!(bytes.starts_with(b"before"), "what the buffer held was overwritten");
+    (bytes.split_off(6), chunk)
+}
+
+/// Reads everything from `from` on in chunks, each from where the last one ended.
+fn read_all(reader: &dyn LogReader, from: Cursor, bytes_max: usize) -> Vec<u8> {
+    let mut all = Vec::new();
+    let mut cursor = from;
+    loop {
+        let (bytes, chunk) = read(reader, cursor, bytes_max);
+        if bytes.is_empty() {
+            assert_eq!(chunk.start, chunk.next);
+            return all;
+        }
+        assert!(bytes.ends_with(b"\n") && chunk.next.offset > chunk.start.offset);
+        all.extend(bytes);
+        cursor = chunk.next;
+    }
+}
+
+#[track_caller]
+fn assert_lines(found: &[u8], expected: &[u8]) {
+    assert_eq!(String::from_utf8_lossy(found), String::from_utf8_lossy(expected));
+}

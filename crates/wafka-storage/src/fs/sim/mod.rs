@@ -1,0 +1,265 @@
+//! A file system in memory for tests: it keeps apart what a running process sees and what a loss of power would leave,
+//! and fails on demand.
+//!
+//! It is as unkind as Linux may be: a name is durable only once its directory was synced; without a sync any subset of
+//! the pages written may survive, some of them in part; after a failed sync the pages count as clean although they
+//! never reached the disk.
+
+mod image;
+mod rng;
+mod state;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::{DirEntry, File, FileSystem, OpenMode};
+use state::State;
+
+/// What a fault can hit, and what is counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Operation {
+    /// Opening a file that exists.
+    Open,
+    /// Making a file.
+    Create,
+    /// [`File::read_at`].
+    Read,
+    /// [`File::write_at`].
+    Write,
+    /// [`File::set_len`].
+    SetLen,
+    /// [`File::sync_data`].
+    Sync,
+    /// [`FileSystem::rename`].
+    Rename,
+    /// [`FileSystem::remove`].
+    Remove,
+    /// [`FileSystem::sync_dir`].
+    SyncDir,
+}
+
+/// How an operation fails.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FaultKind {
+    /// With this `errno`; 5 is `EIO`, 24 `EMFILE`, 28 `ENOSPC`.
+    Errno(i32),
+    /// A write that takes at most so many bytes and succeeds.
+    ShortWrite(usize),
+}
+
+/// An operation that is going to fail.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// Which operation.
+    pub operation: Operation,
+    /// Only on paths that contain this.
+    pub path_contains: String,
+    /// How many such operations succeed before.
+    pub skip: u64,
+    /// How many fail then.
+    pub times: u64,
+    /// How they fail.
+    pub kind: FaultKind,
+}
+
+/// The simulated file system. Clones are the same one.
+#[derive(Clone)]
+pub struct SimFs {
+    state: Arc<Mutex<State>>,
+    /// The run of the machine that this handle belongs to; after a crash it reaches nothing any more.
+    run: u64,
+}
+
+impl Default for SimFs {
+    fn default() -> Self {
+        SimFs::new()
+    }
+}
+
+impl SimFs {
+    /// An empty file system: a root directory, durable.
+    #[must_use]
+    pub fn new() -> Self {
+        SimFs { state: Arc::default(), run: 0 }
+    }
+
+    /// Power is lost: returns the file system as it is found again. What was not synced survives in parts, chosen by
+    /// `seed`. Every handle from before fails from now on.
+    #[must_use]
+    pub fn crash(&self, seed: u64) -> SimFs {
+        let mut state = self.state.lock();
+        state.lose_power(seed);
+        state.run += 1;
+        SimFs { state: Arc::clone(&self.state), run: state.run }
+    }
+
+    /// The process is killed: nothing is lost, but every handle from before fails from now on.
+    #[must_use]
+    pub fn kill(&self) -> SimFs {
+        let mut state = self.state.lock();
+        state.run += 1;
+        SimFs { state: Arc::clone(&self.state), run: state.run }
+    }
+
+    /// Adds a fault.
+    pub fn inject(&self, fault: Fault) {
+        self.state.lock().faults.push(fault);
+    }
+
+    /// Takes all faults away, and the limit of space.
+    pub fn heal(&self) {
+        let mut state = self.state.lock();
+        state.faults.clear();
+        state.space_left = None;
+    }
+
+    /// Lets files grow by so many bytes in all; a write beyond it is short, the next fails with `ENOSPC`.
+    pub fn limit_space(&self, bytes: u64) {
+        self.state.lock().space_left = Some(bytes);
+    }
+
+    /// How many operations of a kind there were, failed ones too.
+    #[must_use]
+    pub fn count(&self, operation: Operation) -> u64 {
+        self.state.lock().counts[operation as usize]
+    }
+
+    /// How many bytes were read.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.state.lock().bytes_read
+    }
+
+    /// What a process finds in a file.
+    #[must_use]
+    pub fn content(&self, path: &Path) -> Option<Vec<u8>> {
+        let state = self.state.lock();
+        state.file(path).map(|file| state.images[file].live().to_vec())
+    }
+
+    /// Puts bytes into a file, durably and whatever faults there are, as if a disk or a person had done it.
+    pub fn put(&self, path: &Path, content: &[u8]) {
+        let mut state = self.state.lock();
+        let file = state.file(path).unwrap_or_else(|| state.add_durable_file(path));
+        state.images[file].put(content);
+    }
+
+    fn locked<T>(&self, action: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
+        let mut state = self.state.lock();
+        if state.run != self.run {
+            return Err(io::Error::other("the machine or the process of this handle is gone"));
+        }
+        action(&mut state)
+    }
+}
+
+impl FileSystem for SimFs {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        let file = self.locked(|state| {
+            let found = state.file(path);
+            let operation = if found.is_some() { Operation::Open } else { Operation::Create };
+            state.meet_fault(operation, path)?;
+            match (found, mode) {
+                (Some(_), OpenMode::CreateNew) => Err(io::ErrorKind::AlreadyExists.into()),
+                (Some(file), OpenMode::Truncate) => state.images[file].set_len(0).map(|()| file),
+                (Some(file), _) => Ok(file),
+                (None, OpenMode::Read | OpenMode::Write) => Err(io::ErrorKind::NotFound.into()),
+                (None, _) => state.create(path),
+            }
+        })?;
+        Ok(Arc::new(SimFile { fs: self.clone(), file, path: path.to_owned() }))
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.locked(|state| state.create_dir_all(path))
+    }
+
+    fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        self.locked(|state| state.read_dir(path))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.locked(|state| {
+            state.meet_fault(Operation::Rename, to)?;
+            state.rename(from, to)
+        })
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.locked(|state| {
+            state.meet_fault(Operation::Remove, path)?;
+            state.remove(path)
+        })
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.locked(|state| {
+            state.meet_fault(Operation::SyncDir, path)?;
+            state.sync_dir(path)
+        })
+    }
+}
+
+struct SimFile {
+    fs: SimFs,
+    file: usize,
+    path: PathBuf,
+}
+
+impl File for SimFile {
+    fn read_at(&self, into: &mut [u8], position: u64) -> io::Result<usize> {
+        self.fs.locked(|state| {
+            state.meet_fault(Operation::Read, &self.path)?;
+            let count = state.images[self.file].read(into, position);
+            state.bytes_read += count as u64;
+            Ok(count)
+        })
+    }
+
+    fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize> {
+        self.fs.locked(|state| {
+            let taken =
+                state.meet_fault(Operation::Write, &self.path)?.unwrap_or(bytes.len()).min(bytes.len());
+            let grows = (position + taken as u64).saturating_sub(state.images[self.file].live().len() as u64);
+            let lacks = grows.saturating_sub(state.space_left.unwrap_or(u64::MAX));
+            let taken = taken.saturating_sub(lacks as usize);
+            if taken == 0 && !bytes.is_empty() {
+                return Err(io::Error::from_raw_os_error(28));
+            }
+            if let Some(space) = &mut state.space_left {
+                *space -= grows - lacks;
+            }
+            state.images[self.file].write(&bytes[..taken], position)?;
+            Ok(taken)
+        })
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.fs.locked(|state| {
+            state.meet_fault(Operation::SetLen, &self.path)?;
+            state.images[self.file].set_len(len)
+        })
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.fs.locked(|state| {
+            let met = state.meet_fault(Operation::Sync, &self.path);
+            if met.is_ok() {
+                state.images[self.file].sync();
+            } else {
+                state.images[self.file].fail_sync();
+            }
+            met.map(|_| ())
+        })
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.fs.locked(|state| Ok(state.images[self.file].live().len() as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests;

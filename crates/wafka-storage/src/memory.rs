@@ -1,0 +1,429 @@
+//! The backend that keeps every log in memory: for tests, and for topics that need not outlive the server.
+//!
+//! A log is a row of blocks, each a run of lines with an index. It keeps offsets itself and never looks into a line.
+
+use std::any::Any;
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use wafka_core::storage::{
+    Batch, Chunk, Cursor, KeptLine, LogName, LogReader, LogSlot, OpenRequest, Opened, PendingSync, Rewrite,
+    RewritePlan, Rewritten, Shard, Storage, StorageError, SyncFailure,
+};
+use wafka_core::{BrokerId, Offset};
+
+/// A block takes further lines as long as it is shorter than this.
+const BLOCK_BYTES: usize = 1 << 16;
+
+/// A run of lines.
+struct Block {
+    /// The position of its first byte.
+    position: u64,
+    bytes: Vec<u8>,
+    /// Of each line its offset and where it begins in `bytes`.
+    lines: Vec<(Offset, usize)>,
+}
+
+impl Block {
+    fn end(&self) -> u64 {
+        self.position + self.bytes.len() as u64
+    }
+
+    /// The bytes of the lines from the one with this index on.
+    fn lines_from(&self, index: usize) -> &[u8] {
+        self.lines.get(index).map_or(&[], |(_, start)| &self.bytes[*start..])
+    }
+
+    fn line_end(&self, index: usize) -> usize {
+        self.lines.get(index + 1).map_or(self.bytes.len(), |(_, start)| *start)
+    }
+}
+
+#[derive(Default)]
+struct Content {
+    generation: u32,
+    blocks: VecDeque<Block>,
+    end: u64,
+    end_offset: Offset,
+    /// How often lines were cut or the log was rewritten.
+    rewriting: bool,
+}
+
+impl Content {
+    fn cursor(&self, offset: Offset, position: u64) -> Cursor {
+        Cursor { offset, position, generation: self.generation }
+    }
+
+    fn end(&self) -> Cursor {
+        self.cursor(self.end_offset, self.end)
+    }
+
+    fn first(&self) -> Cursor {
+        let first =
+            self.blocks.front().and_then(|block| Some(self.cursor(block.lines.first()?.0, block.position)));
+        first.unwrap_or(self.end())
+    }
+
+    /// Adds a line at the end.
+    fn push(&mut self, offset: Offset, line: &[u8]) {
+        if self.blocks.back().is_none_or(|block| block.bytes.len() >= BLOCK_BYTES) {
+            self.blocks.push_back(Block { position: self.end, bytes: Vec::new(), lines: Vec::new() });
+        }
+        if let Some(block) = self.blocks.back_mut() {
+            block.lines.push((offset, block.bytes.len()));
+            block.bytes.extend_from_slice(line);
+            self.end = block.end();
+            self.end_offset = offset + 1;
+        }
+    }
+
+    /// The block and the line in it that is the first with at least this offset.
+    fn find(&self, offset: Offset) -> Option<(usize, usize)> {
+        let block =
+            self.blocks.partition_point(|block| block.lines.last().is_some_and(|last| last.0 < offset));
+        let lines = &self.blocks.get(block)?.lines;
+        Some((block, lines.partition_point(|line| line.0 < offset)))
+    }
+
+    /// Drops every line from this offset on.
+    fn cut(&mut self, offset: Offset) {
+        if let Some((block, line)) = self.find(offset) {
+            self.blocks.truncate(block + 1);
+            if let Some(last) = self.blocks.back_mut() {
+                let start = last.lines[line].1;
+                last.bytes.truncate(start);
+                last.lines.truncate(line);
+            }
+            if line == 0 {
+                self.blocks.pop_back();
+            }
+        }
+        self.end = self.blocks.back().map_or(0, Block::end);
+        self.end_offset = offset;
+    }
+}
+
+type Log = Arc<RwLock<Content>>;
+
+/// The backend that keeps every log in memory. Clones are the same one.
+#[derive(Clone, Default)]
+pub struct MemoryStorage {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// Each log, and whether a shard has it open.
+    logs: Mutex<HashMap<LogName, (Log, bool)>>,
+    generations: AtomicU32,
+}
+
+impl Shared {
+    fn next_generation(&self) -> u32 {
+        self.generations.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+impl MemoryStorage {
+    /// A backend without logs.
+    #[must_use]
+    pub fn new() -> Self {
+        MemoryStorage::default()
+    }
+}
+
+impl Storage for MemoryStorage {
+    fn name(&self) -> &str {
+        "memory"
+    }
+
+    fn list(&self) -> Result<Vec<LogName>, StorageError> {
+        Ok(self.shared.logs.lock().keys().cloned().collect())
+    }
+
+    fn shard(&self, _broker: BrokerId) -> Result<Box<dyn Shard>, StorageError> {
+        Ok(Box::new(MemoryShard { shared: Arc::clone(&self.shared), open: HashMap::new(), next_slot: 0 }))
+    }
+
+    fn delete(&self, names: &[LogName]) -> Result<(), StorageError> {
+        let mut logs = self.shared.logs.lock();
+        for name in names {
+            if logs.get(name).is_some_and(|(_, open)| *open) {
+                return Err(busy(name, "delete", "the log is open"));
+            }
+            logs.remove(name);
+        }
+        Ok(())
+    }
+}
+
+struct MemoryShard {
+    shared: Arc<Shared>,
+    open: HashMap<LogSlot, (LogName, Log)>,
+    next_slot: u32,
+}
+
+impl MemoryShard {
+    fn log(&self, slot: LogSlot, operation: &'static str) -> Result<&(LogName, Log), StorageError> {
+        self.open.get(&slot).ok_or_else(|| StorageError::Io {
+            log: format!("log {}", slot.0),
+            operation,
+            source: io::Error::new(io::ErrorKind::NotFound, "no log is open in this slot"),
+        })
+    }
+}
+
+impl Shard for MemoryShard {
+    fn open(&mut self, name: &LogName, request: OpenRequest) -> Result<Opened, StorageError> {
+        let mut logs = self.shared.logs.lock();
+        if !logs.contains_key(name) && !request.create {
+            return Err(StorageError::NotFound(name.clone()));
+        }
+        let (log, open) = logs.entry(name.clone()).or_default();
+        if std::mem::replace(open, true) {
+            return Err(busy(name, "open", "the log is open already"));
+        }
+        let log = Arc::clone(log);
+        log.write().generation = self.shared.next_generation();
+        let slot = LogSlot(self.next_slot);
+        self.next_slot += 1;
+        self.open.insert(slot, (name.clone(), Arc::clone(&log)));
+        let (first, end) = (log.read().first(), log.read().end());
+        Ok(Opened { slot, reader: Arc::new(MemoryReader(log)), first, end, torn: None, damage: Vec::new() })
+    }
+
+    fn append(&mut self, slot: LogSlot, batch: Batch<'_>) -> Result<Cursor, StorageError> {
+        let (name, log) = self.log(slot, "append")?;
+        let mut log = log.write();
+        if batch.first_offset != log.end_offset {
+            let (batch, end) = (batch.first_offset, log.end_offset);
+            return Err(StorageError::Fenced { log: name.clone(), batch, end });
+        }
+        let lines = || batch.bytes.split_inclusive(|b| *b == b'\n');
+        if batch.lines == 0 || lines().count() as u64 != batch.lines || batch.bytes.last() != Some(&b'\n') {
+            let reason = "a batch is as many lines as it says, each ending in a newline";
+            let source = io::Error::new(io::ErrorKind::InvalidInput, reason);
+            return Err(StorageError::Io { log: name.to_string(), operation: "append", source });
+        }
+        let start = log.end();
+        for (offset, line) in (batch.first_offset..).zip(lines()) {
+            log.push(offset, line);
+        }
+        Ok(start)
+    }
+
+    fn begin_sync(&mut self) -> Box<dyn PendingSync> {
+        Box::new(NothingToSync)
+    }
+
+    fn finish_sync(&mut self, _failures: &[SyncFailure]) {}
+
+    fn reopen(&mut self, slot: LogSlot, end: Cursor) -> Result<(), StorageError> {
+        let (name, log) = self.log(slot, "reopen")?;
+        let mut log = log.write();
+        if end.offset > log.end_offset {
+            let reason = format!("the log ends at offset {}, before {}", log.end_offset, end.offset);
+            return Err(StorageError::Damaged { log: name.clone(), position: log.end, reason });
+        }
+        if end.offset < log.end_offset {
+            log.cut(end.offset);
+            log.generation = self.shared.next_generation();
+        }
+        Ok(())
+    }
+
+    fn begin_rewrite(&mut self, slot: LogSlot, plan: RewritePlan) -> Result<Box<dyn Rewrite>, StorageError> {
+        let (name, log) = self.log(slot, "rewrite")?;
+        if std::mem::replace(&mut log.write().rewriting, true) {
+            return Err(busy(name, "rewrite", "a rewrite is under way already"));
+        }
+        let source = log.read().generation;
+        let plan_end = log.read().end_offset;
+        let target = Content { generation: self.shared.next_generation(), ..Content::default() };
+        let log = Arc::clone(log);
+        Ok(Box::new(MemoryRewrite { slot, log, source, plan, plan_end, next: 0, target }))
+    }
+
+    fn finish_rewrite(
+        &mut self,
+        rewrite: Box<dyn Rewrite>,
+        kept: &mut dyn FnMut(KeptLine<'_>),
+    ) -> Result<Rewritten, StorageError> {
+        let (name, log) = self.log(rewrite.slot(), "rewrite")?;
+        let Ok(mut rewrite) = rewrite.into_any().downcast::<MemoryRewrite>() else {
+            return Err(busy(name, "rewrite", "this rewrite was not begun here"));
+        };
+        if rewrite.source != log.read().generation {
+            return Err(busy(name, "rewrite", "the log was reopened since the rewrite began"));
+        }
+        rewrite.copy(kept);
+        let mut content = log.write();
+        let bytes_before = content.blocks.iter().map(|block| block.bytes.len() as u64).sum::<u64>();
+        let end_offset = content.end_offset;
+        *content = std::mem::take(&mut rewrite.target);
+        content.end_offset = end_offset;
+        let bytes_freed = bytes_before - content.end;
+        Ok(Rewritten { first: content.first(), end: content.end(), bytes_freed })
+    }
+
+    fn close(&mut self, slot: LogSlot) {
+        if let Some((name, _)) = self.open.remove(&slot)
+            && let Some((_, open)) = self.shared.logs.lock().get_mut(&name)
+        {
+            *open = false;
+        }
+    }
+}
+
+impl Drop for MemoryShard {
+    fn drop(&mut self) {
+        let slots: Vec<LogSlot> = self.open.keys().copied().collect();
+        for slot in slots {
+            self.close(slot);
+        }
+    }
+}
+
+struct NothingToSync;
+
+impl PendingSync for NothingToSync {
+    fn wait(self: Box<Self>) -> Vec<SyncFailure> {
+        Vec::new()
+    }
+}
+
+struct MemoryRewrite {
+    slot: LogSlot,
+    log: Log,
+    /// The generation that is copied.
+    source: u32,
+    plan: RewritePlan,
+    /// Below this offset the plan counts.
+    plan_end: Offset,
+    /// The next offset to copy.
+    next: Offset,
+    target: Content,
+}
+
+impl MemoryRewrite {
+    fn copy(&mut self, kept: &mut dyn FnMut(KeptLine<'_>)) {
+        let log = self.log.read();
+        let last =
+            log.find(self.plan_end).map_or(log.blocks.back().and_then(|block| block.lines.last()), |at| {
+                let (block, line) = at;
+                let before = line.checked_sub(1).and_then(|line| log.blocks[block].lines.get(line));
+                before.or_else(|| block.checked_sub(1).and_then(|block| log.blocks[block].lines.last()))
+            });
+        let last = last.map(|line| line.0);
+        let Some((first_block, _)) = log.find(self.next) else { return };
+        for block in log.blocks.range(first_block..) {
+            for (index, (offset, start)) in block.lines.iter().enumerate() {
+                let planned = *offset < self.plan_end && Some(*offset) != last;
+                let drops = *offset < self.plan.drop_below || self.plan.drop.binary_search(offset).is_ok();
+                if *offset < self.next || (planned && drops) {
+                    continue;
+                }
+                let bytes = &block.bytes[*start..block.line_end(index)];
+                kept(KeptLine { cursor: self.target.cursor(*offset, self.target.end), bytes });
+                self.target.push(*offset, bytes);
+            }
+        }
+        self.next = log.end_offset;
+    }
+}
+
+impl Rewrite for MemoryRewrite {
+    fn slot(&self) -> LogSlot {
+        self.slot
+    }
+
+    fn run(&mut self, kept: &mut dyn FnMut(KeptLine<'_>)) -> Result<(), StorageError> {
+        self.copy(kept);
+        Ok(())
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+impl Drop for MemoryRewrite {
+    fn drop(&mut self) {
+        self.log.write().rewriting = false;
+    }
+}
+
+struct MemoryReader(Log);
+
+impl LogReader for MemoryReader {
+    fn read(&self, from: Cursor, bytes_max: usize, into: &mut Vec<u8>) -> Result<Chunk, StorageError> {
+        let log = self.0.read();
+        let Some((mut block, mut line)) = log.find(from.offset) else {
+            let end = log.cursor(from.offset, log.end);
+            return Ok(Chunk { start: end, next: end });
+        };
+        let begun = into.len();
+        let (offset, start) = log.blocks[block].lines[line];
+        let start = log.cursor(offset, log.blocks[block].position + start as u64);
+        let mut next = start;
+        while let Some(current) = log.blocks.get(block) {
+            // As many lines of this block as there is room for, the very first whatever its length.
+            let room = bytes_max.saturating_sub(into.len() - begun);
+            let base = current.lines.get(line).map_or(0, |line| line.1);
+            let fits = |index: usize| current.line_end(index) - base <= room;
+            let mut count = (line..current.lines.len()).take_while(|index| fits(*index)).count();
+            if count == 0 && into.len() == begun {
+                count = 1;
+            }
+            if count == 0 {
+                break;
+            }
+            let last = line + count - 1;
+            let end = current.line_end(last);
+            into.extend_from_slice(&current.lines_from(line)[..end - base]);
+            next = log.cursor(current.lines[last].0 + 1, current.position + end as u64);
+            if last + 1 < current.lines.len() {
+                break;
+            }
+            (block, line) = (block + 1, 0);
+        }
+        Ok(Chunk { start, next })
+    }
+
+    fn generation(&self) -> u32 {
+        self.0.read().generation
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.0.read().end
+    }
+}
+
+fn busy(log: &LogName, operation: &'static str, reason: &str) -> StorageError {
+    let source = io::Error::new(io::ErrorKind::ResourceBusy, reason);
+    StorageError::Io { log: log.to_string(), operation, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::{self, Harness};
+
+    struct InMemory(MemoryStorage);
+
+    impl Harness for InMemory {
+        fn storage(&self) -> &dyn Storage {
+            &self.0
+        }
+
+        fn restart(&mut self) {}
+    }
+
+    #[test]
+    fn it_conforms() {
+        conformance::run(&mut || Box::new(InMemory(MemoryStorage::new())));
+    }
+}

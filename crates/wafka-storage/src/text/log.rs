@@ -1,0 +1,245 @@
+//! One open log: its file, where it ends, appending to it, and making it usable again after a failure.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use wafka_core::Offset;
+use wafka_core::storage::{Batch, Cursor, LogName, StorageError};
+
+use super::lines::start_of_segment;
+use super::{Claim, Home, bisect, log_error};
+use crate::fs::{File, OpenMode, read_full_at, write_all_at};
+use crate::line;
+
+/// What the operating system writes to disk as one piece of a file.
+const PAGE_BYTES: u64 = 4096;
+
+/// A log's file from one rewrite (or reopening) to the next. Reads and syncs under way hold it, so that a file that was
+/// replaced lives until they are done.
+pub(super) struct Generation {
+    pub number: u32,
+    pub file: Arc<dyn File>,
+    /// Behind the last whole line: the one number that the writer tells the readers.
+    end: AtomicU64,
+    /// Why a sync of this file failed. The kernel reports such an error once and then counts the bytes as written, so
+    /// no later sync of the same descriptor means anything.
+    sync_failed: Mutex<Option<String>>,
+}
+
+impl Generation {
+    pub fn new(number: u32, file: Arc<dyn File>, end: u64) -> Self {
+        Generation { number, file, end: AtomicU64::new(end), sync_failed: Mutex::new(None) }
+    }
+
+    /// The position behind the last whole line.
+    pub fn end(&self) -> u64 {
+        self.end.load(Ordering::Acquire)
+    }
+
+    /// Makes everything appended before the call durable.
+    pub fn sync(&self, log: &LogName) -> Result<(), StorageError> {
+        let mut failed = self.sync_failed.lock();
+        if let Some(reason) = &*failed {
+            return Err(StorageError::Poisoned { log: log.clone(), reason: reason.clone() });
+        }
+        self.file.sync_data().map_err(|source| {
+            *failed = Some(format!("sync: {source}"));
+            log_error(log, "sync", source)
+        })
+    }
+}
+
+/// What the writer, the readers and the rewrites of a log share.
+pub(super) struct SharedLog {
+    pub name: LogName,
+    pub path: PathBuf,
+    current: RwLock<Arc<Generation>>,
+    /// Whether a rewrite is under way.
+    pub rewriting: AtomicBool,
+    pub line_bytes_max: u64,
+}
+
+impl SharedLog {
+    pub fn new(name: LogName, path: PathBuf, generation: Arc<Generation>, line_bytes_max: u64) -> Self {
+        let current = RwLock::new(generation);
+        SharedLog { name, path, current, rewriting: AtomicBool::new(false), line_bytes_max }
+    }
+
+    pub fn current(&self) -> Arc<Generation> {
+        Arc::clone(&self.current.read())
+    }
+}
+
+/// The writer's side of a log.
+pub(super) struct OpenLog {
+    pub shared: Arc<SharedLog>,
+    pub generation: Arc<Generation>,
+    /// The offset of the next line.
+    pub end_offset: Offset,
+    /// Bytes below this were looked at when the log was opened or rewritten; what is damaged there was reported then.
+    judged_end: u64,
+    /// Why nothing may be appended.
+    pub poisoned: Option<String>,
+    /// Whether something was appended since the last sync began.
+    pub dirty: bool,
+    _claim: Claim,
+}
+
+impl OpenLog {
+    pub fn new(shared: Arc<SharedLog>, end_offset: Offset, claim: Claim) -> Self {
+        let generation = shared.current();
+        OpenLog {
+            judged_end: generation.end(),
+            shared,
+            generation,
+            end_offset,
+            poisoned: None,
+            dirty: false,
+            _claim: claim,
+        }
+    }
+
+    /// Where the next line goes.
+    pub fn end(&self) -> Cursor {
+        Cursor {
+            offset: self.end_offset,
+            position: self.generation.end(),
+            generation: self.generation.number,
+        }
+    }
+
+    pub fn check_writable(&self) -> Result<(), StorageError> {
+        match &self.poisoned {
+            None => Ok(()),
+            Some(reason) => {
+                Err(StorageError::Poisoned { log: self.shared.name.clone(), reason: reason.clone() })
+            }
+        }
+    }
+
+    /// Refuses appends from now on; the first reason stays.
+    pub fn poison(&mut self, error: &StorageError) {
+        if self.poisoned.is_none() {
+            tracing::warn!(log = %self.shared.name, %error, "log takes no appends until it is reopened");
+            self.poisoned = Some(error.to_string());
+        }
+    }
+
+    /// Appends lines in one write.
+    pub fn append(&mut self, batch: Batch<'_>) -> Result<Cursor, StorageError> {
+        self.check_writable()?;
+        let log = &self.shared.name;
+        if batch.first_offset != self.end_offset {
+            let (batch, end) = (batch.first_offset, self.end_offset);
+            return Err(StorageError::Fenced { log: log.clone(), batch, end });
+        }
+        let end_offset = batch.first_offset.checked_add(batch.lines);
+        let whole = batch.lines > 0 && batch.bytes.last() == Some(&b'\n');
+        let Some(end_offset) = end_offset.filter(|_| whole) else {
+            let reason = "a batch is whole lines, each ending in a newline";
+            let source = io::Error::new(io::ErrorKind::InvalidInput, reason);
+            return Err(log_error(log, "append", source));
+        };
+        let start = self.end();
+        if let Err(source) = write_all_at(&*self.generation.file, batch.bytes, start.position) {
+            let error = log_error(log, "append", source);
+            self.poison(&error);
+            return Err(error);
+        }
+        self.end_offset = end_offset;
+        self.dirty = true;
+        self.generation.end.store(start.position + batch.bytes.len() as u64, Ordering::Release);
+        Ok(start)
+    }
+
+    /// Puts another file in the place of the current one.
+    pub fn replace(&mut self, generation: Arc<Generation>) {
+        self.judged_end = generation.end();
+        *self.shared.current.write() = Arc::clone(&generation);
+        self.generation = generation;
+        self.dirty = false;
+    }
+
+    /// Opens the file afresh and cuts it at `end`; see [`wafka_core::storage::Shard::reopen`].
+    pub fn reopen(&mut self, home: &Home, end: Cursor) -> Result<(), StorageError> {
+        let shared = Arc::clone(&self.shared);
+        let failed = |source| log_error(&shared.name, "reopen", source);
+        let file = home.fs.open(&shared.path, OpenMode::Write).map_err(failed)?;
+        let len = file.len().map_err(failed)?;
+        let published = self.generation.end();
+        let position = if end.generation == self.generation.number {
+            end.position
+        } else {
+            bisect::position_of(&*file, len.min(published), end.offset, shared.line_bytes_max)
+                .map_err(failed)?
+        };
+        self.check_end(&*file, len, position, end.offset)?;
+        // A page that holds lines before the cut may have been lost with those behind it although it can still be
+        // read: written again, it reaches the disk with the sync below, or the sync says so.
+        rewrite_last_page(&*file, position).map_err(failed)?;
+        file.set_len(position).map_err(failed)?;
+        file.sync_data().map_err(failed)?;
+        // The failure may have come from the directory, after a rewrite had taken its place.
+        home.fs.sync_dir(&home.dir_of(shared.name.database())).map_err(failed)?;
+        // Positions behind the cut will belong to other lines.
+        let number = if position < published { home.next_generation() } else { self.generation.number };
+        let judged_end = self.judged_end.min(position);
+        self.replace(Arc::new(Generation::new(number, file, position)));
+        self.judged_end = judged_end;
+        self.end_offset = end.offset;
+        self.poisoned = None;
+        Ok(())
+    }
+
+    /// Checks that a file holds a log's lines up to `position`, where the line with `offset` is to follow. Lines are
+    /// only appended and were verified when the log was opened, so the last one tells.
+    fn check_end(
+        &self,
+        file: &dyn File,
+        len: u64,
+        position: u64,
+        offset: Offset,
+    ) -> Result<(), StorageError> {
+        let damaged = |reason: String| StorageError::Damaged {
+            log: self.shared.name.clone(),
+            position: len.min(position),
+            reason,
+        };
+        if len < position {
+            return Err(damaged(format!("the file ends here although it was durable up to byte {position}")));
+        }
+        if position == 0 {
+            return Ok(());
+        }
+        let failed = |source| log_error(&self.shared.name, "reopen", source);
+        let start = start_of_segment(file, position, self.shared.line_bytes_max).map_err(failed)?;
+        if position <= self.judged_end && start.is_none() {
+            return Ok(());
+        }
+        let start = start.ok_or_else(|| damaged("no line ends here".to_owned()))?;
+        let mut bytes = vec![0; (position - start) as usize];
+        let read = read_full_at(file, &mut bytes, start).map_err(failed)?;
+        bytes.truncate(read);
+        let last =
+            bytes.ends_with(b"\n").then(|| line::verify(&bytes).ok().and_then(line::offset_of)).flatten();
+        match last {
+            Some(last) if last < offset => Ok(()),
+            Some(last) => {
+                Err(damaged(format!("the line before has offset {last}, expected less than {offset}")))
+            }
+            None if position <= self.judged_end && bytes.ends_with(b"\n") => Ok(()),
+            None => Err(damaged("the line before is not whole".to_owned())),
+        }
+    }
+}
+
+/// Writes the bytes of the page that `end` lies in, up to it, once more.
+fn rewrite_last_page(file: &dyn File, end: u64) -> io::Result<()> {
+    let start = end.saturating_sub(1) / PAGE_BYTES * PAGE_BYTES;
+    let mut page = vec![0; (end - start) as usize];
+    let read = read_full_at(file, &mut page, start)?;
+    write_all_at(file, &page[..read], start)
+}

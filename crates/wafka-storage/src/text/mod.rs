@@ -1,0 +1,259 @@
+//! The text backend: one file of lines per log, that anyone can read.
+//!
+//! ```text
+//! <dir>/deliveries-1.txt           the logs of database 0
+//! <dir>/db3/orders-2.txt           those of database 3
+//! <dir>/deliveries-1.txt.7.tmp     a rewrite under way; removed at the next start
+//! ```
+//!
+//! * A log's file is only appended to, one write per batch. Its end is the position behind the last whole line that was
+//!   appended; readers see nothing behind it.
+//! * Opening cuts a torn tail and reports every other byte that is no line; see the rules in `recover.rs`.
+//! * A position belongs to a *generation* of its log. A rewrite begins a new one, and so does a reopening that cuts
+//!   lines; readers that come with an older position look the offset up by bisection.
+
+mod bisect;
+mod lines;
+mod log;
+mod reader;
+mod recover;
+mod rewrite;
+mod shard;
+mod sync;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use parking_lot::Mutex;
+use wafka_core::storage::{LogName, Shard, Storage, StorageError};
+use wafka_core::{BrokerId, Database};
+
+use crate::fs::FileSystem;
+use shard::TextShard;
+
+/// What the name of every log's file ends in.
+const LOG_ENDING: &str = ".txt";
+/// What the name of every file ends in that is left over when found at a start.
+const TEMPORARY_ENDING: &str = ".tmp";
+/// How much is read at once where a whole file is gone through.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// How the text backend works.
+#[derive(Clone, Debug)]
+pub struct TextOptions {
+    /// A stretch without a newline that is longer than this is taken for damage, in bytes.
+    pub line_bytes_max: u64,
+}
+
+impl Default for TextOptions {
+    fn default() -> Self {
+        // Above anything a client can send in one command (512 MB, at most doubled by escapes where it is text).
+        TextOptions { line_bytes_max: 1 << 30 }
+    }
+}
+
+/// The backend that keeps every log as a text file. Its shards share it; only one may use a directory at a time, which
+/// is for the caller to ensure.
+pub struct TextStorage {
+    home: Arc<Home>,
+}
+
+impl TextStorage {
+    /// Takes a directory, made when it is missing; removes what unfinished rewrites left.
+    ///
+    /// # Errors
+    /// When the directory cannot be made, read or synced.
+    pub fn open(fs: Arc<dyn FileSystem>, dir: &Path, options: TextOptions) -> Result<Self, StorageError> {
+        let home = Home {
+            fs,
+            dir: dir.to_owned(),
+            options,
+            generations: AtomicU32::new(1),
+            open: Mutex::new(HashSet::new()),
+        };
+        home.prepare().map_err(|source| home.error("open", source))?;
+        Ok(TextStorage { home: Arc::new(home) })
+    }
+}
+
+impl Storage for TextStorage {
+    fn name(&self) -> &str {
+        "text"
+    }
+
+    fn list(&self) -> Result<Vec<LogName>, StorageError> {
+        let home = &self.home;
+        let mut logs = Vec::new();
+        for (database, dir) in home.directories().map_err(|source| home.error("list", source))? {
+            for entry in home.fs.read_dir(&dir).map_err(|source| home.error("list", source))? {
+                let stem = entry.name.to_str().and_then(|name| name.strip_suffix(LOG_ENDING));
+                if let Some(stem) = stem.filter(|stem| !entry.is_dir && is_stem(stem)) {
+                    logs.push(LogName::new(database, stem));
+                }
+            }
+        }
+        Ok(logs)
+    }
+
+    fn shard(&self, broker: BrokerId) -> Result<Box<dyn Shard>, StorageError> {
+        Ok(Box::new(TextShard::new(Arc::clone(&self.home), broker)))
+    }
+
+    fn delete(&self, logs: &[LogName]) -> Result<(), StorageError> {
+        let home = &self.home;
+        let mut directories = HashSet::new();
+        for log in logs {
+            home.check_name(log, "delete")?;
+            // Held while the file goes, so that no shard opens it meanwhile.
+            let _claim = home.claim(log, "delete")?;
+            match home.fs.remove(&home.path_of(log)) {
+                Ok(()) => _ = directories.insert(home.dir_of(log.database())),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(log_error(log, "delete", error)),
+            }
+        }
+        for dir in directories {
+            home.fs.sync_dir(&dir).map_err(|source| home.error("delete", source))?;
+        }
+        Ok(())
+    }
+}
+
+/// What the storage, its shards and their logs share.
+struct Home {
+    fs: Arc<dyn FileSystem>,
+    dir: PathBuf,
+    options: TextOptions,
+    /// The next generation. They are unique over all logs, so that a position from before a log was closed and opened
+    /// again is known to be old.
+    generations: AtomicU32,
+    /// The logs that a shard has open.
+    open: Mutex<HashSet<LogName>>,
+}
+
+impl Home {
+    /// Makes the directory, and what a killed process may have left unsynced in it, durable; clears it up.
+    fn prepare(&self) -> io::Result<()> {
+        self.fs.create_dir_all(&self.dir)?;
+        if let Some(parent) = self.dir.parent() {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            self.fs.sync_dir(parent)?;
+        }
+        for (_, dir) in self.directories()? {
+            for entry in self.fs.read_dir(&dir)? {
+                let stem = entry.name.to_str().and_then(temporary_stem);
+                if stem.is_some_and(is_stem) && !entry.is_dir {
+                    tracing::info!(file = ?dir.join(&entry.name), "removing what an unfinished rewrite left");
+                    self.fs.remove(&dir.join(&entry.name))?;
+                }
+            }
+            self.fs.sync_dir(&dir)?;
+        }
+        Ok(())
+    }
+
+    /// The directories of all databases there are.
+    fn directories(&self) -> io::Result<Vec<(Database, PathBuf)>> {
+        let mut found = vec![(Database(0), self.dir.clone())];
+        for entry in self.fs.read_dir(&self.dir)? {
+            if let Some(number) = entry.name.to_str().and_then(database_number).filter(|_| entry.is_dir) {
+                found.push((Database(number), self.dir.join(&entry.name)));
+            }
+        }
+        Ok(found)
+    }
+
+    fn dir_of(&self, database: Database) -> PathBuf {
+        match database.0 {
+            0 => self.dir.clone(),
+            number => self.dir.join(format!("db{number}")),
+        }
+    }
+
+    fn path_of(&self, log: &LogName) -> PathBuf {
+        self.dir_of(log.database()).join(format!("{}{LOG_ENDING}", log.stem()))
+    }
+
+    fn temporary_path_of(&self, log: &LogName, generation: u32) -> PathBuf {
+        let name = format!("{}{LOG_ENDING}.{generation}{TEMPORARY_ENDING}", log.stem());
+        self.dir_of(log.database()).join(name)
+    }
+
+    fn next_generation(&self) -> u32 {
+        self.generations.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Takes a log for one user at a time; it is given back when the claim is dropped.
+    fn claim(self: &Arc<Self>, log: &LogName, operation: &'static str) -> Result<Claim, StorageError> {
+        if !self.open.lock().insert(log.clone()) {
+            let source = io::Error::new(io::ErrorKind::ResourceBusy, "the log is open already");
+            return Err(log_error(log, operation, source));
+        }
+        Ok(Claim { home: Arc::clone(self), log: log.clone() })
+    }
+
+    /// A stem that is no plain file name must not lead out of the directory.
+    fn check_name(&self, log: &LogName, operation: &'static str) -> Result<(), StorageError> {
+        if is_stem(log.stem()) {
+            return Ok(());
+        }
+        let reason = "a log's name must be made of A-Z a-z 0-9 . _ - % and not begin with a dot";
+        Err(log_error(log, operation, io::Error::new(io::ErrorKind::InvalidInput, reason)))
+    }
+
+    fn error(&self, operation: &'static str, source: io::Error) -> StorageError {
+        StorageError::Io { log: self.dir.display().to_string(), operation, source: explained(source) }
+    }
+}
+
+/// A log that nobody else may open or delete.
+struct Claim {
+    home: Arc<Home>,
+    log: LogName,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.home.open.lock().remove(&self.log);
+    }
+}
+
+fn is_stem(stem: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-%".contains(&b);
+    !stem.is_empty() && !stem.starts_with('.') && stem.bytes().all(plain)
+}
+
+/// The stem of the log that a file of this name was to replace.
+fn temporary_stem(name: &str) -> Option<&str> {
+    let (rest, generation) = name.strip_suffix(TEMPORARY_ENDING)?.rsplit_once('.')?;
+    generation.bytes().all(|b| b.is_ascii_digit()).then(|| rest.strip_suffix(LOG_ENDING)).flatten()
+}
+
+/// The number in `db3`, when it is spelled as [`Home::dir_of`] does.
+fn database_number(name: &str) -> Option<u16> {
+    let number = name.strip_prefix("db")?.parse().ok().filter(|number| *number > 0)?;
+    (format!("db{number}") == name).then_some(number)
+}
+
+fn log_error(log: &LogName, operation: &'static str, source: io::Error) -> StorageError {
+    StorageError::Io { log: log.to_string(), operation, source: explained(source) }
+}
+
+/// Says what to do where the system's own words do not.
+fn explained(error: io::Error) -> io::Error {
+    use rustix::io::Errno;
+    let limit = match error.raw_os_error() {
+        Some(code) if code == Errno::MFILE.raw_os_error() => "this process (see 'ulimit -n')",
+        Some(code) if code == Errno::NFILE.raw_os_error() => "the system (see 'sysctl fs.file-max')",
+        _ => return error,
+    };
+    io::Error::new(
+        error.kind(),
+        format!("{error}: each log takes one open file; raise the limit of {limit} or use fewer partitions"),
+    )
+}

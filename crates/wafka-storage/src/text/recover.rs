@@ -1,0 +1,220 @@
+//! Verifies a log's file when it is opened: what is whole, what a crash tore, what is damaged.
+//!
+//! * A *whole line* ends in a newline, its checksum holds and its offset is above that of the whole line before it.
+//! * A *torn tail* is what a crash leaves of writes that were never acknowledged: bytes behind the last whole line that
+//!   end without a newline, or lines with NUL bytes (pages that never reached the disk), to the end. It is cut.
+//! * Everything else is *damage*: it is reported and kept, even at the very end. Each damaged line counts one offset, so
+//!   that offsets never repeat.
+//! * A last line that lacks nothing but its newline is whole: it gets one. Somebody's editor may have dropped it.
+//! * A log that ends before a line known to be durable has lost data: nothing of it is taken for torn.
+
+use std::io;
+
+use wafka_core::Offset;
+use wafka_core::storage::{Cursor, Damage, TornTail};
+
+use super::CHUNK_BYTES;
+use super::lines::{Lines, Segment};
+use crate::fs::File;
+use crate::line;
+
+/// How many damaged stretches are reported one by one; the last one speaks for all that follow.
+const DAMAGE_REPORTED_MAX: usize = 1000;
+
+/// What was found in a file. Nothing was changed in it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Recovered {
+    /// The offset of the first line (at position 0); `end_offset` when there is none.
+    pub first_offset: Offset,
+    /// The offset of the next line to be appended.
+    pub end_offset: Offset,
+    /// Where the file is to end: what lies behind is torn.
+    pub end_position: u64,
+    /// Whether what is kept ends without a newline and needs one.
+    pub unterminated: bool,
+    /// What is to be cut.
+    pub torn: Option<TornTail>,
+    /// What is damaged.
+    pub damage: Vec<Damage>,
+}
+
+/// Looks through a file of `len` bytes: from the line `known` on when it is there, else all of it.
+pub(super) fn recover(
+    file: &dyn File,
+    len: u64,
+    known: Option<Cursor>,
+    line_bytes_max: u64,
+) -> io::Result<Recovered> {
+    let start = match known {
+        Some(known) if is_there(file, len, known, line_bytes_max)? => known.position,
+        _ => 0,
+    };
+    let mut check = Check::default();
+    let mut lines = Lines::new(file, start, len, CHUNK_BYTES, line_bytes_max);
+    while let Some(segment) = lines.next()? {
+        check.take(&segment);
+    }
+    let lost = known.filter(|known| check.next_offset() <= known.offset);
+    let mut found = check.finish(lines.position(), lost);
+    if start > 0 {
+        found.first_offset = first_offset(file, start, line_bytes_max)?;
+    }
+    Ok(found)
+}
+
+/// Whether the whole line `known` lies where it is said to.
+fn is_there(file: &dyn File, len: u64, known: Cursor, line_bytes_max: u64) -> io::Result<bool> {
+    if known.position >= len {
+        return Ok(false);
+    }
+    if known.position > 0 {
+        let mut before = [0];
+        if file.read_at(&mut before, known.position - 1)? != 1 || before != *b"\n" {
+            return Ok(false);
+        }
+    }
+    let mut lines = Lines::new(file, known.position, len, 4096, line_bytes_max);
+    let segment = lines.next()?;
+    Ok(segment.is_some_and(|segment| segment.terminated && whole(&segment) == Ok(known.offset)))
+}
+
+/// The offset of the line at position 0, of a file in which a whole line begins at `until`.
+fn first_offset(file: &dyn File, until: u64, line_bytes_max: u64) -> io::Result<Offset> {
+    let mut lines = Lines::new(file, 0, u64::MAX, 4096, line_bytes_max);
+    let mut damaged: u64 = 0;
+    while lines.position() <= until {
+        let Some(segment) = lines.next()? else { break };
+        if let Ok(offset) = whole(&segment) {
+            return Ok(offset.saturating_sub(damaged));
+        }
+        damaged += 1;
+    }
+    Ok(0)
+}
+
+/// The offset of a segment that is a line but for its newline, or why it is none.
+fn whole(segment: &Segment<'_>) -> Result<Offset, String> {
+    let bytes = segment.bytes.ok_or("no newline within the longest line there may be")?;
+    let covered = line::verify(bytes).map_err(|error| error.to_string())?;
+    // The largest number is no offset: none could follow it.
+    line::offset_of(covered).filter(|offset| *offset < Offset::MAX).ok_or_else(|| "no offset".to_owned())
+}
+
+/// A stretch that is not whole, as long as it is not known what follows.
+struct Bad {
+    position: u64,
+    reason: String,
+    /// How many lines it counts for.
+    lines: u64,
+    /// Where the lines begin that are torn when nothing whole follows, and how many lines stand before them.
+    torn: Option<(u64, u64)>,
+    unterminated: bool,
+}
+
+/// The state of a pass through a file.
+#[derive(Default)]
+struct Check {
+    first_offset: Option<Offset>,
+    /// Behind the last whole line.
+    next: Offset,
+    /// How many lines were damaged since the last whole line, or since the start.
+    damaged_lines: u64,
+    bad: Option<Bad>,
+    unterminated: bool,
+    damage: Vec<Damage>,
+}
+
+impl Check {
+    fn next_offset(&self) -> Offset {
+        self.next.saturating_add(self.damaged_lines)
+    }
+
+    fn take(&mut self, segment: &Segment<'_>) {
+        let offset = whole(segment).and_then(|offset| match offset.checked_sub(self.next) {
+            None => Err(format!("offset {offset} where at least {} should be", self.next)),
+            Some(_) => Ok(offset),
+        });
+        match offset {
+            Ok(offset) => {
+                self.settle(segment.position);
+                let damaged = std::mem::take(&mut self.damaged_lines);
+                self.first_offset.get_or_insert(offset.saturating_sub(damaged));
+                self.next = offset + 1;
+                self.unterminated = !segment.terminated;
+            }
+            Err(reason) => self.take_bad(segment, reason),
+        }
+    }
+
+    fn take_bad(&mut self, segment: &Segment<'_>, reason: String) {
+        let bad = self.bad.get_or_insert(Bad {
+            position: segment.position,
+            reason,
+            lines: 0,
+            torn: None,
+            unterminated: false,
+        });
+        let overlong = segment.bytes.is_none();
+        if segment.has_nul || !(segment.terminated || overlong) {
+            bad.torn.get_or_insert((segment.position, bad.lines));
+        } else {
+            bad.torn = None;
+        }
+        bad.lines += 1;
+        bad.unterminated = !segment.terminated;
+    }
+
+    /// The bad stretch, if there is one, is damage and ends at `end`.
+    fn settle(&mut self, end: u64) {
+        let Some(bad) = self.bad.take() else { return };
+        self.damaged_lines += bad.lines;
+        self.unterminated = bad.unterminated;
+        self.report(Damage { position: bad.position, bytes: end - bad.position, reason: bad.reason });
+    }
+
+    fn report(&mut self, damage: Damage) {
+        match self.damage.get_mut(DAMAGE_REPORTED_MAX - 1) {
+            None => self.damage.push(damage),
+            Some(last) => {
+                last.bytes = damage.position + damage.bytes - last.position;
+                last.reason = "many damaged stretches with whole lines between them".to_owned();
+            }
+        }
+    }
+
+    /// Ends the pass at `len`. `lost` is a line that was durable and is not there.
+    fn finish(mut self, len: u64, lost: Option<Cursor>) -> Recovered {
+        let mut end = len;
+        let torn = self.bad.as_ref().and_then(|bad| bad.torn).filter(|_| lost.is_none());
+        if let (Some((position, lines)), Some(bad)) = (torn, &mut self.bad) {
+            end = position;
+            bad.lines = lines;
+            bad.unterminated = false;
+            if position == bad.position {
+                self.bad = None;
+            }
+        }
+        self.settle(end);
+        let mut end_offset = self.next_offset();
+        if let Some(lost) = lost {
+            let reason = format!(
+                "the log ends here, at offset {end_offset}, although the line with offset {} at byte {} was durable",
+                lost.offset, lost.position
+            );
+            self.report(Damage { position: end, bytes: 0, reason });
+            end_offset = end_offset.max(lost.offset.saturating_add(1));
+        }
+        let empty_offset = if end == 0 { end_offset } else { 0 };
+        Recovered {
+            first_offset: self.first_offset.unwrap_or(empty_offset),
+            end_offset,
+            end_position: end,
+            unterminated: self.unterminated,
+            torn: (end < len).then_some(TornTail { position: end, bytes: len - end }),
+            damage: self.damage,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,210 @@
+//! The logs of one broker.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+
+use wafka_core::BrokerId;
+use wafka_core::storage::{
+    Batch, Cursor, Damage, KeptLine, LogName, LogSlot, OpenRequest, Opened, PendingSync, Rewrite,
+    RewritePlan, Rewritten, Shard, StorageError, SyncFailure,
+};
+
+use super::log::{Generation, OpenLog, SharedLog};
+use super::reader::TextReader;
+use super::recover::{Recovered, recover};
+use super::rewrite::TextRewrite;
+use super::sync::{Dirty, FileSyncs};
+use super::{Home, log_error};
+use crate::fs::{File, OpenMode, write_all_at};
+
+/// The logs that one broker has open.
+pub(super) struct TextShard {
+    home: Arc<Home>,
+    broker: BrokerId,
+    logs: HashMap<LogSlot, OpenLog>,
+    /// Never used again, so that what is under way for a closed log cannot hit another one.
+    next_slot: u32,
+    /// The logs appended to since the last sync began.
+    dirty: Vec<LogSlot>,
+}
+
+impl TextShard {
+    pub fn new(home: Arc<Home>, broker: BrokerId) -> Self {
+        TextShard { home, broker, logs: HashMap::new(), next_slot: 0, dirty: Vec::new() }
+    }
+
+    fn log(&mut self, slot: LogSlot, operation: &'static str) -> Result<&mut OpenLog, StorageError> {
+        let broker = self.broker;
+        self.logs.get_mut(&slot).ok_or_else(|| StorageError::Io {
+            log: format!("log {} of broker {broker}", slot.0),
+            operation,
+            source: io::Error::new(io::ErrorKind::NotFound, "no log is open in this slot"),
+        })
+    }
+
+    /// Opens or makes a log's file; its name is durable afterwards.
+    fn open_file(&self, log: &LogName, create: bool) -> Result<Arc<dyn File>, StorageError> {
+        let home = &self.home;
+        let path = home.path_of(log);
+        let dir = home.dir_of(log.database());
+        let made = || {
+            let missing = match home.fs.open(&path, OpenMode::Write) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => error,
+                // An empty file may be one whose making was interrupted before its directory was synced.
+                Ok(file) if file.is_empty()? => {
+                    home.fs.sync_dir(&dir)?;
+                    return Ok(file);
+                }
+                found => return found,
+            };
+            if !create {
+                return Err(missing);
+            }
+            if log.database().0 > 0 {
+                home.fs.create_dir_all(&dir)?;
+                home.fs.sync_dir(&home.dir)?;
+            }
+            let file = home.fs.open(&path, OpenMode::CreateNew)?;
+            home.fs.sync_dir(&dir)?;
+            Ok(file)
+        };
+        made().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound if !create => StorageError::NotFound(log.clone()),
+            _ => log_error(log, "open", error),
+        })
+    }
+}
+
+impl Shard for TextShard {
+    fn open(&mut self, log: &LogName, request: OpenRequest) -> Result<Opened, StorageError> {
+        let home = Arc::clone(&self.home);
+        home.check_name(log, "open")?;
+        let claim = home.claim(log, "open")?;
+        let file = self.open_file(log, request.create)?;
+        let line_bytes_max = home.options.line_bytes_max;
+        let examined = file.len().and_then(|len| recover(&*file, len, request.known, line_bytes_max));
+        let mut found = examined.map_err(|source| log_error(log, "open", source))?;
+        report(log, &found);
+        settle(&*file, &mut found).map_err(|source| log_error(log, "open", source))?;
+
+        let number = home.next_generation();
+        let generation = Arc::new(Generation::new(number, file, found.end_position));
+        let shared = SharedLog::new(log.clone(), home.path_of(log), generation, line_bytes_max);
+        let opened = OpenLog::new(Arc::new(shared), found.end_offset, claim);
+        let slot = LogSlot(self.next_slot);
+        self.next_slot += 1;
+        let result = Opened {
+            slot,
+            reader: Arc::new(TextReader { log: Arc::clone(&opened.shared) }),
+            first: Cursor { offset: found.first_offset, position: 0, generation: number },
+            end: opened.end(),
+            torn: found.torn,
+            damage: found.damage,
+        };
+        self.logs.insert(slot, opened);
+        Ok(result)
+    }
+
+    fn append(&mut self, slot: LogSlot, batch: Batch<'_>) -> Result<Cursor, StorageError> {
+        let log = self.log(slot, "append")?;
+        let was_dirty = log.dirty;
+        let start = log.append(batch)?;
+        if !was_dirty {
+            self.dirty.push(slot);
+        }
+        Ok(start)
+    }
+
+    fn begin_sync(&mut self) -> Box<dyn PendingSync> {
+        let mut files = Vec::with_capacity(self.dirty.len());
+        for slot in self.dirty.drain(..) {
+            // A log that was closed, or replaced by a synced file, is not dirty any more.
+            if let Some(log) = self.logs.get_mut(&slot).filter(|log| log.dirty) {
+                log.dirty = false;
+                let (log, generation) = (Arc::clone(&log.shared), Arc::clone(&log.generation));
+                files.push(Dirty { slot, log, generation });
+            }
+        }
+        Box::new(FileSyncs(files))
+    }
+
+    fn finish_sync(&mut self, failures: &[SyncFailure]) {
+        for failure in failures {
+            if let Some(log) = self.logs.get_mut(&failure.slot) {
+                log.poison(&failure.error);
+            }
+        }
+    }
+
+    fn reopen(&mut self, slot: LogSlot, end: Cursor) -> Result<(), StorageError> {
+        let home = Arc::clone(&self.home);
+        self.log(slot, "reopen")?.reopen(&home, end)
+    }
+
+    fn begin_rewrite(&mut self, slot: LogSlot, plan: RewritePlan) -> Result<Box<dyn Rewrite>, StorageError> {
+        let home = Arc::clone(&self.home);
+        let log = self.log(slot, "rewrite")?;
+        Ok(Box::new(TextRewrite::begin(&home, slot, log, plan)?))
+    }
+
+    fn finish_rewrite(
+        &mut self,
+        rewrite: Box<dyn Rewrite>,
+        kept: &mut dyn FnMut(KeptLine<'_>),
+    ) -> Result<Rewritten, StorageError> {
+        let home = Arc::clone(&self.home);
+        let log = self.log(rewrite.slot(), "rewrite")?;
+        let Ok(mut rewrite) = rewrite.into_any().downcast::<TextRewrite>() else {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "this rewrite was not begun here");
+            return Err(log_error(&log.shared.name, "rewrite", source));
+        };
+        log.check_writable()?;
+        if !Arc::ptr_eq(&rewrite.source, &log.generation) {
+            let source = io::Error::other("the log was reopened since the rewrite began");
+            return Err(log_error(&log.shared.name, "rewrite", source));
+        }
+        let name = log.shared.name.clone();
+        let failed = |source| log_error(&name, "rewrite", source);
+        rewrite.complete(kept).map_err(failed)?;
+        let generation = rewrite.swap().map_err(failed)?;
+        let bytes_freed = log.generation.end().saturating_sub(generation.end());
+        log.replace(generation);
+        let first = rewrite.first(log.end_offset);
+        if let Err(source) = home.fs.sync_dir(&home.dir_of(name.database())) {
+            let error = failed(source);
+            log.poison(&error);
+            return Err(error);
+        }
+        Ok(Rewritten { first, end: log.end(), bytes_freed })
+    }
+
+    fn close(&mut self, slot: LogSlot) {
+        if self.logs.remove(&slot).is_some_and(|log| log.dirty) {
+            self.dirty.retain(|dirty| *dirty != slot);
+        }
+    }
+}
+
+fn report(log: &LogName, found: &Recovered) {
+    if let Some(torn) = &found.torn {
+        tracing::warn!(%log, position = torn.position, bytes = torn.bytes, "cutting a torn tail");
+    }
+    for Damage { position, bytes, reason } in &found.damage {
+        tracing::error!(%log, position, bytes, reason, "damage");
+    }
+}
+
+/// Brings a file to the state that was found to be right, and makes it durable: what a killed process wrote and did not
+/// sync is going to be served, so it must not vanish later.
+fn settle(file: &dyn File, found: &mut Recovered) -> io::Result<()> {
+    if found.torn.is_some() {
+        file.set_len(found.end_position)?;
+    }
+    if found.unterminated {
+        write_all_at(file, b"\n", found.end_position)?;
+        found.end_position += 1;
+        found.unterminated = false;
+    }
+    file.sync_data()
+}

@@ -1,0 +1,50 @@
+use std::path::PathBuf;
+
+use wafka_core::storage::Storage;
+
+use super::*;
+pub(super) use crate::conformance::line_of;
+use crate::conformance::{self, Harness};
+use crate::fs::{SimFs, StdFs};
+
+struct OnFs {
+    fs: Arc<dyn FileSystem>,
+    dir: PathBuf,
+    storage: TextStorage,
+    _temporary: Option<tempfile::TempDir>,
+}
+
+impl OnFs {
+    fn boxed(
+        fs: Arc<dyn FileSystem>,
+        dir: PathBuf,
+        temporary: Option<tempfile::TempDir>,
+    ) -> Box<dyn Harness> {
+        let storage = TextStorage::open(Arc::clone(&fs), &dir, TextOptions::default()).unwrap();
+        Box::new(OnFs { fs, dir, storage, _temporary: temporary })
+    }
+}
+
+impl Harness for OnFs {
+    fn storage(&self) -> &dyn Storage {
+        &self.storage
+    }
+
+    fn restart(&mut self) {
+        self.storage = TextStorage::open(Arc::clone(&self.fs), &self.dir, TextOptions::default()).unwrap();
+    }
+}
+
+#[test]
+fn it_conforms_on_the_file_system() {
+    conformance::run(&mut || {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = temporary.path().join("data");
+        OnFs::boxed(Arc::new(StdFs), dir, Some(temporary))
+    });
+}
+
+#[test]
+fn it_conforms_on_the_simulated_file_system() {
+    conformance::run(&mut || OnFs::boxed(Arc::new(SimFs::new()), "data".into(), None));
+}
