@@ -12,6 +12,7 @@ use memchr::memchr_iter;
 use wafka_core::Offset;
 
 use super::LineError;
+use super::json::repeat;
 
 /// What stands between the covered bytes and the digits.
 const SEAL_OPEN: &[u8; 11] = b",\"crc32c\":\"";
@@ -42,9 +43,13 @@ pub fn seal(out: &mut Vec<u8>, line_start: usize) {
 /// [`LineError::NoSeal`] when the line does not end in a seal, [`LineError::Checksum`] when its bytes are not those
 /// that were sealed.
 pub fn verify(line: &[u8]) -> Result<&[u8], LineError> {
-    let (covered, found) = split(line).ok_or(LineError::NoSeal)?;
+    let (covered, digits) = split(line).ok_or(LineError::NoSeal)?;
     let expected = crc32c::crc32c(covered);
-    if expected == found { Ok(covered) } else { Err(LineError::Checksum { expected, found }) }
+    if *digits == to_hex(expected) {
+        return Ok(covered);
+    }
+    let found = from_hex(digits).ok_or(LineError::NoSeal)?;
+    Err(LineError::Checksum { expected, found })
 }
 
 /// The line's offset: the number behind the first `,"offset":`. Nothing is verified.
@@ -58,39 +63,57 @@ pub fn offset_of(line: &[u8]) -> Option<Offset> {
 }
 
 /// The decimal number that `bytes` begins with, and its length: without sign, without leading zeros, within 64 bits.
+#[inline(always)]
 pub(super) fn leading_u64(bytes: &[u8]) -> Option<(u64, usize)> {
-    let mut value: u64 = 0;
-    let mut len = 0;
-    while let Some(digit) = bytes.get(len).map(|b| b.wrapping_sub(b'0')).filter(|&digit| digit < 10) {
-        // 19 digits always fit; only from the 20th on can the number be too large.
-        value = if len < 19 {
-            value * 10 + u64::from(digit)
-        } else {
-            value.checked_mul(10)?.checked_add(u64::from(digit))?
-        };
-        len += 1;
+    let mut value = 0u64;
+    let mut rest = bytes;
+    while let [b, tail @ ..] = rest {
+        let digit = b.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
+        rest = tail;
     }
-    (len == 1 || (len > 1 && bytes[0] != b'0')).then_some((value, len))
+    match bytes.len() - rest.len() {
+        0 => None,
+        1 => Some((value, 1)),
+        _ if bytes[0] == b'0' => None,
+        // So many digits always fit 64 bits.
+        len @ ..=19 => Some((value, len)),
+        len => Some((checked_u64(&bytes[..len])?, len)),
+    }
 }
 
-/// Splits a line into the covered bytes and the checksum its seal states.
-fn split(line: &[u8]) -> Option<(&[u8], u32)> {
+/// The value of decimal digits if it fits.
+#[cold]
+fn checked_u64(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0u64, |value, b| value.checked_mul(10)?.checked_add(u64::from(b - b'0')))
+}
+
+/// Splits a line into the covered bytes and the digits of its seal.
+#[inline]
+fn split(line: &[u8]) -> Option<(&[u8], &[u8; DIGITS])> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let (covered, seal) = line.split_at_checked(line.len().checked_sub(SEAL_LEN)?)?;
     let digits = seal.strip_prefix(SEAL_OPEN)?.strip_suffix(SEAL_CLOSE)?;
-    Some((covered, from_hex(digits)?))
+    Some((covered, digits.as_array()?))
 }
 
+/// The hex digits of a checksum, all eight worked on at once in one word.
+#[inline]
 fn to_hex(crc: u32) -> [u8; DIGITS] {
-    let mut digits = [0; DIGITS];
-    for (digit, shift) in digits.iter_mut().zip((0..8).rev()) {
-        let nibble = (crc >> (4 * shift)) & 15;
-        *digit = b"0123456789abcdef"[nibble as usize];
-    }
-    digits
+    // One nibble to a byte, the first digit in the highest.
+    let mut nibbles = u64::from(crc);
+    nibbles = (nibbles | nibbles << 16) & 0x0000_ffff_0000_ffff;
+    nibbles = (nibbles | nibbles << 8) & 0x00ff_00ff_00ff_00ff;
+    nibbles = (nibbles | nibbles << 4) & repeat(0x0f);
+    // From 10 on, adding 6 carries into the high nibble: those become letters.
+    let letters = ((nibbles + repeat(6)) >> 4) & repeat(1);
+    (nibbles + repeat(b'0') + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
 }
 
-fn from_hex(digits: &[u8]) -> Option<u32> {
+fn from_hex(digits: &[u8; DIGITS]) -> Option<u32> {
     digits.iter().try_fold(0u32, |crc, &b| {
         let nibble = match b {
             b'0'..=b'9' => b - b'0',
@@ -142,6 +165,22 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn hex_digits_are_those_of_the_formatter(crc: u32) {
+            let digits = to_hex(crc);
+            prop_assert_eq!(std::str::from_utf8(&digits).unwrap(), format!("{crc:08x}"));
+            prop_assert_eq!(from_hex(&digits), Some(crc));
+        }
+
+        #[test]
+        fn numbers_end_where_their_digits_end(value: u64, cut in 0u32..64, rest in "[^0-9].{0,10}|") {
+            let value = value >> cut;
+            let text = value.to_string();
+            prop_assert_eq!(leading_u64(format!("{text}{rest}").as_bytes()), Some((value, text.len())));
+            prop_assert_eq!(leading_u64(format!("0{text}").as_bytes()), None);
+            prop_assert_eq!(leading_u64(format!("2{value:020}").as_bytes()), None);
+        }
+
         #[test]
         fn a_change_of_any_byte_shows(content: Vec<u8>, at: prop::sample::Index, flip in 1u8..) {
             let mut line = sealed(&content);
