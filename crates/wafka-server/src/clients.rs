@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -80,6 +80,8 @@ pub struct Client {
     active_ms: AtomicU64,
     /// The index of the last command in the table, plus one.
     command: AtomicUsize,
+    /// Nanoseconds for which the current command was blocked.
+    blocked_nanos: AtomicU64,
 }
 
 impl Client {
@@ -134,6 +136,17 @@ impl Client {
         self.blocked.store(blocked, Ordering::Release);
     }
 
+    /// Notes for how long the current command was blocked.
+    pub fn add_blocked_time(&self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.blocked_nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    /// For how long the command that ends now was blocked.
+    pub fn take_blocked_time(&self) -> Duration {
+        Duration::from_nanos(self.blocked_nanos.swap(0, Ordering::Relaxed))
+    }
+
     /// The database chosen.
     #[must_use]
     pub fn database(&self) -> Database {
@@ -186,6 +199,8 @@ impl Client {
 pub struct Clients {
     by_id: Mutex<BTreeMap<u64, Arc<Client>>>,
     last_id: AtomicU64,
+    /// Notified when the last one is gone.
+    emptied: Notify,
 }
 
 impl Clients {
@@ -213,6 +228,7 @@ impl Clients {
             version: AtomicU8::new(2),
             active_ms: AtomicU64::new(0),
             command: AtomicUsize::new(0),
+            blocked_nanos: AtomicU64::new(0),
         });
         by_id.insert(client.id, Arc::clone(&client));
         Some(client)
@@ -220,7 +236,25 @@ impl Clients {
 
     /// Forgets a client whose connection ended.
     pub fn remove(&self, id: u64) {
-        self.by_id.lock().remove(&id);
+        let mut by_id = self.by_id.lock();
+        by_id.remove(&id);
+        if by_id.is_empty() {
+            self.emptied.notify_one();
+        }
+    }
+
+    /// Resolves when no client is connected. For one waiter, which lets none in any more.
+    pub async fn all_gone(&self) {
+        while !self.is_empty() {
+            self.emptied.notified().await;
+        }
+    }
+
+    /// Sends a signal to every client.
+    pub fn signal_all(&self, signal: Signals) {
+        for client in self.by_id.lock().values() {
+            client.signal(signal);
+        }
     }
 
     /// The client with that id.

@@ -151,7 +151,8 @@ fn refuse_foreign(dir: &Path) -> Result<(), DataDirError> {
     for entry in fs::read_dir(dir).map_err(io)? {
         let name = entry.map_err(io)?.file_name();
         // A temporary FORMAT is what a crash during the very first start leaves.
-        if name != LOCK && name != TEMPORARY_FORMAT {
+        // `lost+found` marks a file system of its own.
+        if name != LOCK && name != TEMPORARY_FORMAT && name != "lost+found" {
             let found = name.to_string_lossy().into_owned();
             return Err(DataDirError::Foreign { dir: dir.to_owned(), found });
         }
@@ -164,8 +165,7 @@ const TEMPORARY_FORMAT: &str = "FORMAT.tmp";
 /// Writes the format so that after a crash it is there whole or not at all.
 fn write_format(dir: &Path, path: &Path) -> io::Result<()> {
     let temporary = dir.join(TEMPORARY_FORMAT);
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&temporary)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&temporary)?;
     writeln!(file, "{FORMAT_VERSION}")?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;

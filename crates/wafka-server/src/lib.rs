@@ -1,14 +1,21 @@
 //! The Wafka server: configuration, connections, the command table.
 //!
-//! A request's way: [`connection`](crate::session) reads and scans it, [`command`] finds its row and checks it, a
-//! handler under [`commands`] executes it on a [`session::Session`].
+//! A request's way: `connection` reads and scans it, `execute` finds its row in the [`command`] table and checks it,
+//! a handler under [`commands`] executes it on a [`session::Session`].
 
+pub mod cli;
 pub mod clients;
 pub mod command;
 pub mod commands;
 pub mod config;
+mod connection;
+pub mod data_dir;
+pub mod engine;
+mod execute;
+mod io_thread;
 mod kick;
 pub mod pause;
+pub mod server;
 pub mod session;
 pub mod settings;
 pub mod shared;

@@ -1,2 +1,7 @@
 //! The `wafka-server` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    wafka_server::cli::run()
+}

@@ -1,5 +1,7 @@
 //! What all connections of a server share.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,6 +14,7 @@ use crate::pause::Pause;
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
 use crate::stats::Stats;
+use crate::telemetry::LogLevel;
 
 /// The version of Redis whose commands and replies this release follows: what `HELLO` and `INFO` report, because
 /// clients choose by it what to send.
@@ -24,8 +27,12 @@ pub const WAFKA_VERSION: &str = env!("CARGO_PKG_VERSION");
 pub struct Shared {
     /// The topics and brokers.
     pub engine: Arc<Engine>,
-    /// The configuration at start, with the port that was really taken.
+    /// The configuration at start.
     pub config: Config,
+    /// The address listened on, with the port that was really taken.
+    pub addr: SocketAddr,
+    /// The absolute path of the data directory.
+    pub data_dir: PathBuf,
     /// What `CONFIG SET` may change.
     pub settings: Settings,
     /// The clients connected.
@@ -36,6 +43,8 @@ pub struct Shared {
     pub pause: Pause,
     /// The way down.
     pub shutdown: Shutdown,
+    /// The server's own log, if it has one.
+    pub log: Option<LogLevel>,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
     /// When the server started.

@@ -16,4 +16,6 @@ pub use spec::{
     Append, AppendHandler, AsyncHandler, CommandSpec, Group, Handler, HandlerFuture, Keys, SyncHandler,
 };
 pub use table::Command;
-pub use wafka_protocol::Args;
+
+/// A request's arguments, the command's name first.
+pub type Args<'a> = [&'a [u8]];

@@ -13,7 +13,7 @@ pub type SyncHandler = fn(&mut Session, &Args<'_>) -> Result<(), CommandError>;
 pub type HandlerFuture<'a> = Pin<Box<dyn Future<Output = Result<(), CommandError>> + 'a>>;
 
 /// A command that may wait, for a commit, for data, or for work on another thread.
-pub type AsyncHandler = for<'a> fn(&'a mut Session, Args<'a>) -> HandlerFuture<'a>;
+pub type AsyncHandler = for<'a> fn(&'a mut Session, &'a Args<'a>) -> HandlerFuture<'a>;
 
 /// The fast path of a command that appends an event.
 pub type AppendHandler = fn(&mut Session, &Args<'_>) -> Result<Append, CommandError>;

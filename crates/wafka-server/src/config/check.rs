@@ -30,7 +30,11 @@ pub(super) fn alone(config: &Config) -> Result<(), RangeError> {
             expected: "a directory".to_owned(),
         });
     }
-    size("storage.index_interval_bytes", config.storage.index_interval_bytes, ByteSize::kib(1))?;
+    let storage = &config.storage;
+    size("storage.index_interval_bytes", storage.index_interval_bytes, ByteSize::kib(1))?;
+    size("storage.queue_bytes_max", storage.queue_bytes_max, ByteSize::mib(1))?;
+    within("storage.reclaim_dead_percent", u64::from(storage.reclaim_dead_percent), 1, 100)?;
+    within("storage.reclaim_deletions_max", u64::from(storage.reclaim_deletions_max), 1, 100_000_000)?;
     crate::telemetry::parse_filter(&config.log.level).map_err(|error| RangeError {
         key: "log.level".to_owned(),
         found: format!("'{}' ({error})", config.log.level),

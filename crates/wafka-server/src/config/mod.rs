@@ -4,9 +4,9 @@
 
 mod check;
 mod load;
-mod topic;
 #[cfg(test)]
 mod tests;
+mod topic;
 mod value;
 
 use std::collections::BTreeMap;
@@ -107,6 +107,14 @@ pub struct StorageConfig {
     pub tail_bytes: ByteSize,
     /// Bytes of a partition's file from one entry of its sparse index to the next.
     pub index_interval_bytes: ByteSize,
+    /// Events accepted and not yet written, per broker.
+    pub queue_bytes_max: ByteSize,
+    /// Dead bytes of a partition's file below which it is not rewritten.
+    pub reclaim_dead_bytes_min: ByteSize,
+    /// The share of dead lines, in percent, from which on a partition's file is rewritten.
+    pub reclaim_dead_percent: u8,
+    /// Single deletions from which on a partition's file is rewritten whatever its size.
+    pub reclaim_deletions_max: u32,
 }
 
 impl Default for StorageConfig {
@@ -115,7 +123,11 @@ impl Default for StorageConfig {
             backend: Backend::Text,
             fsync: Fsync::Always,
             tail_bytes: ByteSize::mib(16),
-            index_interval_bytes: ByteSize::kib(64),
+            index_interval_bytes: ByteSize::kib(4),
+            queue_bytes_max: ByteSize::mib(256),
+            reclaim_dead_bytes_min: ByteSize::mib(1),
+            reclaim_dead_percent: 50,
+            reclaim_deletions_max: 100_000,
         }
     }
 }

@@ -13,7 +13,8 @@ fn toml(text: &str) -> Result<Config, ConfigError> {
 }
 
 fn environment(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
-    let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let environment =
+        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     load(&Sources { environment, ..Sources::default() })
 }
 
@@ -49,7 +50,8 @@ fn the_documented_file_has_every_key() {
     let documented: ::toml::Table = DOCUMENTED.parse().unwrap();
     for section in ["server", "storage", "log"] {
         let error = toml(&format!("[{section}]\nno_such_key = 1")).unwrap_err().to_string();
-        let (_, known) = error.split_once("expected one of ").or_else(|| error.split_once("expected ")).unwrap();
+        let (_, known) =
+            error.split_once("expected one of ").or_else(|| error.split_once("expected ")).unwrap();
         let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
         assert!(known.len() >= 2, "{error}");
         for key in known {
@@ -60,7 +62,8 @@ fn the_documented_file_has_every_key() {
         assert!(documented["topic_defaults"].get(key).is_some());
     }
     let error = toml("[no_such_section]").unwrap_err().to_string();
-    let known: Vec<&str> = error.split("expected one of ").nth(1).unwrap().split('`').skip(1).step_by(2).collect();
+    let known: Vec<&str> =
+        error.split("expected one of ").nth(1).unwrap().split('`').skip(1).step_by(2).collect();
     // Topics are documented in a comment, plugins are for a later release.
     assert_eq!(known, ["server", "storage", "log", "topic_defaults", "topics", "plugins"]);
 }
@@ -92,7 +95,10 @@ fn unknown_keys_name_their_source() {
     says(toml("[servr]"), &["servr", "unknown field", "`server`"]);
     says(toml("port = 1"), &["port", "unknown field"]);
     says(environment(&[("WAFKA_SERVER__PROT", "1")]), &["the environment", "server", "prot", "`port`"]);
-    says(environment(&[("WAFKA_PORT", "1")]), &["the environment", "unknown field `port`", "two underscores"]);
+    says(
+        environment(&[("WAFKA_PORT", "1")]),
+        &["the environment", "unknown field `port`", "two underscores"],
+    );
     says(environment(&[("WAFKA_SERVER_PORT", "1")]), &["server_port", "WAFKA_<SECTION>__<KEY>"]);
     says(set("server.prot=1"), &["--set server.prot=1", "unknown field `prot`"]);
 }
@@ -109,7 +115,10 @@ fn bad_values_say_what_was_expected() {
     says(toml("[log]\nformat = \"xml\""), &["format", "'xml'", "text or json"]);
     says(toml("[storage]\ntail_bytes = \"1tb\""), &["tail_bytes", "'1tb'", "64kb"]);
     says(toml("[storage]\ntail_bytes = -1"), &["tail_bytes", "-1", "64kb"]);
-    says(environment(&[("WAFKA_SERVER__PORT", "x")]), &["the environment", "server.port", "\"x\"", "integer"]);
+    says(
+        environment(&[("WAFKA_SERVER__PORT", "x")]),
+        &["the environment", "server.port", "\"x\"", "integer"],
+    );
     says(environment(&[("WAFKA_SERVER__PORT", "70000")]), &["the environment", "server.port", "70000"]);
     says(environment(&[("WAFKA_STORAGE__FSYNC", "x")]), &["storage.fsync", "'x'", "always, everysec or no"]);
     says(set("storage.fsync=x"), &["--set storage.fsync=x", "'x'", "always, everysec or no"]);
@@ -122,7 +131,10 @@ fn ranges_name_the_key() {
     says(toml("[server]\nbrokers = 5000"), &["server.brokers: found 5000, expected 0 to 1024"]);
     says(toml("[server]\nio_threads = 5000"), &["server.io_threads: found 5000"]);
     says(toml("[server]\ndata_dir = \"\""), &["server.data_dir: found an empty path"]);
-    says(toml("[server]\noutput_buffer_limit = 1"), &["server.output_buffer_limit: found 1 bytes, expected 65536"]);
+    says(
+        toml("[server]\noutput_buffer_limit = 1"),
+        &["server.output_buffer_limit: found 1 bytes, expected 65536"],
+    );
     says(toml("[server]\nproto_max_bulk_len = \"5gb\""), &["server.proto_max_bulk_len", "expected 1048576"]);
     says(toml("[log]\nlevel = \"a=b=c\""), &["log.level: found 'a=b=c'", "info,wafka_broker=debug"]);
     says(
@@ -165,7 +177,10 @@ fn plugins_are_refused_for_now() {
 #[test]
 fn a_file_that_cannot_be_read_is_named() {
     let file = Some(PathBuf::from("/no/such/wafka.toml"));
-    says(load(&Sources { file, ..Sources::default() }), &["cannot read", "/no/such/wafka.toml", "No such file"]);
+    says(
+        load(&Sources { file, ..Sources::default() }),
+        &["cannot read", "/no/such/wafka.toml", "No such file"],
+    );
     says(toml("[server\n"), &["line 1"]);
 }
 

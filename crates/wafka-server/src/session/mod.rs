@@ -1,10 +1,12 @@
-//! A connection's state as the commands see it: database, protocol version, name, the reply being written, and the
-//! appends whose replies wait for their commit.
+//! A connection's state as the commands see it: database, protocol version, the reply being written, and the appends
+//! whose replies wait for their commit.
 
-use std::net::IpAddr;
+mod turn;
+
 use std::sync::Arc;
+use std::time::Instant;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use wafka_broker::{AppendError, Appended, Engine, Ticket, Topic};
 use wafka_core::Database;
@@ -18,9 +20,6 @@ use crate::shared::Shared;
 /// What is read from a client while one of its commands waits, in bytes; more is left to the socket.
 const READ_AHEAD_MAX: usize = 64 * 1024;
 
-/// Output capacity that is kept from one batch of replies to the next, in bytes.
-const OUT_KEPT: usize = 256 * 1024;
-
 /// Whether replies are sent: `CLIENT REPLY`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ReplyMode {
@@ -30,6 +29,8 @@ pub enum ReplyMode {
     Off,
     /// All but the one to the next command.
     SkipNext,
+    /// Not the one to this command.
+    Skip,
 }
 
 /// What ends the waiting of a blocked command before its data or its deadline does.
@@ -70,11 +71,16 @@ pub struct Session {
     /// Set when nothing more is to be executed: the connection ends once `out` is written.
     closing: bool,
     out: Vec<u8>,
+    /// Where in `out` the reply to the current command begins.
+    reply_begin: usize,
     pending: Vec<PendingAppend>,
     /// The topics of `pending`; between batches, the one last appended to.
     topics: Vec<Arc<Topic>>,
     /// Wall-clock time of the current batch of requests.
     now_ms: u64,
+    /// What of `pending` is not counted yet.
+    uncounted: turn::Uncounted,
+    /// What was read while a command waited.
     pub(crate) read_ahead: Vec<u8>,
 }
 
@@ -92,9 +98,11 @@ impl Session {
             reply_mode: ReplyMode::On,
             closing: false,
             out: Vec::new(),
+            reply_begin: 0,
             pending: Vec::new(),
             topics: Vec::new(),
             now_ms: shared.now_ms(),
+            uncounted: turn::Uncounted::default(),
             read_ahead: Vec::new(),
             shared,
         }
@@ -127,6 +135,12 @@ impl Session {
     /// Appends to the reply.
     pub fn reply(&mut self) -> ReplyWriter<'_> {
         ReplyWriter::new(&mut self.out, self.version)
+    }
+
+    /// How many bytes the reply to this command has so far.
+    #[must_use]
+    pub fn reply_len(&self) -> usize {
+        self.out.len().saturating_sub(self.reply_begin)
     }
 
     /// The most bytes that one reply may have: a command whose reply grows beyond should stop early and fail with
@@ -191,7 +205,8 @@ impl Session {
     pub fn block(&self) -> BlockedGuard {
         self.client.set_blocked(true);
         self.shared.stats.blocked_clients.add(1);
-        BlockedGuard { shared: Arc::clone(&self.shared), client: Arc::clone(&self.client) }
+        let (shared, client) = (Arc::clone(&self.shared), Arc::clone(&self.client));
+        BlockedGuard { shared, client, since: Instant::now() }
     }
 
     /// Resolves when a blocked command must stop waiting. Requests that arrive in the meantime are kept for later.
@@ -235,136 +250,14 @@ impl Session {
 pub struct BlockedGuard {
     shared: Arc<Shared>,
     client: Arc<Client>,
+    since: Instant,
 }
 
 impl Drop for BlockedGuard {
     fn drop(&mut self) {
         self.client.set_blocked(false);
+        self.client.add_blocked_time(self.since.elapsed());
         self.shared.stats.blocked_clients.sub(1);
-    }
-}
-
-// What the connection loop and the commands about the connection itself use.
-impl Session {
-    /// Begins a batch of requests: takes the time.
-    pub(crate) fn begin_batch(&mut self) {
-        self.now_ms = self.shared.now_ms();
-    }
-
-    /// Whether appends still wait for their commit.
-    pub(crate) fn has_pending(&self) -> bool {
-        !self.pending.is_empty()
-    }
-
-    /// Waits for the commits of all pending appends and writes their replies, in order.
-    pub(crate) async fn settle(&mut self) {
-        if self.pending.is_empty() {
-            return;
-        }
-        self.kicker.kick();
-        // From the last to the first: a commit covers what its topic was sent before, so mostly one wait serves all.
-        for pending in self.pending.iter_mut().rev() {
-            let topic = &self.topics[pending.topic.0];
-            pending.outcome = committed(topic, pending.appended.ticket).await;
-            if let Some(trimmed) = pending.appended.trimmed {
-                let outcome = committed(topic, trimmed).await;
-                pending.outcome = std::mem::replace(&mut pending.outcome, Ok(())).and(outcome);
-            }
-        }
-        let mut writer = ReplyWriter::new(&mut self.out, self.version);
-        for pending in self.pending.iter().filter(|pending| !pending.silent) {
-            match &pending.outcome {
-                Ok(()) => writer.bulk_id(pending.appended.id),
-                Err(error) => {
-                    let text = error.to_string();
-                    self.shared.stats.count_error(&text);
-                    writer.error(&text);
-                }
-            }
-        }
-        self.pending.clear();
-        if self.topics.len() > 1 {
-            let last = self.topics.len() - 1;
-            self.topics.swap(0, last);
-            self.topics.truncate(1);
-        }
-    }
-
-    /// Sends all replies written so far; the length that was sent.
-    ///
-    /// # Errors
-    /// When the client is gone, or is killed while it does not read.
-    pub(crate) async fn flush(&mut self) -> std::io::Result<usize> {
-        let len = self.out.len();
-        if len > 0 {
-            tokio::select! {
-                biased;
-                written = self.stream.write_all(&self.out) => written?,
-                () = self.client.killed() => return Err(std::io::ErrorKind::ConnectionAborted.into()),
-            }
-            self.out.clear();
-            if self.out.capacity() > OUT_KEPT {
-                self.out.shrink_to(OUT_KEPT);
-            }
-        }
-        Ok(len)
-    }
-
-    /// The replies not sent yet.
-    pub(crate) fn out(&mut self) -> &mut Vec<u8> {
-        &mut self.out
-    }
-
-    /// Ends the connection once the replies so far are sent.
-    pub(crate) fn close(&mut self) {
-        self.closing = true;
-    }
-
-    /// Whether the connection ends once the replies are sent.
-    pub(crate) fn is_closing(&self) -> bool {
-        self.closing
-    }
-
-    /// Whether the client may use commands that need authentication.
-    pub(crate) fn is_authenticated(&self) -> bool {
-        self.authenticated || !self.shared.settings.password_required()
-    }
-
-    /// Notes that the client gave the right password, or (after `RESET`) not.
-    pub(crate) fn set_authenticated(&mut self, authenticated: bool) {
-        self.authenticated = authenticated;
-    }
-
-    /// Chooses the database.
-    pub(crate) fn select(&mut self, database: Database) {
-        self.database = database;
-        self.client.set_database(database);
-    }
-
-    /// Chooses the protocol version, from the next byte of a reply on.
-    pub(crate) fn set_version(&mut self, version: RespVersion) {
-        self.version = version;
-        self.client.set_version(version);
-    }
-
-    /// Whether the reply to the command being executed is not sent.
-    pub(crate) fn is_silent(&self) -> bool {
-        self.reply_mode != ReplyMode::On
-    }
-
-    /// What `CLIENT REPLY` chose.
-    pub(crate) fn reply_mode(&self) -> ReplyMode {
-        self.reply_mode
-    }
-
-    /// As `CLIENT REPLY` asks.
-    pub(crate) fn set_reply_mode(&mut self, mode: ReplyMode) {
-        self.reply_mode = mode;
-    }
-
-    /// The address the client connects from.
-    pub(crate) fn peer_ip(&self) -> IpAddr {
-        self.client.addr.ip()
     }
 }
 

@@ -1,0 +1,133 @@
+//! Takes a request to its handler: finds the command, checks what it may be refused for, runs it, counts it.
+
+use std::time::Instant;
+
+use wafka_protocol::error_text;
+
+use crate::command::{Append, Args, Command, CommandError, Flags, Handler, lookup, subcommand};
+use crate::session::Session;
+
+/// Where a request stands after [`without_waiting`].
+pub(crate) enum Outcome {
+    /// Executed; its reply is written or owed.
+    Done,
+    /// It goes on with [`waiting`], once all replies owed are written.
+    Waits(Request),
+}
+
+/// What is known of a request that has to wait.
+pub(crate) enum Request {
+    /// To be executed, if nothing is against it.
+    Run,
+    /// Its append failed.
+    Failed(&'static Command, CommandError),
+}
+
+/// Executes a request if that is an append that needs not wait. The hot path: nothing here allocates.
+pub(crate) fn without_waiting(session: &mut Session, args: &Args<'_>) -> Outcome {
+    let Some(command) = lookup(args[0]) else { return Outcome::Waits(Request::Run) };
+    let Handler::Append { fast, .. } = command.handler else { return Outcome::Waits(Request::Run) };
+    if !command.accepts(args.len()) || !session.is_authenticated() || session.shared.pause.holds(true) {
+        return Outcome::Waits(Request::Run);
+    }
+    session.begin_command();
+    match fast(session, args) {
+        Ok(Append::Pending) => {
+            session.count_append(command.index);
+            session.end_command();
+            Outcome::Done
+        }
+        // The command begins again there.
+        Ok(Append::Slow) => Outcome::Waits(Request::Run),
+        Err(error) => Outcome::Waits(Request::Failed(command, error)),
+    }
+}
+
+/// Executes a request to its end. No replies may be owed.
+pub(crate) async fn waiting(session: &mut Session, request: Request, args: &Args<'_>) {
+    session.begin_command();
+    match request {
+        Request::Failed(command, error) => {
+            session.shared.stats.command(command.index).calls.add(1);
+            session.shared.stats.commands.add(1);
+            conclude(session, command, Err(error));
+        }
+        Request::Run => match find(session, args) {
+            Ok(command) => {
+                session.client.set_last_command(command.index);
+                let result = if may_begin(session, command).await {
+                    run(session, command, args).await
+                } else {
+                    Err(CommandError::Closed)
+                };
+                conclude(session, command, result);
+            }
+            Err(text) => session.fail(&text),
+        },
+    }
+    session.end_command();
+}
+
+/// Turns a failed command's reply into the error.
+fn conclude(session: &mut Session, command: &Command, result: Result<(), CommandError>) {
+    let Err(error) = result else { return };
+    session.shared.stats.command(command.index).failed.add(1);
+    match error {
+        CommandError::Closed => session.close_without_reply(),
+        error => session.fail(&error.to_string()),
+    }
+}
+
+/// Waits while `CLIENT PAUSE` holds the command back; false when the connection ends before that.
+async fn may_begin(session: &mut Session, command: &Command) -> bool {
+    let writes = command.flags.contains(Flags::WRITE);
+    // What is there to end a pause is not held back by it.
+    let exempt = matches!(command.full_name, "client|pause" | "client|unpause" | "shutdown");
+    exempt || !session.shared.pause.holds(writes) || session.wait_for_pause(writes).await
+}
+
+/// Finds the command and checks what it may be refused for; the error's text otherwise.
+fn find(session: &Session, args: &Args<'_>) -> Result<&'static Command, String> {
+    let Some(mut command) = lookup(args[0]) else {
+        return Err(error_text::unknown_command(args[0], &args[1..]));
+    };
+    if let Handler::Container(_) = command.handler
+        && let Some(name) = args.get(1)
+    {
+        command =
+            subcommand(command, name).ok_or_else(|| error_text::unknown_subcommand(command.name, name))?;
+    }
+    let stats = session.shared.stats.command(command.index);
+    if !command.accepts(args.len()) {
+        stats.rejected.add(1);
+        return Err(error_text::wrong_arity(command.full_name));
+    }
+    if !session.is_authenticated() && !command.flags.contains(Flags::NO_AUTH) {
+        stats.rejected.add(1);
+        return Err(error_text::NOAUTH.to_owned());
+    }
+    Ok(command)
+}
+
+/// Runs the handler.
+async fn run(session: &mut Session, command: &'static Command, args: &Args<'_>) -> Result<(), CommandError> {
+    let begin = Instant::now();
+    let result = match command.handler {
+        Handler::Sync(handler) => handler(session, args),
+        Handler::Async(handler) | Handler::Append { slow: handler, .. } => handler(session, args).await,
+        // A container needs two arguments, and then its subcommand was looked up.
+        Handler::Container(_) | Handler::Absent => Err(CommandError::Arity(command.full_name)),
+    };
+    let stats = session.shared.stats.command(command.index);
+    stats.calls.add(1);
+    // Time that a command spent blocked is not time that it took.
+    let nanos = begin.elapsed().saturating_sub(session.client.take_blocked_time()).as_nanos();
+    stats.nanos.add(u64::try_from(nanos).unwrap_or(u64::MAX));
+    session.shared.stats.commands.add(1);
+    let limit = session.reply_limit();
+    if result.is_ok() && session.reply_len() > limit {
+        tracing::warn!(client = session.client.id, command = command.full_name, limit, "reply too large");
+        return Err(CommandError::ReplyTooLarge { limit });
+    }
+    result
+}

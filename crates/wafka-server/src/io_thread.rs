@@ -1,0 +1,146 @@
+//! A thread that serves connections: one event loop, on which each connection is a task.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::net::sockopt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use wafka_protocol::error_text;
+
+use crate::connection::Connection;
+use crate::kick::Kicker;
+use crate::session::Session;
+use crate::shared::Shared;
+
+/// Threads for blocking work of the connections of one thread: reads of files, creation of topics.
+const BLOCKING_THREADS_MAX: usize = 32;
+
+/// Tasks polled between two looks at the sockets. More than there are mostly ready, so that they share one kick.
+const EVENT_INTERVAL: u32 = 256;
+
+/// What a client from elsewhere reads in protected mode.
+const DENIED: &str = "-DENIED Wafka is running in protected mode: no password is set, so only clients on the same \
+    machine are served. To accept others, set a password (server.requirepass in the configuration, or CONFIG SET \
+    requirepass from the same machine), or, on a network that only you can reach, switch the mode off \
+    (server.protected_mode = false, or CONFIG SET protected-mode no).\r\n";
+
+/// A running thread.
+pub(crate) struct IoThread {
+    sockets: UnboundedSender<(std::net::TcpStream, SocketAddr)>,
+    thread: JoinHandle<()>,
+}
+
+impl IoThread {
+    /// Starts a thread.
+    ///
+    /// # Errors
+    /// When the system has no thread or event queue left.
+    pub(crate) fn start(number: u16, shared: Arc<Shared>) -> io::Result<Self> {
+        let (sockets, received) = unbounded_channel();
+        let (ready_tx, ready_rx) = std::sync::mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new().name(format!("wafka-io-{number}")).spawn(move || {
+            let runtime = Builder::new_current_thread()
+                .enable_all()
+                .event_interval(EVENT_INTERVAL)
+                .max_blocking_threads(BLOCKING_THREADS_MAX)
+                .build_local(LocalOptions::default());
+            match runtime {
+                Ok(runtime) => {
+                    // The starter waits for this, so it cannot be gone; were it, the sockets' channel would be closed.
+                    let _ = ready_tx.send(Ok(()));
+                    runtime.block_on(serve(received, shared));
+                    // A thread that is stuck in a read must not hold up the end.
+                    runtime.shutdown_timeout(Duration::from_secs(1));
+                }
+                Err(error) => {
+                    let _ = ready_tx.send(Err(error));
+                }
+            }
+        })?;
+        match ready_rx.recv() {
+            Ok(result) => result?,
+            Err(_) => return Err(io::Error::other("a connection thread ended before it began")),
+        }
+        Ok(IoThread { sockets, thread })
+    }
+
+    /// Hands a connection over; false when the thread is gone.
+    pub(crate) fn serve(&self, socket: std::net::TcpStream, peer: SocketAddr) -> bool {
+        self.sockets.send((socket, peer)).is_ok()
+    }
+
+    /// Ends the thread; connections still open are dropped.
+    pub(crate) fn stop(self) {
+        drop(self.sockets);
+        if self.thread.join().is_err() {
+            tracing::error!("a connection thread panicked");
+        }
+    }
+}
+
+/// Turns the sockets received into connections, until there will be no more.
+async fn serve(mut sockets: UnboundedReceiver<(std::net::TcpStream, SocketAddr)>, shared: Arc<Shared>) {
+    let kicker = Kicker::new(Arc::clone(&shared.engine));
+    let kicking = Rc::new(tokio::task::spawn_local(kicker.clone().run()));
+    while let Some((socket, peer)) = sockets.recv().await {
+        match accept(&shared, &kicker, socket, peer).await {
+            Ok(Some(connection)) => {
+                tokio::task::spawn_local(connection.run());
+            }
+            Ok(None) => {}
+            Err(error) => tracing::debug!(%peer, %error, "connection lost before it was served"),
+        }
+    }
+    kicking.abort();
+}
+
+/// Takes a client in, or tells it why not.
+async fn accept(
+    shared: &Arc<Shared>,
+    kicker: &Kicker,
+    socket: std::net::TcpStream,
+    peer: SocketAddr,
+) -> io::Result<Option<Connection>> {
+    shared.stats.connections.add(1);
+    let mut stream = TcpStream::from_std(socket)?;
+    stream.set_nodelay(true)?;
+    let settings = &shared.settings;
+    if settings.protected_mode() && !settings.password_required() && !peer.ip().to_canonical().is_loopback() {
+        tracing::warn!(%peer, "refused in protected mode");
+        shared.stats.rejected_connections.add(1);
+        stream.write_all(DENIED.as_bytes()).await?;
+        return Ok(None);
+    }
+    keep_alive(&stream, shared.config.server.tcp_keepalive)?;
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&stream);
+    let max = usize::try_from(settings.maxclients()).unwrap_or(usize::MAX);
+    let Some(client) = shared.clients.add(peer, stream.local_addr()?, fd, max) else {
+        shared.stats.rejected_connections.add(1);
+        stream.write_all(format!("-{}\r\n", error_text::MAX_CLIENTS).as_bytes()).await?;
+        return Ok(None);
+    };
+    tracing::debug!(client = client.id, %peer, "connection accepted");
+    let session = Session::new(Arc::clone(shared), client, stream, kicker.clone());
+    Ok(Some(Connection::new(session)))
+}
+
+/// Makes the system probe a silent client, as Redis sets it up: the first probe after `secs`, then every third of
+/// that, three in all.
+fn keep_alive(stream: &TcpStream, secs: u32) -> io::Result<()> {
+    if secs == 0 {
+        return Ok(());
+    }
+    let secs = u64::from(secs);
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, Duration::from_secs(secs))?;
+    sockopt::set_tcp_keepintvl(stream, Duration::from_secs((secs / 3).max(1)))?;
+    sockopt::set_tcp_keepcnt(stream, 3)?;
+    Ok(())
+}

@@ -1,0 +1,232 @@
+//! The server as a whole: starts, accepts, goes down in order.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::{Builder, Runtime};
+use wafka_core::{Clock, SystemClock};
+
+use crate::clients::{Clients, Signals};
+use crate::config::Config;
+use crate::data_dir::{DataDir, DataDirError};
+use crate::engine::{self, EngineError};
+use crate::io_thread::IoThread;
+use crate::pause::Pause;
+use crate::settings::Settings;
+use crate::shared::Shared;
+use crate::shutdown::Shutdown;
+use crate::stats::Stats;
+use crate::telemetry::LogLevel;
+
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// Between two looks at idle clients and rates.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How long to wait before accepting again when the system has no descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long killed connections have to end.
+const KILL_GRACE: Duration = Duration::from_secs(1);
+
+/// Why the server could not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {addr}: {source} (server.bind, server.port)")]
+    Bind {
+        /// The address.
+        addr: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The engine did not start.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The system has no thread or event queue left.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+}
+
+/// A running server.
+pub struct Server {
+    addr: SocketAddr,
+    shared: Arc<Shared>,
+    thread: JoinHandle<()>,
+}
+
+impl Server {
+    /// Starts a server; it accepts connections when this returns. Of `log`, `CONFIG SET loglevel` makes use.
+    ///
+    /// # Errors
+    /// When the data directory, the engine or the address cannot be used; nothing is left running then.
+    pub fn start(config: Config, log: Option<LogLevel>) -> Result<Self, StartError> {
+        let data_dir = DataDir::open(&config.server.data_dir)?;
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+        // Before the engine starts, which may take longer: two servers must not both believe they have the port.
+        let listener = listen(&runtime, SocketAddr::new(config.server.bind, config.server.port))?;
+        let addr = runtime.block_on(async { listener.local_addr() }).map_err(StartError::Thread)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let engine = engine::start(&config, &data_dir, &clock)?;
+        let shared = Arc::new(Shared {
+            engine,
+            settings: Settings::new(&config.server),
+            config,
+            addr,
+            data_dir: data_dir.path().to_owned(),
+            clients: Clients::default(),
+            stats: Stats::default(),
+            pause: Pause::default(),
+            shutdown: Shutdown::default(),
+            log,
+            started: Instant::now(),
+            started_ms: clock.now_ms(),
+            run_id: run_id(),
+            clock,
+        });
+        let mut io_threads = Vec::new();
+        for number in 1..=shared.config.server.io_thread_count() {
+            io_threads.push(IoThread::start(number, Arc::clone(&shared)).map_err(StartError::Thread)?);
+        }
+        let thread = {
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new()
+                .name("wafka-accept".to_owned())
+                .spawn(move || {
+                    runtime.block_on(accept_until_asked(listener, &io_threads, &shared));
+                    runtime.block_on(let_clients_go(&shared));
+                    io_threads.into_iter().for_each(IoThread::stop);
+                    shared.engine.shutdown();
+                    // Unlocked last, when nothing writes any more.
+                    drop(data_dir);
+                })
+                .map_err(StartError::Thread)?
+        };
+        Ok(Server { addr, shared, thread })
+    }
+
+    /// The address it listens on, with the port that was really taken.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What its connections share.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Asks it to shut down.
+    pub fn stop(&self) {
+        self.shared.shutdown.ask();
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Waits until it has shut down: what was accepted is committed and synced. False when it failed at that.
+    #[must_use]
+    pub fn wait(self) -> bool {
+        self.thread.join().is_ok()
+    }
+}
+
+fn listen(runtime: &Runtime, addr: SocketAddr) -> Result<TcpListener, StartError> {
+    let _context = runtime.enter();
+    let listen = || {
+        let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(addr)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|source| StartError::Bind { addr, source })
+}
+
+/// Accepts connections, and looks after idle clients and rates, until a shutdown is asked for.
+async fn accept_until_asked(listener: TcpListener, io_threads: &[IoThread], shared: &Shared) {
+    let mut next = io_threads.iter().cycle();
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut sampled = Instant::now();
+    loop {
+        tokio::select! {
+            biased;
+            () = shared.shutdown.asked() => return,
+            accepted = listener.accept() => match accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
+                Ok((socket, peer)) => {
+                    let taken = next.next().is_some_and(|thread| thread.serve(socket, peer));
+                    if !taken {
+                        tracing::error!(%peer, "no thread to serve a connection");
+                    }
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::error!(%error, "cannot accept connections");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            _ = tick.tick() => {
+                let now = Instant::now();
+                shared.stats.sample(now - sampled);
+                sampled = now;
+                close_idle(shared);
+            }
+        }
+    }
+}
+
+/// Whether an error of accepting concerns only the connection that was to be accepted.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}
+
+/// Closes clients that were idle for too long. A blocked client is not idle.
+fn close_idle(shared: &Shared) {
+    let timeout = u64::from(shared.settings.timeout_secs());
+    if timeout == 0 {
+        return;
+    }
+    for client in shared.clients.all() {
+        if client.idle_secs() > timeout && !client.is_blocked() {
+            tracing::debug!(client = client.id, "closing idle connection");
+            client.signal(Signals::KILL);
+        }
+    }
+}
+
+/// Lets every client have the replies to what was executed; those that do not read them in time are dropped.
+async fn let_clients_go(shared: &Shared) {
+    tracing::info!("shutting down");
+    shared.clients.signal_all(Signals::SHUTDOWN);
+    let grace = Duration::from_secs(u64::from(shared.config.server.shutdown_timeout));
+    if tokio::time::timeout(grace, shared.clients.all_gone()).await.is_err() {
+        tracing::warn!(clients = shared.clients.len(), "closing clients that do not read their replies");
+        shared.clients.signal_all(Signals::KILL);
+        // What is left after that is dropped with its thread.
+        let _ = tokio::time::timeout(KILL_GRACE, shared.clients.all_gone()).await;
+    }
+}
+
+/// 40 hexadecimal digits that differ from run to run.
+fn run_id() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    // Each RandomState has keys of its own, drawn from the system's randomness.
+    let parts: String = (0..3).map(|n| format!("{:016x}", RandomState::new().hash_one(n))).collect();
+    parts[..40].to_owned()
+}

@@ -1,0 +1,221 @@
+//! A connection's state as its loop sees it: batches of requests, replies owed and written, the end.
+
+use std::io;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use tokio::io::AsyncWriteExt;
+use wafka_core::Database;
+use wafka_protocol::{Limits, ReplyWriter, RespVersion};
+
+use super::{Interrupt, ReplyMode, Session, committed};
+
+/// Output capacity that is kept from one batch of replies to the next, in bytes.
+const OUT_KEPT: usize = 256 * 1024;
+
+/// Appends of the hot path, counted once per batch.
+#[derive(Default)]
+pub(super) struct Uncounted {
+    appends: u64,
+    command: usize,
+    since: Option<Instant>,
+}
+
+impl Session {
+    /// Begins a batch of requests: takes the time.
+    pub(crate) fn begin_batch(&mut self) {
+        self.now_ms = self.shared.now_ms();
+    }
+
+    /// Begins a command: its reply begins here, and `CLIENT REPLY SKIP` before it takes effect.
+    pub(crate) fn begin_command(&mut self) {
+        self.reply_begin = self.out.len();
+        if self.reply_mode == ReplyMode::SkipNext {
+            self.reply_mode = ReplyMode::Skip;
+        }
+    }
+
+    /// Ends a command: takes back a reply that is not to be sent.
+    pub(crate) fn end_command(&mut self) {
+        if self.is_silent() {
+            self.out.truncate(self.reply_begin);
+        }
+        if self.reply_mode == ReplyMode::Skip {
+            self.reply_mode = ReplyMode::On;
+        }
+    }
+
+    /// Replaces the reply to the current command by an error.
+    pub(crate) fn fail(&mut self, text: &str) {
+        self.out.truncate(self.reply_begin);
+        self.shared.stats.count_error(text);
+        self.reply().error(text);
+    }
+
+    /// Takes back the reply to the current command and ends the connection.
+    pub(crate) fn close_without_reply(&mut self) {
+        self.out.truncate(self.reply_begin);
+        self.closing = true;
+    }
+
+    /// Counts an append by the hot path of the command with that index.
+    pub(crate) fn count_append(&mut self, command: usize) {
+        self.uncounted.appends += 1;
+        if self.uncounted.since.is_none() {
+            self.uncounted.since = Some(Instant::now());
+            self.uncounted.command = command;
+        }
+    }
+
+    /// Adds the appends of this batch to the statistics.
+    fn count_appends(&mut self) {
+        let Some(since) = self.uncounted.since.take() else { return };
+        let stats = self.shared.stats.command(self.uncounted.command);
+        let appends = std::mem::take(&mut self.uncounted.appends);
+        stats.calls.add(appends);
+        stats.nanos.add(u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        self.shared.stats.commands.add(appends);
+        self.client.set_last_command(self.uncounted.command);
+    }
+
+    /// Waits until no `CLIENT PAUSE` holds back a command; false when the connection ends before that.
+    pub(crate) async fn wait_for_pause(&mut self, writes: bool) -> bool {
+        let shared = std::sync::Arc::clone(&self.shared);
+        let mut over = std::pin::pin!(shared.pause.over(writes));
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut over => return true,
+                interrupt = self.interrupted() => {
+                    if interrupt == Interrupt::Closed {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The limits on the client's requests as they are now.
+    pub(crate) fn request_limits(&self) -> Limits {
+        self.shared.settings.request_limits(self.is_authenticated())
+    }
+
+    /// Waits for the commits of all pending appends and writes their replies, in order.
+    pub(crate) async fn settle(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        self.kicker.kick();
+        self.count_appends();
+        // From the last to the first: a commit covers what its topic was sent before, so mostly one wait serves all.
+        for pending in self.pending.iter_mut().rev() {
+            let topic = &self.topics[pending.topic.0];
+            pending.outcome = committed(topic, pending.appended.ticket).await;
+            if let Some(trimmed) = pending.appended.trimmed {
+                let outcome = committed(topic, trimmed).await;
+                pending.outcome = std::mem::replace(&mut pending.outcome, Ok(())).and(outcome);
+            }
+        }
+        let mut writer = ReplyWriter::new(&mut self.out, self.version);
+        for pending in self.pending.iter().filter(|pending| !pending.silent) {
+            match &pending.outcome {
+                Ok(()) => writer.bulk_id(pending.appended.id),
+                Err(error) => {
+                    let text = error.to_string();
+                    self.shared.stats.count_error(&text);
+                    writer.error(&text);
+                }
+            }
+        }
+        self.pending.clear();
+        if self.topics.len() > 1 {
+            let last = self.topics.len() - 1;
+            self.topics.swap(0, last);
+            self.topics.truncate(1);
+        }
+    }
+
+    /// Sends all replies written so far.
+    ///
+    /// # Errors
+    /// When the client is gone, or is killed while it does not read.
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        let len = self.out.len();
+        if len > 0 {
+            tokio::select! {
+                biased;
+                written = self.stream.write_all(&self.out) => written?,
+                () = self.client.killed() => return Err(io::ErrorKind::ConnectionAborted.into()),
+            }
+            self.out.clear();
+            self.reply_begin = 0;
+            self.shared.stats.output_bytes.add(len as u64);
+            if self.out.capacity() > OUT_KEPT {
+                self.out.shrink_to(OUT_KEPT);
+            }
+        }
+        Ok(())
+    }
+
+    /// The replies not sent yet.
+    pub(crate) fn out(&mut self) -> &mut Vec<u8> {
+        &mut self.out
+    }
+
+    /// The length of the replies not sent yet, in bytes.
+    pub(crate) fn out_len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Ends the connection once the replies so far are sent.
+    pub(crate) fn close(&mut self) {
+        self.closing = true;
+    }
+
+    /// Whether the connection ends once the replies are sent.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// Whether the client may use commands that need authentication.
+    pub(crate) fn is_authenticated(&self) -> bool {
+        self.authenticated || !self.shared.settings.password_required()
+    }
+
+    /// Notes that the client gave the right password, or (after `RESET`) not.
+    pub(crate) fn set_authenticated(&mut self, authenticated: bool) {
+        self.authenticated = authenticated;
+    }
+
+    /// Chooses the database.
+    pub(crate) fn select(&mut self, database: Database) {
+        self.database = database;
+        self.client.set_database(database);
+    }
+
+    /// Chooses the protocol version, from the next byte of a reply on.
+    pub(crate) fn set_version(&mut self, version: RespVersion) {
+        self.version = version;
+        self.client.set_version(version);
+    }
+
+    /// Whether the reply to the command being executed is not sent.
+    pub(crate) fn is_silent(&self) -> bool {
+        matches!(self.reply_mode, ReplyMode::Off | ReplyMode::Skip)
+    }
+
+    /// What `CLIENT REPLY` chose.
+    pub(crate) fn reply_mode(&self) -> ReplyMode {
+        self.reply_mode
+    }
+
+    /// As `CLIENT REPLY` asks.
+    pub(crate) fn set_reply_mode(&mut self, mode: ReplyMode) {
+        self.reply_mode = mode;
+    }
+
+    /// The address the client connects from.
+    pub(crate) fn peer_ip(&self) -> IpAddr {
+        self.client.addr.ip()
+    }
+}
