@@ -1,1 +1,32 @@
-//! Topics, routing, broker threads, group commit, watermark and reads.
+//! Topics, routing, broker threads, group commit, watermark and reads: everything between the protocol and the logs.
+//!
+//! The way of an event: [`Topic::append`] gives it id, partition and offset and puts its line into the partition's
+//! next batch; [`Engine::kick`] has the brokers write what is queued, one batch per log and one sync per turn; when the
+//! topic's watermark covers the event, [`Topic::committed`] resolves and readers see it.
+
+mod broker;
+mod catalog;
+mod engine;
+mod error;
+mod index;
+mod lines;
+mod namespace;
+mod options;
+mod partitioners;
+mod tail;
+mod ticket;
+mod topic;
+mod wait;
+mod watch;
+
+pub use engine::{BrokerInfo, BrokerPartition, Engine};
+pub use error::{AppendError, NoSuchPartition, ReadError, SetIdError, StartError, TopicError};
+pub use options::{DeclaredTopic, EngineOptions, FsyncPolicy, IndexPlace, ReclaimOptions, TopicSpec};
+pub use partitioners::Partitioners;
+pub use ticket::Ticket;
+pub use topic::{
+    AppendRequest, Appended, Committed, EntryFields, EntrySink, IdSpec, PartitionInfo, PartitionState,
+    ReadRange, SetId, Topic, TopicInfo, Trim, TrimStrategy,
+};
+pub use wait::wait;
+pub use watch::{Changed, WatchPoint};

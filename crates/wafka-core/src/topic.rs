@@ -51,6 +51,25 @@ impl TopicName {
         Ok(TopicName(bytes.into()))
     }
 
+    /// The name whose [`TopicName::file_stem`] is `stem`; `None` when there is none.
+    #[must_use]
+    pub fn from_file_stem(stem: &str) -> Option<Self> {
+        let mut bytes = Vec::with_capacity(stem.len());
+        let mut rest = stem.as_bytes();
+        while let Some((&first, after)) = rest.split_first() {
+            if first == b'%' {
+                let (digits, after) = after.split_at_checked(2)?;
+                bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+                rest = after;
+            } else {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+        // Only the one spelling that file_stem writes counts.
+        Self::new(&bytes).ok().filter(|name| name.file_stem() == stem)
+    }
+
     /// The bytes of the name.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
@@ -170,6 +189,7 @@ mod tests {
                                         b in proptest::collection::vec(any::<u8>(), 1..40)) {
             if let (Ok(a), Ok(b)) = (TopicName::new(&a), TopicName::new(&b)) {
                 prop_assert_eq!(a == b, a.file_stem() == b.file_stem());
+                prop_assert_eq!(TopicName::from_file_stem(&a.file_stem()), Some(a.clone()));
                 prop_assert!(!a.file_stem().starts_with('.'));
                 prop_assert!(!a.file_stem().contains('/'));
             }

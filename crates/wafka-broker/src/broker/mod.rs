@@ -1,0 +1,243 @@
+//! A broker: a thread that writes the logs it serves, one batch per log and one sync per turn (group commit).
+//!
+//! Who enqueues work says [`crate::Engine::kick`] when a batch of commands is done. Where a sync is awaited, the kick
+//! wakes the broker's thread; where none is, the caller does the turn itself, because handing it over would cost more
+//! than the turn. Either way the turn runs under the lock on the broker's [`Writer`].
+
+mod checkpoint;
+mod turn;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread::{JoinHandle, Thread};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use wafka_core::storage::{LogSlot, Shard};
+use wafka_core::{BrokerId, Clock};
+
+use crate::index::SparseIndex;
+use crate::options::FsyncPolicy;
+use crate::ticket::TicketKind;
+use crate::topic::Topic;
+use turn::Work;
+
+/// How long a broker looks for more work before it sleeps: about what going to sleep and being woken costs.
+const SPIN: Duration = Duration::from_micros(50);
+/// How often what nobody waits for is made durable.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+
+/// What all brokers share.
+pub(crate) struct Shared {
+    fsync: AtomicU8,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Memory for the tails of one broker's partitions, in bytes.
+    tail_bytes_max: usize,
+    stopping: AtomicBool,
+    reclaim: Mutex<Option<Sender<Arc<Topic>>>>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        fsync: FsyncPolicy,
+        clock: Arc<dyn Clock>,
+        tail_bytes_max: usize,
+        reclaim: Sender<Arc<Topic>>,
+    ) -> Self {
+        Shared {
+            fsync: AtomicU8::new(fsync as u8),
+            clock,
+            tail_bytes_max,
+            stopping: AtomicBool::new(false),
+            reclaim: Mutex::new(Some(reclaim)),
+        }
+    }
+
+    pub(crate) fn fsync(&self) -> FsyncPolicy {
+        FsyncPolicy::from_byte(self.fsync.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_fsync(&self, policy: FsyncPolicy) {
+        self.fsync.store(policy as u8, Ordering::Relaxed);
+    }
+
+    /// Ends the brokers once their queues are empty, and the thread that reclaims space.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        *self.reclaim.lock() = None;
+    }
+}
+
+/// Work that was done, since start.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) turns: AtomicU64,
+    pub(crate) events: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) syncs: AtomicU64,
+}
+
+/// One broker.
+pub(crate) struct Broker {
+    id: BrokerId,
+    shared: Arc<Shared>,
+    queue: Mutex<Vec<(Arc<Topic>, TicketKind)>>,
+    has_work: AtomicBool,
+    writer: Mutex<Writer>,
+    thread: OnceLock<Thread>,
+    asleep: AtomicBool,
+    tail_bytes: AtomicUsize,
+    pub(crate) counters: Counters,
+}
+
+/// What it takes to write: one turn at a time.
+pub(crate) struct Writer {
+    shard: Box<dyn Shard>,
+    /// Whose log a slot is.
+    owners: HashMap<LogSlot, (Weak<Topic>, TicketKind)>,
+    work: Vec<Work>,
+    queue: Vec<(Arc<Topic>, TicketKind)>,
+    /// The blocks in the tails of this broker's partitions, oldest first.
+    tails: VecDeque<(Weak<Topic>, u16)>,
+    /// Indexes with entries whose lines are not synced yet.
+    unsynced: Vec<Arc<SparseIndex>>,
+    /// Something was appended since the last sync.
+    dirty: bool,
+    /// Logs that failed.
+    offline: Vec<(Weak<Topic>, TicketKind)>,
+}
+
+impl Broker {
+    pub(crate) fn new(id: BrokerId, shard: Box<dyn Shard>, shared: Arc<Shared>) -> Arc<Self> {
+        Arc::new(Broker {
+            id,
+            shared,
+            queue: Mutex::new(Vec::new()),
+            has_work: AtomicBool::new(false),
+            writer: Mutex::new(Writer {
+                shard,
+                owners: HashMap::new(),
+                work: Vec::new(),
+                queue: Vec::new(),
+                tails: VecDeque::new(),
+                unsynced: Vec::new(),
+                dirty: false,
+                offline: Vec::new(),
+            }),
+            thread: OnceLock::new(),
+            asleep: AtomicBool::new(false),
+            tail_bytes: AtomicUsize::new(0),
+            counters: Counters::default(),
+        })
+    }
+
+    /// Starts the thread.
+    pub(crate) fn start(self: &Arc<Self>) -> std::io::Result<JoinHandle<()>> {
+        let broker = Arc::clone(self);
+        let handle =
+            std::thread::Builder::new().name(format!("broker-{}", self.id)).spawn(move || broker.run())?;
+        // Only this call sets it.
+        let _ = self.thread.set(handle.thread().clone());
+        Ok(handle)
+    }
+
+    pub(crate) fn id(&self) -> BrokerId {
+        self.id
+    }
+
+    /// Notes that a log of a topic has something to write. The caller kicks later.
+    pub(crate) fn enqueue(&self, topic: &Arc<Topic>, kind: TicketKind) {
+        self.queue.lock().push((Arc::clone(topic), kind));
+        self.has_work.store(true, Ordering::SeqCst);
+    }
+
+    /// Sees to it that queued work is done: at once by this thread, or soon by the broker's.
+    pub(crate) fn kick(&self) {
+        if !self.has_work.load(Ordering::SeqCst) {
+            return;
+        }
+        if self.shared.fsync() != FsyncPolicy::Always
+            && let Some(mut writer) = self.writer.try_lock()
+        {
+            self.turn(&mut writer);
+            return;
+        }
+        self.wake();
+    }
+
+    pub(crate) fn wake(&self) {
+        if self.asleep.swap(false, Ordering::SeqCst)
+            && let Some(thread) = self.thread.get()
+        {
+            thread.unpark();
+        }
+    }
+
+    /// Does something with the broker's shard between two turns.
+    pub(crate) fn with_shard<T>(&self, run: impl FnOnce(&mut dyn Shard) -> T) -> T {
+        run(&mut *self.writer.lock().shard)
+    }
+
+    /// Notes whose log a slot is.
+    pub(crate) fn register(&self, slot: LogSlot, topic: &Arc<Topic>, kind: TicketKind) {
+        self.writer.lock().owners.insert(slot, (Arc::downgrade(topic), kind));
+    }
+
+    /// Closes a log.
+    pub(crate) fn close(&self, slot: LogSlot) {
+        let mut writer = self.writer.lock();
+        writer.owners.remove(&slot);
+        writer.shard.close(slot);
+    }
+
+    /// Memory that a tail gave back.
+    pub(crate) fn tail_forgotten(&self, bytes: usize) {
+        self.tail_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Asks for space of a topic to be given back.
+    pub(crate) fn request_reclaim(&self, topic: &Arc<Topic>) {
+        if let Some(sender) = &*self.shared.reclaim.lock() {
+            // The receiver goes only when the engine stops.
+            let _ = sender.send(Arc::clone(topic));
+        }
+    }
+
+    fn run(&self) {
+        let mut checkpoint = Instant::now() + CHECKPOINT_EVERY;
+        let mut busy = Instant::now();
+        loop {
+            if self.has_work.load(Ordering::SeqCst) {
+                let mut writer = self.writer.lock();
+                self.turn(&mut writer);
+                drop(writer);
+                busy = Instant::now();
+            } else if self.shared.stopping.load(Ordering::SeqCst) {
+                break;
+            } else if busy.elapsed() < SPIN {
+                std::hint::spin_loop();
+                continue;
+            } else {
+                self.sleep(checkpoint.saturating_duration_since(Instant::now()));
+            }
+            if Instant::now() >= checkpoint {
+                self.checkpoint();
+                self.reopen_offline();
+                checkpoint = Instant::now() + CHECKPOINT_EVERY;
+            }
+        }
+        self.checkpoint();
+        self.flush_all_indexes();
+    }
+
+    fn sleep(&self, at_most: Duration) {
+        self.asleep.store(true, Ordering::SeqCst);
+        // Work that came before the flag was seen by nobody else.
+        if !self.has_work.load(Ordering::SeqCst) && !self.shared.stopping.load(Ordering::SeqCst) {
+            std::thread::park_timeout(at_most);
+        }
+        self.asleep.store(false, Ordering::SeqCst);
+    }
+}

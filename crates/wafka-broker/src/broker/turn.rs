@@ -1,0 +1,175 @@
+//! One turn: everything queued is appended, one batch per log; one sync covers all of it; then it is published.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+
+use wafka_core::storage::{Cursor, LogSlot, OpenRequest};
+
+use super::{Broker, Writer};
+use crate::options::FsyncPolicy;
+use crate::ticket::TicketKind;
+use crate::topic::{JournalBatch, Outcome, Pending, Topic};
+
+/// In `always`, index entries are written when so many have come together.
+pub(super) const INDEX_FLUSH: usize = 64;
+
+/// A batch on its way.
+pub(crate) struct Work {
+    topic: Arc<Topic>,
+    slot: Option<LogSlot>,
+    lines: Lines,
+    outcome: Outcome,
+}
+
+enum Lines {
+    Partition(u16, Pending),
+    Journal(JournalBatch),
+}
+
+impl Work {
+    fn kind(&self) -> TicketKind {
+        match &self.lines {
+            Lines::Partition(lane, _) => TicketKind::Partition(*lane),
+            Lines::Journal(_) => TicketKind::Journal,
+        }
+    }
+}
+
+impl Broker {
+    /// Does everything that is queued now.
+    pub(super) fn turn(&self, writer: &mut Writer) {
+        let mut queue = std::mem::take(&mut writer.queue);
+        {
+            let mut shared = self.queue.lock();
+            std::mem::swap(&mut *shared, &mut queue);
+            self.has_work.store(false, Ordering::SeqCst);
+        }
+        let mut work = std::mem::take(&mut writer.work);
+        for (topic, kind) in queue.drain(..) {
+            work.extend(self.append(writer, topic, kind));
+        }
+        writer.queue = queue;
+        if work.is_empty() {
+            writer.work = work;
+            return;
+        }
+        if self.shared.fsync() == FsyncPolicy::Always {
+            self.sync(writer, &mut work);
+        }
+        self.publish(writer, &mut work);
+        writer.work = work;
+        self.counters.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes what waits for one log and appends it.
+    fn append(&self, writer: &mut Writer, topic: Arc<Topic>, kind: TicketKind) -> Option<Work> {
+        let (slot, lines) = match kind {
+            TicketKind::Partition(lane) => {
+                let (slot, pending) = topic.take_pending(lane)?;
+                (Some(slot), Lines::Partition(lane, pending))
+            }
+            TicketKind::Journal => {
+                let batch = topic.take_journal(self.shared.clock.now_ms())?;
+                (batch.slot, Lines::Journal(batch))
+            }
+        };
+        let mut work = Work { topic, slot, lines, outcome: Outcome::Committed { begin: Cursor::default() } };
+        if work.slot.is_none() {
+            self.open_journal(writer, &mut work);
+        }
+        if let (Some(slot), Outcome::Committed { .. }) = (work.slot, &work.outcome) {
+            let batch = match &work.lines {
+                Lines::Partition(_, pending) => pending.batch(),
+                Lines::Journal(journal) => journal.batch(),
+            };
+            self.counters.events.fetch_add(batch.lines, Ordering::Relaxed);
+            self.counters.bytes.fetch_add(batch.bytes.len() as u64, Ordering::Relaxed);
+            writer.dirty = true;
+            work.outcome = match writer.shard.append(slot, batch) {
+                Ok(begin) => Outcome::Committed { begin },
+                Err(error) => Outcome::Failed { reason: error.to_string().into() },
+            };
+        }
+        Some(work)
+    }
+
+    /// A topic's journal is made when there is something to say.
+    fn open_journal(&self, writer: &mut Writer, work: &mut Work) {
+        let Lines::Journal(batch) = &work.lines else { return };
+        match writer.shard.open(&batch.log, OpenRequest { create: true, known: None }) {
+            Ok(opened) => {
+                work.topic.journal_opened(opened.slot);
+                writer.owners.insert(opened.slot, (Arc::downgrade(&work.topic), TicketKind::Journal));
+                work.slot = Some(opened.slot);
+            }
+            Err(error) => work.outcome = Outcome::Failed { reason: error.to_string().into() },
+        }
+    }
+
+    fn sync(&self, writer: &mut Writer, work: &mut [Work]) {
+        let failures = writer.shard.begin_sync().wait();
+        self.counters.syncs.fetch_add(1, Ordering::Relaxed);
+        writer.dirty = false;
+        if failures.is_empty() {
+            return;
+        }
+        writer.shard.finish_sync(&failures);
+        for failure in &failures {
+            let reason: Arc<str> = failure.error.to_string().into();
+            match work.iter_mut().find(|work| work.slot == Some(failure.slot)) {
+                Some(work) => {
+                    if let Outcome::Committed { .. } = work.outcome {
+                        work.outcome = Outcome::Failed { reason };
+                    }
+                }
+                None => self.fail(writer, failure.slot, &reason),
+            }
+        }
+    }
+
+    fn publish(&self, writer: &mut Writer, work: &mut Vec<Work>) {
+        let mut wakers: Vec<Waker> = Vec::new();
+        let mut changed = Vec::new();
+        let mut indexes = Vec::new();
+        for work in work.drain(..) {
+            let kind = work.kind();
+            if let Outcome::Failed { .. } = work.outcome {
+                writer.offline.push((Arc::downgrade(&work.topic), kind));
+            }
+            match work.lines {
+                Lines::Journal(batch) => work.topic.publish_journal(&batch, &work.outcome, &mut wakers),
+                Lines::Partition(lane, pending) => {
+                    let published = work.topic.publish(lane, pending, &work.outcome, &mut wakers);
+                    if published.tail_bytes > 0 {
+                        writer.tails.push_back((Arc::downgrade(&work.topic), lane));
+                        self.tail_bytes.fetch_add(published.tail_bytes, Ordering::Relaxed);
+                    }
+                    indexes.extend(published.index);
+                }
+            }
+            if work.topic.watch.is_watched() {
+                changed.push(Arc::clone(&work.topic.watch));
+            }
+        }
+        for waker in wakers {
+            waker.wake();
+        }
+        for watch in changed {
+            watch.notify();
+        }
+        self.trim_tails(writer);
+        self.note_indexes(writer, indexes);
+    }
+
+    /// Forgets the oldest blocks until the tails fit their memory.
+    fn trim_tails(&self, writer: &mut Writer) {
+        while self.tail_bytes.load(Ordering::Relaxed) > self.shared.tail_bytes_max {
+            let Some((topic, lane)) = writer.tails.pop_front() else { break };
+            if let Some(topic) = topic.upgrade() {
+                let bytes = topic.forget_tail_block(lane);
+                self.tail_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            }
+        }
+    }
+}

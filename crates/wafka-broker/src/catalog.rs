@@ -1,0 +1,202 @@
+//! The catalog: which topics there are, as lines of text. Replayed at start; appended to and synced before a topic's
+//! creation, change or deletion is answered.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use wafka_core::partitioner::Options;
+use wafka_core::storage::{Batch, Cursor, LogName, LogSlot, OpenRequest, StorageError};
+use wafka_core::{Database, Offset, TopicName};
+use wafka_storage::line::{RecordKind, RecordLine, encode_record};
+
+use crate::broker::Broker;
+use crate::error::{StartError, TopicError};
+use crate::topic::scan;
+
+/// The format of the catalog, and of everything it names.
+const FORMAT_VERSION: u32 = 1;
+const STEM: &str = "wafka.catalog";
+
+/// A topic as the catalog knows it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(crate) struct CatalogTopic {
+    /// Told apart from all topics before and after it.
+    pub(crate) uid: u64,
+    pub(crate) database: u16,
+    /// The name as it stands in file names.
+    pub(crate) topic: String,
+    pub(crate) partitions: u16,
+    pub(crate) partitioner: String,
+    pub(crate) partitioner_version: u32,
+    pub(crate) options: Options,
+}
+
+impl CatalogTopic {
+    pub(crate) fn name(&self) -> Option<TopicName> {
+        TopicName::from_file_stem(&self.topic)
+    }
+}
+
+/// A line of the catalog.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum CatalogRecord {
+    Format { version: u32 },
+    Create(CatalogTopic),
+    Alter(CatalogTopic),
+    Delete { uid: u64 },
+}
+
+/// The catalog, open.
+pub(crate) struct Catalog {
+    broker: Arc<Broker>,
+    slot: LogSlot,
+    end: Offset,
+    next_uid: u64,
+    /// What a failed write left behind has to be cut before the next one.
+    failed: Option<Cursor>,
+    cursor: Cursor,
+}
+
+/// What the catalog said at start.
+pub(crate) struct Loaded {
+    pub(crate) catalog: Catalog,
+    pub(crate) topics: Vec<CatalogTopic>,
+    /// Topics that were deleted: their files may have been left behind.
+    pub(crate) deleted: Vec<CatalogTopic>,
+}
+
+impl Catalog {
+    /// Opens the catalog, or begins one; `broker` writes it.
+    pub(crate) fn open(broker: &Arc<Broker>, now_ms: u64) -> Result<Loaded, StartError> {
+        let log = LogName::new(Database(0), STEM);
+        let opened =
+            broker.with_shard(|shard| shard.open(&log, OpenRequest { create: true, known: None }))?;
+        if let Some(damage) = opened.damage.first() {
+            return Err(StartError::Catalog(format!(
+                "{log}: at byte {}: {}; repair or remove the line, or restore the file",
+                damage.position, damage.reason
+            )));
+        }
+        let mut replay = Replay::default();
+        scan(&*opened.reader, opened.first, |cursor, line| {
+            if replay.error.is_none()
+                && let Err(reason) = replay.line(line)
+            {
+                replay.error = Some(format!("{log}: at byte {}: {reason}", cursor.position));
+            }
+        })?;
+        if let Some(error) = replay.error {
+            return Err(StartError::Catalog(error));
+        }
+        let mut catalog = Catalog {
+            broker: Arc::clone(broker),
+            slot: opened.slot,
+            end: opened.end.offset,
+            next_uid: replay.last_uid + 1,
+            failed: None,
+            cursor: opened.end,
+        };
+        if opened.end.offset == 0 {
+            catalog.append(&[CatalogRecord::Format { version: FORMAT_VERSION }], now_ms)?;
+        }
+        Ok(Loaded { catalog, topics: replay.topics.into_values().collect(), deleted: replay.deleted })
+    }
+
+    pub(crate) fn next_uid(&mut self) -> u64 {
+        let uid = self.next_uid;
+        self.next_uid += 1;
+        uid
+    }
+
+    /// Appends records and syncs them.
+    pub(crate) fn append(&mut self, records: &[CatalogRecord], now_ms: u64) -> Result<(), TopicError> {
+        let mut bytes = Vec::new();
+        for (at, record) in records.iter().enumerate() {
+            encode_record(&mut bytes, RecordKind::Catalog, b"wafka", self.end + at as u64, now_ms, record)
+                .map_err(|error| TopicError::Catalog(error.to_string()))?;
+        }
+        let lines = records.len() as u64;
+        let batch = Batch { first_offset: self.end, lines, bytes: &bytes };
+        let (slot, failed, cursor) = (self.slot, self.failed, self.cursor);
+        let result = self.broker.with_shard(|shard| -> Result<Cursor, StorageError> {
+            if let Some(end) = failed {
+                shard.reopen(slot, end)?;
+            }
+            let begin = shard.append(slot, batch)?;
+            let failures = shard.begin_sync().wait();
+            shard.finish_sync(&failures);
+            match failures.into_iter().find(|failure| failure.slot == slot) {
+                None => Ok(begin),
+                Some(failure) => Err(failure.error),
+            }
+        });
+        match result {
+            Ok(begin) => {
+                self.failed = None;
+                self.end += lines;
+                self.cursor = Cursor {
+                    offset: self.end,
+                    position: begin.position + bytes.len() as u64,
+                    generation: begin.generation,
+                };
+                Ok(())
+            }
+            Err(error) => {
+                self.failed = Some(cursor);
+                Err(error.into())
+            }
+        }
+    }
+}
+
+impl From<TopicError> for StartError {
+    fn from(error: TopicError) -> Self {
+        match error {
+            TopicError::Storage(error) => StartError::Storage(error),
+            other => StartError::Catalog(other.to_string()),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Replay {
+    topics: BTreeMap<u64, CatalogTopic>,
+    deleted: Vec<CatalogTopic>,
+    last_uid: u64,
+    lines: u64,
+    error: Option<String>,
+}
+
+impl Replay {
+    fn line(&mut self, line: &[u8]) -> Result<(), String> {
+        let record = RecordLine::parse(line).map_err(|error| error.to_string())?;
+        let record: CatalogRecord = record.deserialize().map_err(|error| error.to_string())?;
+        if self.lines == 0 && !matches!(record, CatalogRecord::Format { .. }) {
+            return Err("the first line must say the format's version".to_owned());
+        }
+        self.lines += 1;
+        match record {
+            CatalogRecord::Format { version: FORMAT_VERSION } => {}
+            CatalogRecord::Format { version } => {
+                return Err(format!(
+                    "the data is of format version {version}, this server knows version {FORMAT_VERSION}"
+                ));
+            }
+            CatalogRecord::Create(topic) | CatalogRecord::Alter(topic) => {
+                if topic.name().is_none() || topic.partitions == 0 {
+                    return Err(format!("no topic: name '{}', {} partitions", topic.topic, topic.partitions));
+                }
+                self.last_uid = self.last_uid.max(topic.uid);
+                self.topics.insert(topic.uid, topic);
+            }
+            CatalogRecord::Delete { uid } => {
+                if let Some(topic) = self.topics.remove(&uid) {
+                    self.deleted.push(topic);
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,496 @@
+//! The engine: brokers, catalog and topics together.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+use wafka_core::partitioner::Partitioner;
+use wafka_core::storage::{LogName, Storage};
+use wafka_core::{BrokerId, Database, EventId, Offset, TopicName};
+
+use crate::broker::{Broker, Shared};
+use crate::catalog::{Catalog, CatalogRecord, CatalogTopic};
+use crate::error::{StartError, TopicError};
+use crate::namespace::Namespace;
+use crate::options::{DeclaredTopic, EngineOptions, FsyncPolicy, TopicSpec};
+use crate::topic::{LaneFiles, Limits, OpenTopic, PartitionInfo, PartitionState, Topic, open_topic};
+use crate::wait::wait;
+use crate::watch::WatchPoint;
+
+/// Everything that holds topics. Shared by all connections.
+pub struct Engine {
+    options: EngineOptions,
+    storage: Arc<dyn Storage>,
+    brokers: Arc<[Arc<Broker>]>,
+    shared: Arc<Shared>,
+    names: Namespace,
+    /// Held while topics are made, changed and deleted: one at a time.
+    catalog: Mutex<Catalog>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// A partition as its broker shows it.
+#[derive(Clone, Debug)]
+pub struct BrokerPartition {
+    /// The topic's database.
+    pub database: Database,
+    /// The topic.
+    pub topic: TopicName,
+    /// The id of the current message: the last one committed.
+    pub current: Option<EventId>,
+    /// The offset of the next event.
+    pub next_offset: Offset,
+    /// Whether it can be written to.
+    pub state: PartitionState,
+    /// The file's size, in bytes.
+    pub bytes: u64,
+}
+
+/// What can be told about a broker.
+#[derive(Clone, Debug)]
+pub struct BrokerInfo {
+    /// The broker.
+    pub id: BrokerId,
+    /// The partitions it serves.
+    pub partitions: Vec<BrokerPartition>,
+    /// Turns done since start.
+    pub turns: u64,
+    /// Lines written since start.
+    pub events: u64,
+    /// Bytes written since start.
+    pub bytes: u64,
+    /// Syncs awaited since start.
+    pub syncs: u64,
+}
+
+impl Engine {
+    /// Opens the data of `storage` and starts the brokers.
+    ///
+    /// # Errors
+    /// When the data cannot be opened, or contradicts the options.
+    pub fn start(options: EngineOptions, storage: Arc<dyn Storage>) -> Result<Arc<Self>, StartError> {
+        let (sender, receiver) = channel();
+        let count = options.brokers.max(1);
+        let tail_bytes = options.tail_bytes / usize::from(count);
+        let shared = Arc::new(Shared::new(options.fsync, Arc::clone(&options.clock), tail_bytes, sender));
+        let brokers = (1..=count)
+            .map(|id| {
+                let shard = storage.shard(BrokerId(id))?;
+                Ok(Broker::new(BrokerId(id), shard, Arc::clone(&shared)))
+            })
+            .collect::<Result<Arc<[_]>, StartError>>()?;
+        let loaded = Catalog::open(&brokers[0], options.clock.now_ms())?;
+        let engine = Arc::new(Engine {
+            storage,
+            brokers,
+            shared,
+            names: Namespace::new(),
+            catalog: Mutex::new(loaded.catalog),
+            threads: Mutex::new(Vec::new()),
+            options,
+        });
+        engine.remove_left_behind(&loaded.topics, &loaded.deleted)?;
+        for topic in &loaded.topics {
+            engine.open(topic)?;
+        }
+        engine.start_threads(receiver)?;
+        for declared in &engine.options.declared {
+            if let Err(error) = engine.declare(declared) {
+                engine.shutdown();
+                return Err(error);
+            }
+        }
+        Ok(engine)
+    }
+
+    fn start_threads(&self, receiver: Receiver<Arc<Topic>>) -> Result<(), StartError> {
+        let mut threads = self.threads.lock();
+        for broker in self.brokers.iter() {
+            threads.push(broker.start().map_err(StartError::Thread)?);
+        }
+        let reclaimer = std::thread::Builder::new().name("reclaim".to_owned()).spawn(move || {
+            for topic in receiver {
+                topic.reclaim();
+            }
+        });
+        threads.push(reclaimer.map_err(StartError::Thread)?);
+        Ok(())
+    }
+
+    /// Commits and syncs everything accepted and ends the threads. Nothing may be appended any more.
+    pub fn shutdown(&self) {
+        self.shared.stop();
+        for broker in self.brokers.iter() {
+            broker.wake();
+        }
+        for thread in self.threads.lock().drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the engine panicked");
+            }
+        }
+    }
+
+    /// The topic called `name`.
+    #[must_use]
+    pub fn topic(&self, database: Database, name: &[u8]) -> Option<Arc<Topic>> {
+        self.names.get(database, name)
+    }
+
+    /// All topics of a database, in the order of their creation.
+    #[must_use]
+    pub fn topics(&self, database: Database) -> Vec<Arc<Topic>> {
+        self.names.all(Some(database))
+    }
+
+    /// How many topics a database has.
+    #[must_use]
+    pub fn topic_count(&self, database: Database) -> usize {
+        self.names.count(database)
+    }
+
+    /// A page of a database's topics, as `SCAN` wants it: cursor 0 begins, and is returned at the end. A topic that is
+    /// there all the time is returned once.
+    #[must_use]
+    pub fn scan(&self, database: Database, cursor: u64, count: usize) -> (u64, Vec<Arc<Topic>>) {
+        self.names.scan(database, cursor, count)
+    }
+
+    /// Where to wait for a name to change, whether or not there is a topic of that name.
+    #[must_use]
+    pub fn watch(&self, database: Database, name: &[u8]) -> Arc<WatchPoint> {
+        self.names.watch(database, name)
+    }
+
+    /// Sees to it that what was appended is written: called after a batch of commands.
+    pub fn kick(&self) {
+        for broker in self.brokers.iter() {
+            broker.kick();
+        }
+    }
+
+    /// When written events are made durable.
+    #[must_use]
+    pub fn fsync(&self) -> FsyncPolicy {
+        self.shared.fsync()
+    }
+
+    /// Changes when written events are made durable.
+    pub fn set_fsync(&self, policy: FsyncPolicy) {
+        self.shared.set_fsync(policy);
+    }
+
+    /// The strategies there are, sorted.
+    pub fn partitioner_names(&self) -> impl Iterator<Item = &str> {
+        self.options.partitioners.names()
+    }
+
+    /// Makes a topic, or finds the one there is; `true` when it was made. Blocks until its creation is durable.
+    ///
+    /// # Errors
+    /// When the specification does not fit, or the backend fails.
+    pub fn create_topic(
+        &self,
+        database: Database,
+        name: &TopicName,
+        spec: Option<&TopicSpec>,
+    ) -> Result<(Arc<Topic>, bool), TopicError> {
+        let mut catalog = self.catalog.lock();
+        if let Some(topic) = self.names.get(database, name.as_bytes()) {
+            return Ok((topic, false));
+        }
+        let spec = spec.unwrap_or(&self.options.topic_defaults);
+        let partitions = self.partitions(spec)?;
+        let factory = self.options.partitioners.get(&spec.partitioner)?;
+        let record = CatalogTopic {
+            uid: catalog.next_uid(),
+            database: database.0,
+            topic: name.file_stem(),
+            partitions,
+            partitioner: spec.partitioner.clone(),
+            partitioner_version: factory.version(),
+            options: spec.options.clone(),
+        };
+        let partitioner = factory.create(&spec.options)?;
+        let topic = self.open_with(&record, name.clone(), Ok(partitioner), true)?;
+        if let Err(error) = topic.check_empty() {
+            self.discard(&topic);
+            return Err(error);
+        }
+        if let Err(error) = catalog.append(&[CatalogRecord::Create(record)], self.options.clock.now_ms()) {
+            self.discard(&topic);
+            return Err(error);
+        }
+        self.names.insert(&topic);
+        topic.watch.notify();
+        Ok((topic, true))
+    }
+
+    /// The topic that an `XADD` is for: the one there is, or a new one as declared, or by the defaults.
+    ///
+    /// # Errors
+    /// As [`Engine::create_topic`].
+    pub fn ensure_topic(&self, database: Database, name: &TopicName) -> Result<Arc<Topic>, TopicError> {
+        let declared = self
+            .options
+            .declared
+            .iter()
+            .find(|declared| declared.database == database && declared.name == *name)
+            .map(|declared| &declared.spec);
+        self.create_topic(database, name, declared).map(|(topic, _)| topic)
+    }
+
+    /// Changes a topic's strategy options; partitions and strategy stay for life. Blocks until the change is durable.
+    ///
+    /// # Errors
+    /// When there is no such topic, the change is not allowed, or the backend fails.
+    pub fn alter_topic(&self, database: Database, name: &[u8], spec: &TopicSpec) -> Result<(), TopicError> {
+        let mut catalog = self.catalog.lock();
+        let topic = self.names.get(database, name).ok_or(TopicError::Missing)?;
+        let current = topic.catalog_record();
+        if spec.partitions.is_some_and(|partitions| partitions != current.partitions) {
+            return Err(TopicError::Fixed(format!(
+                "topic '{}' has {} partitions for life: its data is never re-hashed",
+                topic.name(),
+                current.partitions
+            )));
+        }
+        let factory = self.options.partitioners.get(&spec.partitioner)?;
+        let partitioner = factory.create(&spec.options)?;
+        let record = CatalogTopic {
+            partitioner: spec.partitioner.clone(),
+            partitioner_version: factory.version(),
+            options: spec.options.clone(),
+            ..current
+        };
+        catalog.append(&[CatalogRecord::Alter(record.clone())], self.options.clock.now_ms())?;
+        topic.set_partitioner(partitioner, record.partitioner, record.partitioner_version, record.options);
+        Ok(())
+    }
+
+    /// Deletes topics; returns how many there were. Blocks until the deletion is durable.
+    ///
+    /// # Errors
+    /// When the catalog cannot be written (nothing is deleted then), or files cannot be removed.
+    pub fn delete_topics(&self, database: Database, names: &[&[u8]]) -> Result<usize, TopicError> {
+        let mut catalog = self.catalog.lock();
+        let mut topics: Vec<_> = names.iter().filter_map(|name| self.names.get(database, name)).collect();
+        topics.sort_by_key(|topic| topic.uid);
+        topics.dedup_by_key(|topic| topic.uid);
+        self.delete(&mut catalog, &topics)
+    }
+
+    /// Deletes all topics of a database, or of all; returns how many there were.
+    ///
+    /// # Errors
+    /// As [`Engine::delete_topics`].
+    pub fn flush(&self, database: Option<Database>) -> Result<usize, TopicError> {
+        let mut catalog = self.catalog.lock();
+        let topics = self.names.all(database);
+        self.delete(&mut catalog, &topics)
+    }
+
+    fn delete(&self, catalog: &mut Catalog, topics: &[Arc<Topic>]) -> Result<usize, TopicError> {
+        if topics.is_empty() {
+            return Ok(0);
+        }
+        for topic in topics {
+            topic.close_for_writes();
+        }
+        self.kick();
+        for topic in topics {
+            // Whatever was accepted is answered before the topic goes.
+            for ticket in topic.last_tickets() {
+                let _ = wait(topic.committed(ticket));
+            }
+        }
+        let records: Vec<_> = topics.iter().map(|topic| CatalogRecord::Delete { uid: topic.uid }).collect();
+        if let Err(error) = catalog.append(&records, self.options.clock.now_ms()) {
+            for topic in topics {
+                topic.reopen_for_writes();
+            }
+            return Err(error);
+        }
+        let mut result = Ok(topics.len());
+        for topic in topics {
+            self.names.remove(topic);
+            topic.set_deleted();
+            if let Err(error) = self.remove_files(topic) {
+                result = Err(error);
+            }
+        }
+        result
+    }
+
+    /// Takes back a topic that could not be made.
+    fn discard(&self, topic: &Arc<Topic>) {
+        topic.close_for_writes();
+        topic.set_deleted();
+        topic.close_logs();
+    }
+
+    fn remove_files(&self, topic: &Topic) -> Result<(), TopicError> {
+        topic.close_logs();
+        let files = LaneFiles::new(topic.database(), topic.name());
+        Ok(self.storage.delete(&files.all(usize::from(topic.partitions())))?)
+    }
+
+    /// A deletion may have been cut short by a crash, after it was noted and before the files were gone.
+    fn remove_left_behind(
+        &self,
+        topics: &[CatalogTopic],
+        deleted: &[CatalogTopic],
+    ) -> Result<(), StartError> {
+        let logs = |topic: &CatalogTopic| {
+            topic.name().map(|name| {
+                LaneFiles::new(Database(topic.database), &name).all(usize::from(topic.partitions))
+            })
+        };
+        let in_use: Vec<LogName> = topics.iter().filter_map(logs).flatten().collect();
+        let present = self.storage.list()?;
+        let left: Vec<LogName> = deleted
+            .iter()
+            .filter_map(logs)
+            .flatten()
+            .filter(|log| present.contains(log) && !in_use.contains(log))
+            .collect();
+        if !left.is_empty() {
+            tracing::warn!(files = ?left, "removing what an interrupted deletion left behind");
+            self.storage.delete(&left)?;
+        }
+        Ok(())
+    }
+
+    fn partitions(&self, spec: &TopicSpec) -> Result<u16, TopicError> {
+        let brokers = u16::try_from(self.brokers.len()).unwrap_or(u16::MAX);
+        match spec.partitions {
+            None => Ok(brokers),
+            Some(asked) if (1..=brokers).contains(&asked) => Ok(asked),
+            Some(asked) => Err(TopicError::Partitions { asked, brokers }),
+        }
+    }
+
+    /// Opens a topic that the catalog knows.
+    fn open(&self, record: &CatalogTopic) -> Result<(), StartError> {
+        let Some(name) = record.name() else {
+            return Err(StartError::Catalog(format!("'{}' is no topic's name", record.topic)));
+        };
+        let partitioner = self.partitioner_of(record);
+        if let Err(reason) = &partitioner {
+            tracing::error!(topic = %name, %reason, "topic is read-only");
+        }
+        let topic = self.open_with(record, name, partitioner, false)?;
+        self.names.insert(&topic);
+        Ok(())
+    }
+
+    fn partitioner_of(&self, record: &CatalogTopic) -> Result<Box<dyn Partitioner>, String> {
+        let factory =
+            self.options.partitioners.get(&record.partitioner).map_err(|error| error.to_string())?;
+        if factory.version() != record.partitioner_version {
+            return Err(format!(
+                "it was made with version {} of partitioner '{}', this is version {}",
+                record.partitioner_version,
+                record.partitioner,
+                factory.version()
+            ));
+        }
+        factory.create(&record.options).map_err(|error| error.to_string())
+    }
+
+    fn open_with(
+        &self,
+        record: &CatalogTopic,
+        name: TopicName,
+        partitioner: Result<Box<dyn Partitioner>, String>,
+        create: bool,
+    ) -> Result<Arc<Topic>, wafka_core::storage::StorageError> {
+        let database = Database(record.database);
+        open_topic(OpenTopic {
+            watch: self.names.watch(database, name.as_bytes()),
+            database,
+            name,
+            uid: record.uid,
+            partitions: record.partitions,
+            partitioner_name: record.partitioner.clone(),
+            partitioner_version: record.partitioner_version,
+            options: record.options.clone(),
+            partitioner,
+            brokers: Arc::clone(&self.brokers),
+            index: self.options.index.as_ref(),
+            limits: Limits {
+                index_interval_bytes: self.options.index_interval_bytes,
+                queue_bytes_max: self.options.queue_bytes_max,
+                reclaim: self.options.reclaim,
+            },
+            create,
+        })
+    }
+
+    /// Makes a declared topic, or holds the one there is against its declaration.
+    fn declare(&self, declared: &DeclaredTopic) -> Result<(), StartError> {
+        let fail = |reason: String| StartError::Topic { topic: declared.name.to_string(), reason };
+        let (topic, created) = self
+            .create_topic(declared.database, &declared.name, Some(&declared.spec))
+            .map_err(|error| fail(error.to_string()))?;
+        if created {
+            return Ok(());
+        }
+        let record = topic.catalog_record();
+        if let Some(partitions) = declared.spec.partitions
+            && partitions != record.partitions
+        {
+            return Err(fail(format!(
+                "it has {} partitions for life, the configuration says {partitions}",
+                record.partitions
+            )));
+        }
+        if declared.spec.partitioner != record.partitioner || declared.spec.options != record.options {
+            topic.set_read_only(format!(
+                "its strategy is '{}' with options {}, the configuration says '{}' with {}: say TOPIC ALTER, or mend the configuration",
+                record.partitioner,
+                serde_json::Value::Object(record.options),
+                declared.spec.partitioner,
+                serde_json::Value::Object(declared.spec.options.clone()),
+            ));
+        }
+        Ok(())
+    }
+
+    /// What can be told about the brokers.
+    #[must_use]
+    pub fn brokers(&self) -> Vec<BrokerInfo> {
+        let mut infos: Vec<_> = self
+            .brokers
+            .iter()
+            .map(|broker| BrokerInfo {
+                id: broker.id(),
+                partitions: Vec::new(),
+                turns: broker.counters.turns.load(Ordering::Relaxed),
+                events: broker.counters.events.load(Ordering::Relaxed),
+                bytes: broker.counters.bytes.load(Ordering::Relaxed),
+                syncs: broker.counters.syncs.load(Ordering::Relaxed),
+            })
+            .collect();
+        for topic in self.names.all(None) {
+            for info in topic.partition_infos() {
+                if let Some(broker) = infos.iter_mut().find(|broker| broker.id == info.broker) {
+                    broker.partitions.push(of_broker(&topic, info));
+                }
+            }
+        }
+        infos
+    }
+}
+
+fn of_broker(topic: &Topic, info: PartitionInfo) -> BrokerPartition {
+    BrokerPartition {
+        database: topic.database(),
+        topic: topic.name().clone(),
+        current: (info.current > EventId::MIN).then_some(info.current),
+        next_offset: info.next_offset,
+        state: info.state,
+        bytes: info.bytes,
+    }
+}

@@ -1,0 +1,206 @@
+//! What the engine answers when it cannot do what was asked. The texts begin with the error's RESP code.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+use wafka_core::partitioner::PartitionerError;
+use wafka_core::storage::StorageError;
+use wafka_core::{EventId, PartitionId};
+
+/// Why an event was not appended.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum AppendError {
+    /// The topic's last id is the highest there is.
+    #[error("ERR The stream has exhausted the last possible ID, unable to add more items")]
+    Exhausted,
+    /// The id asked for does not go up.
+    #[error("ERR The ID specified in XADD is equal or smaller than the target stream top item")]
+    TooSmall,
+    /// The id asked for is `0-0`.
+    #[error("ERR The ID specified in XADD must be greater than 0-0")]
+    Zero,
+    /// The key names a partition that the topic does not have.
+    #[error("NOPARTITION {0}")]
+    NoSuchPartition(NoSuchPartition),
+    /// The partition cannot be written to for now.
+    #[error("OFFLINE partition {partition} of topic '{topic}': {reason}")]
+    Offline {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: PartitionId,
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// The topic cannot be written to.
+    #[error("READONLY topic '{topic}': {reason}")]
+    ReadOnly {
+        /// The topic.
+        topic: String,
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// The topic was deleted meanwhile; the caller looks its name up again.
+    #[error("ERR the topic was deleted")]
+    Deleted,
+    /// The strategy failed.
+    #[error("ERR {0}")]
+    Partitioner(#[from] PartitionerError),
+    /// A strategy chose a partition that does not exist.
+    #[error("ERR the partitioner of topic '{topic}' chose index {index}, expected one below {partitions}")]
+    BadRoute {
+        /// The topic.
+        topic: String,
+        /// What it chose.
+        index: u16,
+        /// How many there are.
+        partitions: u16,
+    },
+    /// Too much is accepted and not yet written.
+    #[error("BUSY more than {limit} bytes wait to be written to partition {partition}; try again")]
+    Overloaded {
+        /// The partition.
+        partition: PartitionId,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// Trimming, asked for together with the append, failed before anything was appended.
+    #[error("ERR trimming failed: {0}")]
+    Trim(Arc<str>),
+    /// The write's outcome is not known any more.
+    #[error("UNKNOWN the outcome of this write is not known: its partition failed many times since")]
+    Unknown,
+}
+
+/// A key named a partition that is not there.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[error("topic '{topic}' has partitions 1 to {partitions}, not {asked}")]
+pub struct NoSuchPartition {
+    /// The topic.
+    pub topic: String,
+    /// What was asked for.
+    pub asked: String,
+    /// How many there are.
+    pub partitions: u16,
+}
+
+/// Why events could not be read.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// A line within the range fails its check.
+    #[error(
+        "DAMAGED {log}: at byte {position}, after event {after}: {reason}; {next}",
+        next = readable_from(next_readable)
+    )]
+    Damaged {
+        /// The log.
+        log: String,
+        /// Where the line begins, in bytes.
+        position: u64,
+        /// The event before it.
+        after: EventId,
+        /// What is wrong.
+        reason: String,
+        /// The first event behind the damage, if any.
+        next_readable: Option<EventId>,
+    },
+    /// The backend failed.
+    #[error("IOERR {0}")]
+    Storage(#[from] StorageError),
+    /// The key names a partition that the topic does not have.
+    #[error("NOPARTITION {0}")]
+    NoSuchPartition(NoSuchPartition),
+    /// A write that belongs to the command was refused.
+    #[error("{0}")]
+    Refused(#[from] AppendError),
+}
+
+fn readable_from(next: &Option<EventId>) -> String {
+    match next {
+        Some(id) => format!("events from {id} on are readable"),
+        None => "no event follows it in this file".to_owned(),
+    }
+}
+
+/// Why a topic could not be made, changed or deleted.
+#[derive(Debug, Error)]
+pub enum TopicError {
+    /// There is a topic of that name.
+    #[error("TOPICEXISTS topic '{0}' exists already")]
+    Exists(String),
+    /// There is no topic of that name.
+    #[error("ERR no such key")]
+    Missing,
+    /// The partition count is out of range.
+    #[error("ERR a topic has 1 to {brokers} partitions (the number of brokers), not {asked}")]
+    Partitions {
+        /// What was asked for.
+        asked: u16,
+        /// How many there may be.
+        brokers: u16,
+    },
+    /// A change that a topic's life does not allow.
+    #[error("ERR {0}")]
+    Fixed(String),
+    /// The strategy or its options.
+    #[error("ERR {0}")]
+    Partitioner(#[from] PartitionerError),
+    /// The backend failed.
+    #[error("IOERR {0}")]
+    Storage(#[from] StorageError),
+    /// A file of that name is there already though the catalog knows nothing of it.
+    #[error(
+        "ERR {log} exists and holds {bytes} bytes, but no topic of the catalog owns it: move it away first"
+    )]
+    Orphan {
+        /// The log.
+        log: String,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The catalog cannot be written.
+    #[error("ERR the catalog: {0}")]
+    Catalog(String),
+}
+
+/// Why `XSETID` was refused, in Redis's words.
+#[derive(Debug, Error)]
+pub enum SetIdError {
+    /// The id is below the last event's.
+    #[error("ERR The ID specified in XSETID is smaller than the target stream top item")]
+    BelowTop,
+    /// The id is below the highest deleted one.
+    #[error("ERR The ID specified in XSETID is smaller than current max_deleted_entry_id")]
+    BelowDeleted,
+    /// The count is below the topic's length.
+    #[error("ERR The entries_added specified in XSETID is smaller than the target stream length")]
+    AddedTooSmall,
+    /// It could not be carried out.
+    #[error(transparent)]
+    Refused(#[from] AppendError),
+    /// The backend failed.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// Why the engine did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The backend failed.
+    #[error("{0}")]
+    Storage(#[from] StorageError),
+    /// The catalog is damaged.
+    #[error("the catalog cannot be trusted: {0}")]
+    Catalog(String),
+    /// A declared topic contradicts the catalog or cannot be made.
+    #[error("topic '{topic}': {reason}")]
+    Topic {
+        /// The topic.
+        topic: String,
+        /// What is wrong and what was expected.
+        reason: String,
+    },
+    /// A thread could not be started.
+    #[error("cannot start a broker's thread: {0}")]
+    Thread(#[source] std::io::Error),
+}

@@ -1,0 +1,351 @@
+//! The sparse index of a partition: the place of about every fourth kilobyte's first line, by id and by offset.
+//!
+//! A cache: every entry says what the log says too, so the file can be deleted and is rebuilt when the partition is
+//! opened. Entries reach the file only after the lines they name are synced: the last one is the checkpoint behind
+//! which recovery begins to verify.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0..8 | `WAFKAIDX` |
+//! | 8..12 | format version, little endian, now 1 |
+//! | 12..48 | zero |
+//! | 48·n.. | entries: `ms`, `seq`, `offset`, `position`, `ordinal` (u64 each), CRC-32C of these 40 bytes (u32), zero (u32) |
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use wafka_core::storage::Cursor;
+use wafka_core::{EventId, Offset};
+use wafka_storage::fs::{File, OpenMode, read_full_at, write_all_at};
+
+use crate::options::IndexPlace;
+
+const MAGIC: &[u8; 8] = b"WAFKAIDX";
+const VERSION: u32 = 1;
+const ENTRY_LEN: usize = 48;
+const ENTRY_BYTES: u64 = ENTRY_LEN as u64;
+const _: () = assert!(ENTRY_LEN == 5 * 8 + 4 + 4);
+
+/// One entry: a line and where it stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct IndexEntry {
+    pub(crate) id: EventId,
+    pub(crate) offset: Offset,
+    pub(crate) position: u64,
+    /// How many lines stand before it in the log as it is now.
+    pub(crate) ordinal: u64,
+}
+
+impl IndexEntry {
+    fn to_bytes(self) -> [u8; ENTRY_LEN] {
+        let mut bytes = [0; ENTRY_LEN];
+        let numbers = [self.id.ms, self.id.seq, self.offset, self.position, self.ordinal];
+        for (into, number) in bytes.chunks_exact_mut(8).zip(numbers) {
+            into.copy_from_slice(&number.to_le_bytes());
+        }
+        let crc = crc32c::crc32c(&bytes[..40]);
+        bytes[40..44].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8; ENTRY_LEN]) -> Option<Self> {
+        let number = |at: usize| {
+            let mut eight = [0; 8];
+            eight.copy_from_slice(&bytes[at * 8..at * 8 + 8]);
+            u64::from_le_bytes(eight)
+        };
+        let crc = crc32c::crc32c(&bytes[..40]).to_le_bytes();
+        (bytes[40..44] == crc).then(|| IndexEntry {
+            id: EventId::new(number(0), number(1)),
+            offset: number(2),
+            position: number(3),
+            ordinal: number(4),
+        })
+    }
+}
+
+/// The index of one partition. Shared between its writer and its readers.
+pub(crate) struct SparseIndex {
+    inner: RwLock<Inner>,
+}
+
+struct Inner {
+    /// The rewrite of the log that the positions belong to.
+    generation: u32,
+    place: Option<(IndexPlace, PathBuf)>,
+    file: Option<Arc<dyn File>>,
+    /// Entries in the file.
+    flushed: u64,
+    /// Entries that come after those in the file.
+    recent: Vec<IndexEntry>,
+}
+
+impl SparseIndex {
+    /// Opens the index file of the log called `stem`, or begins an empty index when there is none that can be used.
+    pub(crate) fn open(place: Option<&IndexPlace>, relative: &Path) -> Self {
+        let place = place.map(|place| (place.clone(), place.dir.join(relative)));
+        let (file, flushed) = match &place {
+            None => (None, 0),
+            Some((place, path)) => match open_file(place, path) {
+                Ok(Some((file, entries))) => (Some(file), entries),
+                Ok(None) => (None, 0),
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "index not usable, it is rebuilt");
+                    (None, 0)
+                }
+            },
+        };
+        let inner = Inner { generation: 0, place, file, flushed, recent: Vec::new() };
+        SparseIndex { inner: RwLock::new(inner) }
+    }
+
+    /// Says which generation of the log the positions are of.
+    pub(crate) fn set_generation(&self, generation: u32) {
+        self.inner.write().generation = generation;
+    }
+
+    /// The last entry.
+    pub(crate) fn last(&self) -> Option<IndexEntry> {
+        let inner = self.inner.read();
+        (0..inner.len()).rev().find_map(|at| inner.get(at))
+    }
+
+    /// Drops entries from `position` on: the log ends there.
+    pub(crate) fn truncate_from(&self, position: u64) {
+        let mut inner = self.inner.write();
+        let keep = inner.partition_point(|entry| entry.position < position);
+        let flushed = inner.flushed.min(keep);
+        let recent = usize::try_from(keep - flushed).unwrap_or(usize::MAX);
+        inner.flushed = flushed;
+        inner.recent.truncate(recent);
+    }
+
+    /// Forgets everything and removes the file.
+    pub(crate) fn reset(&self) -> io::Result<()> {
+        let mut inner = self.inner.write();
+        inner.recent.clear();
+        inner.flushed = 0;
+        inner.file = None;
+        if let Some((place, path)) = &inner.place {
+            match place.fs.remove(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds entries, ascending.
+    pub(crate) fn push(&self, entries: impl Iterator<Item = IndexEntry>) {
+        let mut entries = entries.peekable();
+        if entries.peek().is_some() {
+            self.inner.write().recent.extend(entries);
+        }
+    }
+
+    /// How many entries are not in the file yet.
+    pub(crate) fn unflushed(&self) -> usize {
+        self.inner.read().recent.len()
+    }
+
+    /// Writes the `count` oldest of the entries that are not in the file yet. The lines they name must be synced.
+    pub(crate) fn flush(&self, count: usize) -> io::Result<()> {
+        let mut inner = self.inner.write();
+        let count = count.min(inner.recent.len());
+        if count == 0 || inner.place.is_none() {
+            return Ok(());
+        }
+        let file = match &inner.file {
+            Some(file) => Arc::clone(file),
+            None => inner.create()?,
+        };
+        let mut bytes = Vec::with_capacity(count * ENTRY_LEN);
+        for entry in &inner.recent[..count] {
+            bytes.extend_from_slice(&entry.to_bytes());
+        }
+        write_all_at(&*file, &bytes, (inner.flushed + 1) * ENTRY_BYTES)?;
+        inner.flushed += count as u64;
+        inner.recent.drain(..count);
+        Ok(())
+    }
+
+    /// Where to begin to read for the first event at or above `id`: at or before it.
+    pub(crate) fn seek(&self, id: EventId) -> Option<(Cursor, u64)> {
+        self.last_where(|entry| entry.id <= id)
+    }
+
+    /// The last entry that stands before `offset`.
+    pub(crate) fn before_offset(&self, offset: Offset) -> Option<(Cursor, u64)> {
+        self.last_where(|entry| entry.offset < offset)
+    }
+
+    /// The last entry at or before `offset`.
+    pub(crate) fn at_offset(&self, offset: Offset) -> Option<(Cursor, u64)> {
+        self.last_where(|entry| entry.offset <= offset)
+    }
+
+    /// Cursor and ordinal of the last entry for which `test` holds; it holds for a prefix.
+    fn last_where(&self, test: impl Fn(&IndexEntry) -> bool) -> Option<(Cursor, u64)> {
+        let inner = self.inner.read();
+        let mut at = inner.partition_point(test);
+        while at > 0 {
+            at -= 1;
+            if let Some(entry) = inner.get(at) {
+                let cursor =
+                    Cursor { offset: entry.offset, position: entry.position, generation: inner.generation };
+                return Some((cursor, entry.ordinal));
+            }
+        }
+        None
+    }
+
+    /// Puts the entries of a rewritten log in the place of all there were. The file is made anew.
+    pub(crate) fn replace(&self, entries: Vec<IndexEntry>, generation: u32) {
+        let mut inner = self.inner.write();
+        inner.recent = entries;
+        inner.flushed = 0;
+        inner.file = None;
+        inner.generation = generation;
+    }
+}
+
+impl Inner {
+    fn len(&self) -> u64 {
+        self.flushed + self.recent.len() as u64
+    }
+
+    /// The entry at `at`; `None` when it cannot be read or its checksum fails.
+    fn get(&self, at: u64) -> Option<IndexEntry> {
+        if at >= self.flushed {
+            let at = usize::try_from(at - self.flushed).ok()?;
+            return self.recent.get(at).copied();
+        }
+        let mut bytes = [0; ENTRY_LEN];
+        let read = read_full_at(&**self.file.as_ref()?, &mut bytes, (at + 1) * ENTRY_BYTES);
+        match read {
+            Ok(ENTRY_LEN) => IndexEntry::from_bytes(&bytes),
+            _ => None,
+        }
+    }
+
+    /// The number of entries at the front for which `test` holds. An entry that cannot be read counts as one for which
+    /// it does not: the search then ends earlier, and the reader reads more lines than it had to.
+    fn partition_point(&self, test: impl Fn(&IndexEntry) -> bool) -> u64 {
+        // Readers mostly ask for what is recent.
+        if self.recent.first().is_some_and(&test) {
+            return self.flushed + self.recent.partition_point(|entry| test(entry)) as u64;
+        }
+        let (mut low, mut high) = (0, self.flushed);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.get(middle).is_some_and(|entry| test(&entry)) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
+    fn create(&mut self) -> io::Result<Arc<dyn File>> {
+        let (place, path) = self.place.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        if let Some(parent) = path.parent() {
+            place.fs.create_dir_all(parent)?;
+        }
+        let file = place.fs.open(path, OpenMode::Truncate)?;
+        let mut header = [0; ENTRY_LEN];
+        header[..8].copy_from_slice(MAGIC);
+        header[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        write_all_at(&*file, &header, 0)?;
+        self.file = Some(Arc::clone(&file));
+        Ok(file)
+    }
+}
+
+fn open_file(place: &IndexPlace, path: &Path) -> io::Result<Option<(Arc<dyn File>, u64)>> {
+    let file = match place.fs.open(path, OpenMode::Write) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut header = [0; ENTRY_LEN];
+    let read = read_full_at(&*file, &mut header, 0)?;
+    if read < ENTRY_LEN || header[..8] != *MAGIC || header[8..12] != VERSION.to_le_bytes() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "no index file of this version"));
+    }
+    let entries = (file.len()? / ENTRY_BYTES).saturating_sub(1);
+    Ok(Some((file, entries)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wafka_storage::fs::StdFs;
+
+    fn entry(n: u64) -> IndexEntry {
+        IndexEntry { id: EventId::new(n * 10, 0), offset: n * 5, position: n * 4096, ordinal: n * 5 }
+    }
+
+    fn place(dir: &Path) -> IndexPlace {
+        IndexPlace { fs: Arc::new(StdFs), dir: dir.to_owned() }
+    }
+
+    #[test]
+    fn finds_the_entry_at_or_before_an_id_in_file_and_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = SparseIndex::open(Some(&place(dir.path())), Path::new("db0/t-1.idx"));
+        index.push((1..=100).map(entry));
+        index.flush(60).unwrap();
+        assert_eq!(index.unflushed(), 40);
+        for n in 1..=100u64 {
+            for id in [n * 10, n * 10 + 9] {
+                let (cursor, ordinal) = index.seek(EventId::new(id, 0)).unwrap();
+                assert_eq!((cursor.offset, ordinal), (n * 5, n * 5), "{id}");
+            }
+            assert_eq!(index.before_offset(n * 5).map(|(c, _)| c.offset), (n > 1).then(|| (n - 1) * 5));
+        }
+        assert_eq!(index.seek(EventId::new(9, 0)), None);
+    }
+
+    #[test]
+    fn survives_reopening_and_is_cut_where_the_log_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = SparseIndex::open(Some(&place(dir.path())), Path::new("t-1.idx"));
+        index.push((1..=10).map(entry));
+        index.flush(10).unwrap();
+        let index = SparseIndex::open(Some(&place(dir.path())), Path::new("t-1.idx"));
+        assert_eq!(index.last(), Some(entry(10)));
+        index.truncate_from(4096 * 7);
+        assert_eq!(index.last(), Some(entry(6)));
+        index.push([entry(7)].into_iter());
+        index.flush(1).unwrap();
+        assert_eq!(index.last(), Some(entry(7)));
+    }
+
+    #[test]
+    fn a_bad_entry_only_makes_reading_longer() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = SparseIndex::open(Some(&place(dir.path())), Path::new("t-1.idx"));
+        index.push((1..=9).map(entry));
+        index.flush(9).unwrap();
+        let path = dir.path().join("t-1.idx");
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[48 * 5 + 3] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let found = index.seek(EventId::new(70, 0)).map(|(cursor, _)| cursor.offset);
+        assert!(found.unwrap_or(0) <= 35);
+    }
+
+    #[test]
+    fn garbage_is_no_index() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("t-1.idx"), b"hello").unwrap();
+        let index = SparseIndex::open(Some(&place(dir.path())), Path::new("t-1.idx"));
+        assert_eq!(index.last(), None);
+        index.push([entry(1)].into_iter());
+        index.flush(1).unwrap();
+        assert_eq!(index.last(), Some(entry(1)));
+    }
+}

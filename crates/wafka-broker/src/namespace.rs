@@ -1,0 +1,100 @@
+//! The names there are, by database.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Weak};
+
+use parking_lot::{Mutex, RwLock};
+use wafka_core::{Database, TopicName};
+
+use crate::topic::Topic;
+use crate::watch::WatchPoint;
+
+/// The topics of one database.
+#[derive(Default)]
+struct Names {
+    by_name: HashMap<TopicName, Arc<Topic>>,
+    /// In the order of creation: what `SCAN` walks along.
+    by_uid: BTreeMap<u64, Arc<Topic>>,
+}
+
+/// All topics.
+pub(crate) struct Namespace {
+    databases: RwLock<HashMap<Database, Names>>,
+    watches: Mutex<Watches>,
+}
+
+#[derive(Default)]
+struct Watches {
+    points: HashMap<(Database, Box<[u8]>), Weak<WatchPoint>>,
+    /// When there are so many, those that nobody holds any more are dropped.
+    prune_at: usize,
+}
+
+impl Namespace {
+    pub(crate) fn new() -> Self {
+        Namespace { databases: RwLock::new(HashMap::new()), watches: Mutex::new(Watches::default()) }
+    }
+
+    pub(crate) fn get(&self, database: Database, name: &[u8]) -> Option<Arc<Topic>> {
+        self.databases.read().get(&database)?.by_name.get(name).cloned()
+    }
+
+    pub(crate) fn insert(&self, topic: &Arc<Topic>) {
+        let mut databases = self.databases.write();
+        let names = databases.entry(topic.database()).or_default();
+        names.by_name.insert(topic.name().clone(), Arc::clone(topic));
+        names.by_uid.insert(topic.uid, Arc::clone(topic));
+    }
+
+    pub(crate) fn remove(&self, topic: &Topic) {
+        if let Some(names) = self.databases.write().get_mut(&topic.database()) {
+            names.by_uid.remove(&topic.uid);
+            names.by_name.remove(topic.name().as_bytes());
+        }
+    }
+
+    pub(crate) fn all(&self, database: Option<Database>) -> Vec<Arc<Topic>> {
+        let databases = self.databases.read();
+        databases
+            .iter()
+            .filter(|(id, _)| database.is_none_or(|wanted| wanted == **id))
+            .flat_map(|(_, names)| names.by_uid.values().cloned())
+            .collect()
+    }
+
+    pub(crate) fn count(&self, database: Database) -> usize {
+        self.databases.read().get(&database).map_or(0, |names| names.by_name.len())
+    }
+
+    /// Up to `count` topics created after the one that `cursor` stands for, and the cursor to go on with (0 = done).
+    pub(crate) fn scan(&self, database: Database, cursor: u64, count: usize) -> (u64, Vec<Arc<Topic>>) {
+        let databases = self.databases.read();
+        let Some(names) = databases.get(&database) else { return (0, Vec::new()) };
+        let mut rest = names.by_uid.range(cursor.saturating_add(1)..);
+        let page: Vec<_> = rest.by_ref().take(count.max(1)).map(|(_, topic)| Arc::clone(topic)).collect();
+        let next = match (rest.next(), page.last()) {
+            (Some(_), Some(last)) => last.uid,
+            _ => 0,
+        };
+        (next, page)
+    }
+
+    /// The watch point of a name, made when there is none.
+    pub(crate) fn watch(&self, database: Database, name: &[u8]) -> Arc<WatchPoint> {
+        if let Some(topic) = self.get(database, name) {
+            return Arc::clone(&topic.watch);
+        }
+        let mut watches = self.watches.lock();
+        let key = (database, Box::from(name));
+        if let Some(point) = watches.points.get(&key).and_then(Weak::upgrade) {
+            return point;
+        }
+        if watches.points.len() >= watches.prune_at {
+            watches.points.retain(|_, point| point.strong_count() > 0);
+            watches.prune_at = watches.points.len() * 2 + 64;
+        }
+        let point = Arc::new(WatchPoint::default());
+        watches.points.insert(key, Arc::downgrade(&point));
+        point
+    }
+}

@@ -1,0 +1,212 @@
+//! The built-in strategies, and the registry that plugins will add to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use wafka_core::partitioner::{
+    Options, Partitioner, PartitionerError, PartitionerFactory, Route, RouteRequest,
+};
+
+/// The strategies there are, by name.
+#[derive(Clone, Default)]
+pub struct Partitioners {
+    by_name: BTreeMap<String, Arc<dyn PartitionerFactory>>,
+}
+
+impl Partitioners {
+    /// `round-robin` and `key`.
+    #[must_use]
+    pub fn built_in() -> Self {
+        let mut all = Self::default();
+        for factory in [Arc::new(RoundRobinFactory) as Arc<dyn PartitionerFactory>, Arc::new(KeyFactory)] {
+            all.by_name.insert(factory.name().to_owned(), factory);
+        }
+        all
+    }
+
+    /// The strategy called `name`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn get(&self, name: &str) -> Result<&Arc<dyn PartitionerFactory>, PartitionerError> {
+        self.by_name.get(name).ok_or_else(|| PartitionerError::Unknown {
+            name: name.to_owned(),
+            known: self.by_name.keys().cloned().collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    /// The names there are, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
+    }
+}
+
+fn refuse_options(partitioner: &str, options: &Options, known: &[&str]) -> Result<(), PartitionerError> {
+    match options.keys().find(|key| !known.contains(&key.as_str())) {
+        None => Ok(()),
+        Some(option) => Err(PartitionerError::BadOption {
+            partitioner: partitioner.to_owned(),
+            option: option.clone(),
+            expected: if known.is_empty() {
+                "unknown, this strategy has no options".to_owned()
+            } else {
+                format!("unknown, expected one of {}", known.join(", "))
+            },
+        }),
+    }
+}
+
+struct RoundRobinFactory;
+
+impl PartitionerFactory for RoundRobinFactory {
+    fn name(&self) -> &str {
+        "round-robin"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn create(&self, options: &Options) -> Result<Box<dyn Partitioner>, PartitionerError> {
+        refuse_options(self.name(), options, &[])?;
+        Ok(Box::new(RoundRobin))
+    }
+}
+
+/// The cycle itself is the topic's, because events without a key of any other strategy take part in it too.
+struct RoundRobin;
+
+impl Partitioner for RoundRobin {
+    fn route(&mut self, _request: &RouteRequest<'_>) -> Result<Route, PartitionerError> {
+        Ok(Route::Any)
+    }
+}
+
+struct KeyFactory;
+
+const PARTITION_KEY: &str = "partition_key";
+
+impl PartitionerFactory for KeyFactory {
+    fn name(&self) -> &str {
+        "key"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn create(&self, options: &Options) -> Result<Box<dyn Partitioner>, PartitionerError> {
+        refuse_options(self.name(), options, &[PARTITION_KEY])?;
+        match options.get(PARTITION_KEY).and_then(|value| value.as_str()) {
+            Some(field) if !field.is_empty() => Ok(Box::new(Key { field: field.as_bytes().into() })),
+            _ => Err(PartitionerError::BadOption {
+                partitioner: self.name().to_owned(),
+                option: PARTITION_KEY.to_owned(),
+                expected: "required: the name of the field whose value decides the partition".to_owned(),
+            }),
+        }
+    }
+}
+
+struct Key {
+    field: Box<[u8]>,
+}
+
+impl Partitioner for Key {
+    fn route(&mut self, request: &RouteRequest<'_>) -> Result<Route, PartitionerError> {
+        Ok(match request.fields.get(&self.field) {
+            None => Route::Unkeyed,
+            Some(value) => Route::Partition(kafka_partition(value, request.partitions)),
+        })
+    }
+}
+
+/// Where Kafka's default partitioner puts a key: `toPositive(murmur2(key)) % partitions`
+/// (`org.apache.kafka.clients.producer.internals.BuiltInPartitioner`).
+fn kafka_partition(key: &[u8], partitions: u16) -> u16 {
+    let positive = murmur2(key) & 0x7fff_ffff;
+    u16::try_from(positive % u32::from(partitions.max(1))).unwrap_or(0)
+}
+
+/// MurmurHash2, 32 bits, by Austin Appleby (public domain), with the seed that Kafka chose.
+fn murmur2(data: &[u8]) -> u32 {
+    const SEED: u32 = 0x9747_b28c;
+    const M: u32 = 0x5bd1_e995;
+    const R: u32 = 24;
+    let length = u32::try_from(data.len() & 0xffff_ffff).unwrap_or(u32::MAX);
+    let mut hash = SEED ^ length;
+    let mut words = data.chunks_exact(4);
+    for word in &mut words {
+        let mut k = u32::from_le_bytes([word[0], word[1], word[2], word[3]]).wrapping_mul(M);
+        k ^= k >> R;
+        hash = hash.wrapping_mul(M) ^ k.wrapping_mul(M);
+    }
+    let rest = words.remainder();
+    if !rest.is_empty() {
+        for (at, &byte) in rest.iter().enumerate() {
+            hash ^= u32::from(byte) << (8 * at);
+        }
+        hash = hash.wrapping_mul(M);
+    }
+    hash ^= hash >> 13;
+    hash = hash.wrapping_mul(M);
+    hash ^ (hash >> 15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wafka_core::Fields;
+
+    #[test]
+    fn murmur2_agrees_with_kafka() {
+        // From Kafka's UtilsTest.testMurmur2.
+        for (key, hash) in [
+            ("21", -973_932_308),
+            ("foobar", -790_332_482),
+            ("a-little-bit-long-string", -985_981_536),
+            ("a-little-bit-longer-string", -1_486_304_829),
+            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
+            ("abc", 479_470_107),
+        ] {
+            assert_eq!(murmur2(key.as_bytes()) as i32, hash, "{key}");
+        }
+    }
+
+    #[test]
+    fn keys_land_where_a_kafka_producer_puts_them() {
+        assert_eq!(kafka_partition(b"100:48069", 12), 9);
+        assert_eq!(kafka_partition(b"TT0124", 15), 10);
+    }
+
+    fn options(json: &str) -> Options {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn options_are_checked() {
+        let all = Partitioners::built_in();
+        let error = |name: &str, json: &str| match all.get(name).unwrap().create(&options(json)) {
+            Ok(_) => panic!("{name} took {json}"),
+            Err(error) => error.to_string(),
+        };
+        assert!(error("key", "{}").contains("'partition_key': required"));
+        assert!(error("key", r#"{"partition_key":7}"#).contains("required"));
+        assert!(error("key", r#"{"partition_key":"a","x":1}"#).contains("'x': unknown, expected one of"));
+        assert!(error("round-robin", r#"{"x":1}"#).contains("no options"));
+        assert!(matches!(all.get("nope"), Err(PartitionerError::Unknown { .. })));
+    }
+
+    #[test]
+    fn events_without_the_field_are_unkeyed() {
+        let all = Partitioners::built_in();
+        let mut key = all.get("key").unwrap().create(&options(r#"{"partition_key":"truck"}"#)).unwrap();
+        let flat: [&[u8]; 2] = [b"status", b"ontime"];
+        let request = RouteRequest { topic: b"t", fields: Fields::new(&flat).unwrap(), partitions: 4 };
+        assert_eq!(key.route(&request), Ok(Route::Unkeyed));
+        let flat: [&[u8]; 2] = [b"truck", b"21"];
+        let request = RouteRequest { topic: b"t", fields: Fields::new(&flat).unwrap(), partitions: 4 };
+        let expected = u16::try_from((-973_932_308_i32 as u32 & 0x7fff_ffff) % 4).unwrap();
+        assert_eq!(key.route(&request), Ok(Route::Partition(expected)));
+    }
+}

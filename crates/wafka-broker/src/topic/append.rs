@@ -1,0 +1,225 @@
+//! Accepting an event: id, partition, offset and line in one step under the topic's lock.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use wafka_core::partitioner::{Route, RouteRequest};
+use wafka_core::{EventId, Fields, PartitionId};
+
+use super::lane::{LaneState, Mark};
+use super::trim::TrimPlan;
+use super::{Lane, State, Topic, Trim, Uncommitted};
+use crate::error::AppendError;
+use crate::ticket::{Ticket, TicketKind};
+
+/// The id asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IdSpec {
+    /// `*`: the clock, or the successor of the last id.
+    Auto,
+    /// `ms-*`: the next sequence number of that millisecond.
+    AutoSeq {
+        /// The millisecond.
+        ms: u64,
+    },
+    /// `ms-seq`.
+    Explicit(EventId),
+}
+
+/// An event to append.
+#[derive(Clone, Copy, Debug)]
+pub struct AppendRequest<'a> {
+    /// Its id.
+    pub id: IdSpec,
+    /// The partition, when the producer chose one.
+    pub partition: Option<PartitionId>,
+    /// Its fields and values.
+    pub fields: Fields<'a>,
+    /// What to trim once it is there.
+    pub trim: Option<Trim>,
+    /// The wall clock, in milliseconds since 1970.
+    pub now_ms: u64,
+}
+
+/// An event that was accepted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Appended {
+    /// Its id.
+    pub id: EventId,
+    /// Redeemed when the event is durable and visible.
+    pub ticket: Ticket,
+    /// Redeemed when the trimming that came with it is durable.
+    pub trimmed: Option<Ticket>,
+}
+
+impl Topic {
+    /// Accepts an event: gives it its id, partition and offset and puts its line into the partition's next batch.
+    /// Nothing is written yet: the caller says [`crate::Engine::kick`] and awaits [`Topic::committed`].
+    ///
+    /// # Errors
+    /// When the event cannot be accepted; then nothing has changed.
+    pub fn append(self: &Arc<Self>, request: &AppendRequest<'_>) -> Result<Appended, AppendError> {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        if self.deleted.load(Ordering::Relaxed) {
+            return Err(AppendError::Deleted);
+        }
+        if let Some(reason) = &state.read_only {
+            return Err(AppendError::ReadOnly { topic: self.name.to_string(), reason: Arc::clone(reason) });
+        }
+        let id = next_id(state.last_id, request.id, request.now_ms)?;
+        let index = self.route(state, request)?;
+        let lane = &state.lanes[index];
+        if lane.pending.bytes.len() > self.limits.queue_bytes_max {
+            return Err(AppendError::Overloaded {
+                partition: PartitionId::from_index(index),
+                limit: self.limits.queue_bytes_max,
+            });
+        }
+        // The index of a lane fits: a partition number is a u16.
+        let lane_number = u16::try_from(index).unwrap_or(u16::MAX);
+        let sequence = state.last_sequence + 1;
+        let event = Uncommitted { id, lane: lane_number, sequence };
+        let plan = match &request.trim {
+            None => None,
+            Some(trim) => self
+                .plan_trim(state, trim, Some(event))
+                .map_err(|error| AppendError::Trim(error.to_string().into()))?,
+        };
+
+        let lane = &mut state.lanes[index];
+        lane.push_line(id, sequence, request.fields, self.limits.index_interval_bytes);
+        let ticket = Ticket { kind: TicketKind::Partition(lane_number), epoch: lane.epoch, sequence, id };
+        if !lane.queued {
+            lane.queued = true;
+            self.brokers[lane.broker].enqueue(self, TicketKind::Partition(lane_number));
+        }
+        state.last_id = id;
+        state.last_sequence = sequence;
+        state.uncommitted.push_back(event);
+        let trimmed = plan.map(|plan: TrimPlan| self.apply_trim(state, &plan));
+        Ok(Appended { id, ticket, trimmed })
+    }
+
+    fn route(&self, state: &mut State, request: &AppendRequest<'_>) -> Result<usize, AppendError> {
+        let partitions = u16::try_from(state.lanes.len()).unwrap_or(u16::MAX);
+        let index = match request.partition {
+            Some(id) => self.lane_index(state, id).map_err(AppendError::NoSuchPartition)?,
+            None => {
+                let route = state.partitioner.route(&RouteRequest {
+                    topic: self.name.as_bytes(),
+                    fields: request.fields,
+                    partitions,
+                })?;
+                match route {
+                    Route::Partition(index) if index < partitions => usize::from(index),
+                    Route::Partition(index) => {
+                        return Err(AppendError::BadRoute {
+                            topic: self.name.to_string(),
+                            index,
+                            partitions,
+                        });
+                    }
+                    Route::Any => return self.next_in_cycle(state, partitions),
+                    Route::Unkeyed => {
+                        state.unkeyed += 1;
+                        return self.next_in_cycle(state, partitions);
+                    }
+                }
+            }
+        };
+        match &state.lanes[index].state {
+            LaneState::Online => Ok(index),
+            LaneState::Offline { reason, .. } => Err(self.offline(index, reason)),
+        }
+    }
+
+    /// The next partition of the cycle that can be written to.
+    fn next_in_cycle(&self, state: &mut State, partitions: u16) -> Result<usize, AppendError> {
+        for _ in 0..partitions {
+            state.cycle = if state.cycle + 1 >= partitions { 0 } else { state.cycle + 1 };
+            if state.lanes[usize::from(state.cycle)].is_online() {
+                return Ok(usize::from(state.cycle));
+            }
+        }
+        match &state.lanes[usize::from(state.cycle)].state {
+            LaneState::Online => Ok(usize::from(state.cycle)),
+            LaneState::Offline { reason, .. } => Err(self.offline(usize::from(state.cycle), reason)),
+        }
+    }
+
+    pub(super) fn offline(&self, index: usize, reason: &Arc<str>) -> AppendError {
+        AppendError::Offline {
+            topic: self.name.to_string(),
+            partition: PartitionId::from_index(index),
+            reason: Arc::clone(reason),
+        }
+    }
+}
+
+impl Lane {
+    /// Puts an event's line into the pending batch.
+    fn push_line(&mut self, id: EventId, sequence: u64, fields: Fields<'_>, index_interval: u64) {
+        let pending = &mut self.pending;
+        if pending.lines == 0 {
+            pending.first_offset = self.next_offset;
+            pending.first_id = id;
+            pending.first_sequence = sequence;
+        }
+        let at = pending.bytes.len();
+        if self.since_mark >= index_interval {
+            pending.marks.push(Mark { id, offset: self.next_offset, at });
+            self.since_mark = 0;
+        }
+        self.encoder.encode(&mut pending.bytes, id, self.next_offset, &[], fields);
+        self.since_mark = self.since_mark.saturating_add((pending.bytes.len() - at) as u64);
+        pending.lines += 1;
+        pending.last_id = id;
+        pending.last_sequence = sequence;
+        self.next_offset += 1;
+        self.live += 1;
+    }
+}
+
+/// Redis's rules for the id of a new entry.
+fn next_id(last: EventId, spec: IdSpec, now_ms: u64) -> Result<EventId, AppendError> {
+    // Redis looks at exhaustion first, whatever id was asked for.
+    if spec == IdSpec::Explicit(EventId::MIN) {
+        return Err(AppendError::Zero);
+    }
+    if last == EventId::MAX {
+        return Err(AppendError::Exhausted);
+    }
+    match spec {
+        IdSpec::Auto => EventId::auto(last, now_ms).ok_or(AppendError::Exhausted),
+        IdSpec::Explicit(id) if id > last => Ok(id),
+        IdSpec::Explicit(_) => Err(AppendError::TooSmall),
+        IdSpec::AutoSeq { ms } if ms > last.ms => Ok(EventId::new(ms, 0)),
+        IdSpec::AutoSeq { ms } if ms == last.ms => match last.seq.checked_add(1) {
+            Some(seq) => Ok(EventId::new(ms, seq)),
+            None => Err(AppendError::TooSmall),
+        },
+        IdSpec::AutoSeq { .. } => Err(AppendError::TooSmall),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_follow_redis() {
+        let last = EventId::new(5, 3);
+        assert_eq!(next_id(last, IdSpec::Auto, 9), Ok(EventId::new(9, 0)));
+        assert_eq!(next_id(last, IdSpec::Auto, 2), Ok(EventId::new(5, 4)));
+        assert_eq!(next_id(last, IdSpec::AutoSeq { ms: 5 }, 0), Ok(EventId::new(5, 4)));
+        assert_eq!(next_id(last, IdSpec::AutoSeq { ms: 6 }, 0), Ok(EventId::new(6, 0)));
+        assert_eq!(next_id(last, IdSpec::AutoSeq { ms: 4 }, 0), Err(AppendError::TooSmall));
+        assert_eq!(next_id(last, IdSpec::Explicit(last), 0), Err(AppendError::TooSmall));
+        assert_eq!(next_id(last, IdSpec::Explicit(EventId::MIN), 0), Err(AppendError::Zero));
+        assert_eq!(next_id(EventId::MIN, IdSpec::AutoSeq { ms: 0 }, 0), Ok(EventId::new(0, 1)));
+        assert_eq!(next_id(EventId::MAX, IdSpec::Auto, 0), Err(AppendError::Exhausted));
+        let full = EventId::new(5, u64::MAX);
+        assert_eq!(next_id(full, IdSpec::AutoSeq { ms: 5 }, 0), Err(AppendError::TooSmall));
+    }
+}

@@ -1,0 +1,290 @@
+//! The topic's journal: what happened to events after they were written, as lines of text.
+//!
+//! Records are applied to memory when they are accepted and written by the next turn of the topic's home broker. From
+//! time to time a snapshot line says everything that still matters, and what came before it is trimmed.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use wafka_core::storage::{Batch, Cursor, LogName, LogSlot};
+use wafka_core::{EventId, Offset, PartitionId, TopicName};
+use wafka_storage::line::{RecordKind, encode_record};
+
+use super::deletions::Deleted;
+use super::lane::{Failure, LaneState};
+use super::{Deletions, State};
+
+/// A snapshot is written when at least this much was journaled since the last one, in bytes.
+const SNAPSHOT_AFTER_BYTES: u64 = 1 << 20;
+
+/// An event id as text, `ms-seq`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct IdText(pub(crate) EventId);
+
+impl Serialize for IdText {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for IdText {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        EventId::parse(text.as_bytes(), 0).map(IdText).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A deleted event: id, partition, offset.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct DeletedEvent(pub(crate) IdText, pub(crate) u16, pub(crate) Offset);
+
+/// A line of the journal.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum JournalRecord {
+    /// Every event at or below the id is trimmed.
+    Trim { up_to: IdText },
+    /// Single events were deleted.
+    Delete { events: Vec<DeletedEvent> },
+    /// `XSETID`.
+    SetId { last_id: IdText, added_extra: i64, max_deleted: IdText },
+    /// All that came before, in one line.
+    Snapshot {
+        last_id: IdText,
+        trimmed_up_to: IdText,
+        max_deleted: IdText,
+        added_extra: i64,
+        deleted: Vec<DeletedEvent>,
+    },
+}
+
+/// Records on their way to the journal.
+#[derive(Debug)]
+pub(crate) struct JournalBatch {
+    /// The number that tickets name.
+    pub(crate) number: u64,
+    pub(crate) slot: Option<LogSlot>,
+    pub(crate) log: LogName,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) first_offset: Offset,
+    pub(crate) lines: u64,
+    /// The offset of the snapshot within the batch, if there is one.
+    pub(crate) snapshot: Option<Offset>,
+}
+
+impl JournalBatch {
+    pub(crate) fn batch(&self) -> Batch<'_> {
+        Batch { first_offset: self.first_offset, lines: self.lines, bytes: &self.bytes }
+    }
+}
+
+/// The journal as the engine holds it in memory.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    pub(crate) log: LogName,
+    /// Where to append; the log is made when there is something to say.
+    pub(crate) slot: Option<LogSlot>,
+    pub(crate) end: Cursor,
+    pending: Vec<JournalRecord>,
+    /// Trimming goes on and on under `MAXLEN`; only the last word of a turn is written.
+    pending_trim: Option<EventId>,
+    wants_snapshot: bool,
+    /// The number of the last batch that was taken.
+    taken: u64,
+    pub(crate) in_flight: bool,
+    pub(crate) queued: bool,
+    pub(crate) epoch: u32,
+    pub(crate) failures: VecDeque<Failure>,
+    pub(crate) state: LaneState,
+    bytes_since_snapshot: u64,
+    snapshot_bytes: u64,
+    /// Everything below this offset is told by a snapshot and can be trimmed.
+    pub(crate) obsolete_below: Offset,
+}
+
+impl Journal {
+    pub(crate) fn new(log: LogName) -> Self {
+        Journal {
+            log,
+            slot: None,
+            end: Cursor::default(),
+            pending: Vec::new(),
+            pending_trim: None,
+            wants_snapshot: false,
+            taken: 0,
+            in_flight: false,
+            queued: false,
+            epoch: 0,
+            failures: VecDeque::new(),
+            state: LaneState::Online,
+            bytes_since_snapshot: 0,
+            snapshot_bytes: 0,
+            obsolete_below: 0,
+        }
+    }
+
+    pub(crate) fn push(&mut self, record: JournalRecord) {
+        self.flush_trim();
+        self.pending.push(record);
+    }
+
+    pub(crate) fn push_trim(&mut self, up_to: EventId) {
+        self.pending_trim = Some(up_to);
+    }
+
+    fn flush_trim(&mut self) {
+        if let Some(up_to) = self.pending_trim.take() {
+            self.pending.push(JournalRecord::Trim { up_to: IdText(up_to) });
+        }
+    }
+
+    /// The number of the batch that what is pending now will be part of.
+    pub(crate) fn next_batch(&self) -> u64 {
+        self.taken + 1
+    }
+
+    /// Whether there is something to write.
+    pub(crate) fn has_pending(&self) -> bool {
+        !self.pending.is_empty() || self.pending_trim.is_some() || self.wants_snapshot
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.has_pending() && !self.in_flight
+    }
+
+    /// After a failure memory is ahead of the file: the next batch begins with a snapshot.
+    pub(crate) fn fail(&mut self, reason: &Arc<str>, retry_at: Instant) {
+        self.pending.clear();
+        self.pending_trim = None;
+        self.wants_snapshot = true;
+        self.epoch = self.epoch.wrapping_add(1);
+        if self.failures.len() > 64 {
+            self.failures.pop_front();
+        }
+        self.state = LaneState::Offline { reason: Arc::clone(reason), retry_at };
+    }
+
+    pub(crate) fn committed(&mut self, batch: &JournalBatch) {
+        self.bytes_since_snapshot += batch.bytes.len() as u64;
+        if let Some(offset) = batch.snapshot {
+            self.obsolete_below = offset;
+            self.snapshot_bytes = batch.bytes.len() as u64;
+            self.bytes_since_snapshot = 0;
+        }
+    }
+
+    /// Whether a rewrite would give back what snapshots made obsolete.
+    pub(crate) fn is_reclaimable(&self) -> bool {
+        self.obsolete_below > 0 && self.slot.is_some()
+    }
+
+    /// Counts what was read when the topic was opened.
+    pub(crate) fn loaded(&mut self, slot: LogSlot, end: Cursor, bytes: u64) {
+        self.slot = Some(slot);
+        self.end = end;
+        self.bytes_since_snapshot = bytes;
+    }
+
+    /// Asks for a snapshot with the next batch, whatever the size.
+    pub(crate) fn want_snapshot(&mut self) {
+        self.wants_snapshot = true;
+    }
+
+    /// Whether the next batch should say everything.
+    fn snapshot_due(&self) -> bool {
+        self.wants_snapshot || self.bytes_since_snapshot > SNAPSHOT_AFTER_BYTES.max(4 * self.snapshot_bytes)
+    }
+}
+
+impl State {
+    /// Takes what is pending as one batch of lines.
+    pub(super) fn take_journal(&mut self, name: &TopicName, now_ms: u64) -> Option<JournalBatch> {
+        self.journal.queued = false;
+        self.journal.flush_trim();
+        let mut records = std::mem::take(&mut self.journal.pending);
+        let due = self.journal.snapshot_due();
+        if records.is_empty() && !self.journal.wants_snapshot {
+            return None;
+        }
+        let first_offset = self.journal.end.offset;
+        let mut snapshot = None;
+        if due {
+            // The snapshot says what the records say: they need not be written.
+            records.clear();
+            records.push(self.snapshot());
+            snapshot = Some(first_offset);
+            self.journal.wants_snapshot = false;
+        }
+        let mut bytes = Vec::new();
+        for (at, record) in records.iter().enumerate() {
+            encode_record(
+                &mut bytes,
+                RecordKind::Journal,
+                name.as_bytes(),
+                first_offset + at as u64,
+                now_ms,
+                record,
+            )
+            .expect("invariant: a journal record serializes to one line of JSON");
+        }
+        self.journal.taken += 1;
+        self.journal.in_flight = true;
+        Some(JournalBatch {
+            number: self.journal.taken,
+            slot: self.journal.slot,
+            log: self.journal.log.clone(),
+            bytes,
+            first_offset,
+            lines: records.len() as u64,
+            snapshot,
+        })
+    }
+
+    fn snapshot(&self) -> JournalRecord {
+        JournalRecord::Snapshot {
+            last_id: IdText(self.visible_id),
+            trimmed_up_to: IdText(self.floor),
+            max_deleted: IdText(self.max_deleted_id),
+            added_extra: self.added_extra,
+            deleted: self
+                .deletions
+                .iter()
+                .map(|(id, at)| {
+                    DeletedEvent(IdText(id), PartitionId::from_index(usize::from(at.lane)).0, at.offset)
+                })
+                .collect(),
+        }
+    }
+
+    /// Applies a record that was read back from the journal.
+    pub(super) fn replay(&mut self, record: JournalRecord) {
+        match record {
+            JournalRecord::Trim { up_to } => self.floor = self.floor.max(up_to.0),
+            JournalRecord::Delete { events } => self.replay_deleted(&events),
+            JournalRecord::SetId { last_id, added_extra, max_deleted } => {
+                self.last_id = last_id.0;
+                self.added_extra = added_extra;
+                self.max_deleted_id = self.max_deleted_id.max(max_deleted.0);
+            }
+            JournalRecord::Snapshot { last_id, trimmed_up_to, max_deleted, added_extra, deleted } => {
+                self.last_id = last_id.0;
+                self.floor = trimmed_up_to.0;
+                self.max_deleted_id = max_deleted.0;
+                self.added_extra = added_extra;
+                self.deletions = Arc::new(Deletions::default());
+                self.replay_deleted(&deleted);
+            }
+        }
+    }
+
+    fn replay_deleted(&mut self, events: &[DeletedEvent]) {
+        let deletions = Arc::make_mut(&mut self.deletions);
+        for DeletedEvent(id, partition, offset) in events {
+            let lane = partition.saturating_sub(1);
+            deletions.insert(id.0, Deleted { lane, offset: *offset });
+            self.max_deleted_id = self.max_deleted_id.max(id.0);
+        }
+    }
+}

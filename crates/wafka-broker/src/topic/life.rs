@@ -1,0 +1,120 @@
+//! A topic's beginning, change and end.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use wafka_core::partitioner::{Options, Partitioner};
+
+use super::Topic;
+use crate::catalog::CatalogTopic;
+use crate::error::TopicError;
+use crate::ticket::{Ticket, TicketKind};
+
+impl Topic {
+    /// What the catalog says of the topic.
+    pub(crate) fn catalog_record(&self) -> CatalogTopic {
+        let state = self.state.lock();
+        CatalogTopic {
+            uid: self.uid,
+            database: self.database.0,
+            topic: self.name.file_stem(),
+            partitions: u16::try_from(state.lanes.len()).unwrap_or(u16::MAX),
+            partitioner: state.partitioner_name.clone(),
+            partitioner_version: state.partitioner_version,
+            options: state.options.clone(),
+        }
+    }
+
+    /// Puts a strategy in the place of the one there was; the topic can be written to again.
+    pub(crate) fn set_partitioner(
+        &self,
+        partitioner: Box<dyn Partitioner>,
+        name: String,
+        version: u32,
+        options: Options,
+    ) {
+        let mut state = self.state.lock();
+        state.partitioner = partitioner;
+        state.partitioner_name = name;
+        state.partitioner_version = version;
+        state.options = options;
+        state.read_only = None;
+    }
+
+    pub(crate) fn set_read_only(&self, reason: String) {
+        tracing::error!(topic = %self.name, %reason, "topic is read-only");
+        self.state.lock().read_only = Some(reason.into());
+    }
+
+    /// A new topic must not take over a file with events that nobody knows.
+    pub(crate) fn check_empty(&self) -> Result<(), TopicError> {
+        let state = self.state.lock();
+        match state.lanes.iter().find(|lane| lane.lines > 0 || lane.reader.size_bytes() > 0) {
+            None => Ok(()),
+            Some(lane) => {
+                Err(TopicError::Orphan { log: lane.log.to_string(), bytes: lane.reader.size_bytes() })
+            }
+        }
+    }
+
+    /// From here on appends are refused: the caller looks the name up again.
+    pub(crate) fn close_for_writes(&self) {
+        let _state = self.state.lock();
+        self.deleted.store(true, Ordering::Release);
+    }
+
+    /// The deletion did not come about.
+    pub(crate) fn reopen_for_writes(&self) {
+        let _state = self.state.lock();
+        self.deleted.store(false, Ordering::Release);
+    }
+
+    /// Tickets that are redeemed when everything accepted so far is.
+    pub(crate) fn last_tickets(&self) -> Vec<Ticket> {
+        let state = self.state.lock();
+        let mut tickets = vec![Ticket {
+            kind: TicketKind::Partition(0),
+            epoch: state.lanes.first().map_or(0, |lane| lane.epoch),
+            sequence: state.last_sequence,
+            id: state.last_id,
+        }];
+        if !state.journal.is_idle() {
+            let pending = state.journal.has_pending();
+            tickets.push(Ticket {
+                kind: TicketKind::Journal,
+                epoch: state.journal.epoch,
+                sequence: if pending { state.journal.next_batch() } else { state.journal.next_batch() - 1 },
+                id: state.last_id,
+            });
+        }
+        tickets
+    }
+
+    /// Closes the topic's logs at their brokers.
+    pub(crate) fn close_logs(&self) {
+        let (lanes, journal) = {
+            let state = self.state.lock();
+            let lanes: Vec<_> = state.lanes.iter().map(|lane| (lane.broker, lane.slot)).collect();
+            (lanes, state.journal.slot)
+        };
+        for (broker, slot) in lanes {
+            self.brokers[broker].close(slot);
+        }
+        if let Some(slot) = journal {
+            self.brokers[self.home].close(slot);
+        }
+        let mut state = self.state.lock();
+        for lane in &mut state.lanes {
+            let index = Arc::clone(&lane.index);
+            if let Err(error) = index.reset() {
+                tracing::warn!(log = %lane.log, %error, "index of a deleted partition not removed");
+            }
+            let bytes = lane.tail.clear();
+            self.brokers[lane.broker].tail_forgotten(bytes);
+        }
+    }
+
+    pub(crate) fn lane_index_file(&self, lane: u16) -> Arc<crate::index::SparseIndex> {
+        Arc::clone(&self.state.lock().lanes[usize::from(lane)].index)
+    }
+}

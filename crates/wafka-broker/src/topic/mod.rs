@@ -1,0 +1,203 @@
+//! A topic: its partitions, the order of its events, and what became of them.
+//!
+//! Everything of a topic that changes stands under one lock, [`State`], held for the few dozen nanoseconds that an
+//! append takes. The lock is never held over a write or a sync.
+
+mod append;
+mod committed;
+mod deletions;
+mod info;
+mod journal;
+mod lane;
+mod life;
+mod open;
+mod publish;
+mod read;
+mod read_back;
+mod reclaim;
+mod set_id;
+mod trim;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Waker;
+
+use parking_lot::Mutex;
+use wafka_core::partitioner::{Options, Partitioner};
+use wafka_core::{Database, EventId, PartitionId, TopicName};
+
+pub use append::{AppendRequest, Appended, IdSpec};
+pub use committed::Committed;
+pub use info::{PartitionInfo, PartitionState, TopicInfo};
+pub use read::{EntryFields, EntrySink, ReadRange};
+pub use set_id::SetId;
+pub use trim::{Trim, TrimStrategy};
+
+pub(crate) use deletions::Deletions;
+pub(crate) use journal::{Journal, JournalBatch};
+pub(crate) use lane::{Lane, LaneState, Pending};
+pub(crate) use open::{LaneFiles, OpenTopic, open_topic, scan};
+pub(crate) use publish::Outcome;
+
+use crate::broker::Broker;
+use crate::error::NoSuchPartition;
+use crate::watch::WatchPoint;
+
+/// A topic. Obtained from [`crate::Engine`].
+pub struct Topic {
+    pub(crate) database: Database,
+    pub(crate) name: TopicName,
+    /// Told apart from a topic of the same name before or after it.
+    pub(crate) uid: u64,
+    pub(crate) brokers: Arc<[Arc<Broker>]>,
+    /// The broker that writes the journal.
+    pub(crate) home: usize,
+    pub(crate) limits: Limits,
+    pub(crate) watch: Arc<WatchPoint>,
+    deleted: AtomicBool,
+    /// Every event up to this dense number is committed or has failed.
+    visible: AtomicU64,
+    /// Every journal batch up to this number is committed or has failed.
+    journaled: AtomicU64,
+    /// Whether any of the topic's logs ever failed: the slow way to tell a ticket's outcome.
+    ever_failed: AtomicBool,
+    /// Reclaiming is asked for or under way.
+    reclaiming: AtomicBool,
+    pub(crate) state: Mutex<State>,
+}
+
+/// The limits that a topic is made with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) index_interval_bytes: u64,
+    pub(crate) queue_bytes_max: usize,
+    pub(crate) reclaim: crate::options::ReclaimOptions,
+}
+
+/// An event that is accepted, and not yet below the watermark.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Uncommitted {
+    pub(crate) id: EventId,
+    pub(crate) lane: u16,
+    /// Its dense number within the topic.
+    pub(crate) sequence: u64,
+}
+
+/// What changes.
+pub(crate) struct State {
+    pub(crate) lanes: Vec<Lane>,
+    pub(crate) partitioner: Box<dyn Partitioner>,
+    pub(crate) partitioner_name: String,
+    pub(crate) partitioner_version: u32,
+    pub(crate) options: Options,
+    /// Why the topic cannot be written to.
+    pub(crate) read_only: Option<Arc<str>>,
+    /// The last id given out.
+    pub(crate) last_id: EventId,
+    /// Events accepted since the topic was opened: the last dense number given out.
+    pub(crate) last_sequence: u64,
+    /// The partition that the cycle turned to last.
+    pub(crate) cycle: u16,
+    /// Events that lacked what the strategy routes by.
+    pub(crate) unkeyed: u64,
+    /// Accepted events above the watermark, in the order of their ids. The front ones may be trimmed already.
+    pub(crate) uncommitted: VecDeque<Uncommitted>,
+    /// How many of these, at the front, are trimmed.
+    pub(crate) uncommitted_trimmed: usize,
+    /// The id of the last event at or below the watermark, or what `XSETID` said.
+    pub(crate) visible_id: EventId,
+    /// Every event at or below this id is trimmed.
+    pub(crate) floor: EventId,
+    /// The oldest live events, in order, when they have been looked up.
+    pub(crate) head: VecDeque<Uncommitted>,
+    pub(crate) deletions: Arc<Deletions>,
+    pub(crate) max_deleted_id: EventId,
+    /// What `XSETID` added to the count of events.
+    pub(crate) added_extra: i64,
+    pub(crate) journal: Journal,
+    /// Who waits for a dense number to become visible, ascending.
+    pub(crate) waiters: VecDeque<(u64, Waker)>,
+    /// Who waits for a journal batch, ascending.
+    pub(crate) journal_waiters: VecDeque<(u64, Waker)>,
+}
+
+impl Topic {
+    /// The topic's name.
+    #[must_use]
+    pub fn name(&self) -> &TopicName {
+        &self.name
+    }
+
+    /// The database the topic is in.
+    #[must_use]
+    pub fn database(&self) -> Database {
+        self.database
+    }
+
+    /// How many partitions there are.
+    #[must_use]
+    pub fn partitions(&self) -> u16 {
+        u16::try_from(self.state.lock().lanes.len()).unwrap_or(u16::MAX)
+    }
+
+    /// Whether the topic was deleted; a new one may have its name by now.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::Acquire)
+    }
+
+    /// The highest visible id, or what `XSETID` made it: what `$` means.
+    #[must_use]
+    pub fn visible_id(&self) -> EventId {
+        self.state.lock().visible_id
+    }
+
+    /// How many events are visible, in the topic or in one partition.
+    ///
+    /// # Errors
+    /// When there is no such partition.
+    pub fn len(&self, partition: Option<PartitionId>) -> Result<u64, NoSuchPartition> {
+        let state = self.state.lock();
+        match partition {
+            None => Ok(state.len()),
+            Some(id) => {
+                let index = self.lane_index(&state, id)?;
+                let open = state.uncommitted.iter().skip(state.uncommitted_trimmed);
+                let hidden = open.filter(|event| usize::from(event.lane) == index).count() as u64;
+                Ok(state.lanes[index].live.saturating_sub(hidden))
+            }
+        }
+    }
+
+    /// The 0-based index of a partition.
+    pub(crate) fn lane_index(&self, state: &State, id: PartitionId) -> Result<usize, NoSuchPartition> {
+        if id.0 > 0 && id.index() < state.lanes.len() {
+            return Ok(id.index());
+        }
+        Err(NoSuchPartition {
+            topic: self.name.to_string(),
+            asked: id.to_string(),
+            partitions: u16::try_from(state.lanes.len()).unwrap_or(u16::MAX),
+        })
+    }
+}
+
+impl State {
+    /// How many events are visible.
+    pub(crate) fn len(&self) -> u64 {
+        let live: u64 = self.lanes.iter().map(|lane| lane.live).sum();
+        live.saturating_sub((self.uncommitted.len() - self.uncommitted_trimmed) as u64)
+    }
+
+    /// How many events are accepted and live, visible or not: what trimming counts.
+    pub(crate) fn accepted_len(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.live).sum()
+    }
+
+    /// How many events were ever added.
+    pub(crate) fn entries_added(&self) -> u64 {
+        let offsets: u64 = self.lanes.iter().map(|lane| lane.next_offset).sum();
+        offsets.saturating_add_signed(self.added_extra)
+    }
+}

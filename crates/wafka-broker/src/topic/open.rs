@@ -1,0 +1,404 @@
+//! Opening a topic: its partitions, what their files hold, and what its journal says became of it.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use parking_lot::Mutex;
+use wafka_core::partitioner::{Options, Partitioner, PartitionerError, Route, RouteRequest};
+use wafka_core::storage::{Cursor, LogName, LogReader, OpenRequest, Opened, Shard, StorageError};
+use wafka_core::{Database, EventId, PartitionId, TopicName};
+use wafka_storage::line::{EventEncoder, RecordLine};
+
+use super::journal::JournalRecord;
+use super::lane::Pending;
+use super::{Deletions, Journal, Lane, LaneState, Limits, State, Topic};
+use crate::broker::Broker;
+use crate::index::{IndexEntry, SparseIndex};
+use crate::lines::{self, Lines};
+use crate::options::IndexPlace;
+use crate::tail::Tail;
+use crate::ticket::TicketKind;
+use crate::watch::WatchPoint;
+
+/// How much is read at once while a log is looked through, in bytes.
+const SCAN_BYTES: usize = 1 << 20;
+
+/// The names of a topic's logs.
+#[derive(Clone, Debug)]
+pub(crate) struct LaneFiles {
+    database: Database,
+    stem: String,
+}
+
+impl LaneFiles {
+    pub(crate) fn new(database: Database, name: &TopicName) -> Self {
+        LaneFiles { database, stem: name.file_stem() }
+    }
+
+    pub(crate) fn partition(&self, index: usize) -> LogName {
+        LogName::new(self.database, &format!("{}-{}", self.stem, PartitionId::from_index(index)))
+    }
+
+    pub(crate) fn journal(&self) -> LogName {
+        LogName::new(self.database, &format!("{}.journal", self.stem))
+    }
+
+    /// All logs that a topic of so many partitions may have.
+    pub(crate) fn all(&self, partitions: usize) -> Vec<LogName> {
+        (0..partitions).map(|index| self.partition(index)).chain([self.journal()]).collect()
+    }
+
+    /// Where the index of a partition lies within the directory of the indexes.
+    pub(crate) fn index(&self, index: usize) -> PathBuf {
+        let file = format!("{}-{}.idx", self.stem, PartitionId::from_index(index));
+        PathBuf::from(format!("db{}", self.database.0)).join(file)
+    }
+}
+
+/// What is needed to open a topic.
+pub(crate) struct OpenTopic<'a> {
+    pub(crate) database: Database,
+    pub(crate) name: TopicName,
+    pub(crate) uid: u64,
+    pub(crate) partitions: u16,
+    pub(crate) partitioner_name: String,
+    pub(crate) partitioner_version: u32,
+    pub(crate) options: Options,
+    /// The strategy, or why there is none.
+    pub(crate) partitioner: Result<Box<dyn Partitioner>, String>,
+    pub(crate) brokers: Arc<[Arc<Broker>]>,
+    pub(crate) index: Option<&'a IndexPlace>,
+    pub(crate) limits: Limits,
+    pub(crate) watch: Arc<WatchPoint>,
+    /// The topic is new: its logs are made.
+    pub(crate) create: bool,
+}
+
+/// Stands in for a strategy that is missing: the topic is read-only and never routes.
+struct NoPartitioner;
+
+impl Partitioner for NoPartitioner {
+    fn route(&mut self, _request: &RouteRequest<'_>) -> Result<Route, PartitionerError> {
+        Ok(Route::Any)
+    }
+}
+
+/// Opens a topic.
+pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError> {
+    let files = LaneFiles::new(spec.database, &spec.name);
+    let brokers = Arc::clone(&spec.brokers);
+    let home = usize::try_from(spec.uid % brokers.len() as u64).unwrap_or(0);
+    let mut lanes = Vec::new();
+    for index in 0..usize::from(spec.partitions) {
+        let broker = index % brokers.len();
+        let sparse = SparseIndex::open(spec.index, &files.index(index));
+        if spec.create {
+            sparse.reset().map_err(|source| io("remove an old index", &files.partition(index), source))?;
+        }
+        let opening =
+            OpenLane { spec: &spec, log: files.partition(index), index: Arc::new(sparse), number: index };
+        lanes.push(brokers[broker].with_shard(|shard| opening.open(shard, broker))?);
+    }
+    let (partitioner, read_only) = match spec.partitioner {
+        Ok(partitioner) => (partitioner, None),
+        Err(reason) => (Box::new(NoPartitioner) as Box<dyn Partitioner>, Some(reason.into())),
+    };
+    let mut state = State {
+        partitioner,
+        partitioner_name: spec.partitioner_name,
+        partitioner_version: spec.partitioner_version,
+        options: spec.options,
+        read_only,
+        last_id: EventId::MIN,
+        last_sequence: 0,
+        cycle: 0,
+        unkeyed: 0,
+        uncommitted: VecDeque::new(),
+        uncommitted_trimmed: 0,
+        visible_id: EventId::MIN,
+        floor: EventId::MIN,
+        head: VecDeque::new(),
+        deletions: Arc::new(Deletions::default()),
+        max_deleted_id: EventId::MIN,
+        added_extra: 0,
+        journal: Journal::new(files.journal()),
+        waiters: VecDeque::new(),
+        journal_waiters: VecDeque::new(),
+        lanes,
+    };
+    if !spec.create {
+        state.load_journal(&brokers[home])?;
+    }
+    state.settle()?;
+    let topic = Arc::new(Topic {
+        database: spec.database,
+        name: spec.name,
+        uid: spec.uid,
+        brokers,
+        home,
+        limits: spec.limits,
+        watch: spec.watch,
+        deleted: AtomicBool::new(false),
+        visible: AtomicU64::new(0),
+        journaled: AtomicU64::new(0),
+        ever_failed: AtomicBool::new(false),
+        reclaiming: AtomicBool::new(false),
+        state: Mutex::new(state),
+    });
+    topic.register();
+    Ok(topic)
+}
+
+fn io(operation: &'static str, log: &LogName, source: std::io::Error) -> StorageError {
+    StorageError::Io { log: log.to_string(), operation, source }
+}
+
+impl Topic {
+    /// Tells the brokers whose logs are whose.
+    fn register(self: &Arc<Self>) {
+        let state = self.state.lock();
+        let slots: Vec<_> = state.lanes.iter().map(|lane| (lane.broker, lane.slot)).collect();
+        let journal = state.journal.slot;
+        drop(state);
+        for (number, (broker, slot)) in slots.into_iter().enumerate() {
+            let kind = TicketKind::Partition(u16::try_from(number).unwrap_or(u16::MAX));
+            self.brokers[broker].register(slot, self, kind);
+        }
+        if let Some(slot) = journal {
+            self.brokers[self.home].register(slot, self, TicketKind::Journal);
+        }
+    }
+}
+
+impl State {
+    fn load_journal(&mut self, home: &Broker) -> Result<(), StorageError> {
+        let log = self.journal.log.clone();
+        let opened = match home.with_shard(|shard| shard.open(&log, OpenRequest::default())) {
+            Ok(opened) => opened,
+            Err(StorageError::NotFound(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        report(&log, &opened);
+        let mut bytes = 0;
+        scan(&*opened.reader, opened.first, |_, line| {
+            bytes += line.len() as u64;
+            match RecordLine::parse(line)
+                .map_err(|error| error.to_string())
+                .and_then(|record| record.deserialize::<JournalRecord>().map_err(|error| error.to_string()))
+            {
+                Ok(record) => self.replay(record),
+                Err(reason) => tracing::error!(%log, %reason, "journal line not understood, it is kept"),
+            }
+        })?;
+        self.journal.loaded(opened.slot, opened.end, bytes);
+        Ok(())
+    }
+
+    /// Works out what follows from files and journal together.
+    fn settle(&mut self) -> Result<(), StorageError> {
+        let newest = self.lanes.iter().map(|lane| lane.last_id).max().unwrap_or(EventId::MIN);
+        self.last_id = self.last_id.max(newest).max(self.floor).max(self.max_deleted_id);
+        self.visible_id = self.last_id;
+        let partitions = self.lanes.len() as u64;
+        let offsets: u64 = self.lanes.iter().map(|lane| lane.next_offset).sum();
+        self.cycle = u16::try_from((offsets + partitions - 1) % partitions).unwrap_or(0);
+        self.forget_missing_deletions()?;
+        let deleted = self.deletions.count_up_to(EventId::MAX, self.lanes.len());
+        let floor = self.floor;
+        for (lane, deleted) in self.lanes.iter_mut().zip(deleted) {
+            let trimmed = if floor == EventId::MIN { 0 } else { lane.rank(floor).map_err(into_storage)? };
+            lane.live = lane.lines.saturating_sub(trimmed).saturating_sub(deleted);
+        }
+        Ok(())
+    }
+
+    /// A rewrite may have removed deleted events without the journal having been told.
+    fn forget_missing_deletions(&mut self) -> Result<(), StorageError> {
+        let floor = self.floor;
+        let mut gone = Vec::new();
+        for (id, deleted) in self.deletions.iter() {
+            let present = match self.lanes.get(usize::from(deleted.lane)) {
+                Some(lane) if id > floor => lane.holds(id, deleted.offset)?,
+                _ => false,
+            };
+            if !present {
+                gone.push(id);
+            }
+        }
+        if !gone.is_empty() {
+            Arc::make_mut(&mut self.deletions).forget(|id, _| gone.binary_search(&id).is_ok());
+        }
+        Ok(())
+    }
+}
+
+fn into_storage(error: crate::error::ReadError) -> StorageError {
+    match error {
+        crate::error::ReadError::Storage(error) => error,
+        other => StorageError::Io {
+            log: String::new(),
+            operation: "read",
+            source: std::io::Error::other(other.to_string()),
+        },
+    }
+}
+
+impl Lane {
+    /// Whether the event `id` stands at `offset`.
+    fn holds(&self, id: EventId, offset: u64) -> Result<bool, StorageError> {
+        let from = self.index.at_offset(offset).map_or(Cursor::at_offset(offset), |(cursor, _)| cursor);
+        let mut lines = Lines::none();
+        let mut cursor = from;
+        loop {
+            let chunk = lines.fill(&*self.reader, cursor, 16 << 10)?;
+            while lines.advance() {
+                match lines::peek(lines.current()) {
+                    Some((found, at)) if at == offset => return Ok(found == id),
+                    Some((_, at)) if at > offset => return Ok(false),
+                    _ => {}
+                }
+            }
+            if chunk.next == cursor || lines.is_empty() {
+                return Ok(false);
+            }
+            cursor = chunk.next;
+        }
+    }
+}
+
+/// Opens one partition.
+struct OpenLane<'a> {
+    spec: &'a OpenTopic<'a>,
+    log: LogName,
+    index: Arc<SparseIndex>,
+    number: usize,
+}
+
+impl OpenLane<'_> {
+    fn open(self, shard: &mut dyn Shard, broker: usize) -> Result<Lane, StorageError> {
+        let last = self.index.last();
+        let known =
+            last.map(|entry| Cursor { offset: entry.offset, position: entry.position, generation: 0 });
+        let opened = shard.open(&self.log, OpenRequest { create: self.spec.create, known })?;
+        report(&self.log, &opened);
+        let generation = opened.reader.generation();
+        self.index.set_generation(generation);
+        self.index.truncate_from(opened.end.position.max(1));
+        let start = match self.index.last() {
+            Some(entry) if stands(&*opened.reader, &entry)? => Some(entry),
+            Some(_) => {
+                tracing::warn!(log = %self.log, "the index does not fit the log, it is rebuilt");
+                self.index.reset().map_err(|source| io("reset the index", &self.log, source))?;
+                None
+            }
+            None => None,
+        };
+        let mut tally = Tally {
+            index: &self.index,
+            interval: self.spec.limits.index_interval_bytes,
+            lines: start.map_or(0, |entry| entry.ordinal),
+            since_mark: if start.is_some() { 0 } else { u64::MAX },
+            last_id: EventId::MIN,
+            skip_mark: start.is_some(),
+        };
+        let from = start.map_or(Cursor { generation, ..opened.first }, |entry| Cursor {
+            offset: entry.offset,
+            position: entry.position,
+            generation,
+        });
+        scan(&*opened.reader, from, |cursor, line| tally.line(cursor, line))?;
+        let (lines, since_mark, last_id) = (tally.lines, tally.since_mark, tally.last_id);
+        let partition = PartitionId::from_index(self.number);
+        Ok(Lane {
+            broker,
+            slot: opened.slot,
+            encoder: EventEncoder::new(self.spec.name.as_bytes(), partition),
+            tail: Tail::default(),
+            pending: Pending::default(),
+            in_flight: None,
+            queued: false,
+            next_offset: opened.end.offset,
+            end: opened.end,
+            last_id,
+            last_sequence_committed: 0,
+            lines,
+            live: 0,
+            since_mark,
+            state: LaneState::Online,
+            epoch: 0,
+            failures: VecDeque::new(),
+            damage: opened.damage,
+            rewriting: false,
+            reader: opened.reader,
+            index: self.index,
+            log: self.log,
+        })
+    }
+}
+
+/// Counts lines and fills the index while a log is looked through.
+struct Tally<'a> {
+    index: &'a SparseIndex,
+    interval: u64,
+    lines: u64,
+    since_mark: u64,
+    last_id: EventId,
+    /// The first line is in the index already.
+    skip_mark: bool,
+}
+
+impl Tally<'_> {
+    fn line(&mut self, cursor: Cursor, line: &[u8]) {
+        if let Some((id, offset)) = lines::peek(line) {
+            if self.since_mark >= self.interval && !self.skip_mark {
+                let entry = IndexEntry { id, offset, position: cursor.position, ordinal: self.lines };
+                self.index.push(std::iter::once(entry));
+                self.since_mark = 0;
+            }
+            self.last_id = self.last_id.max(id);
+        }
+        self.skip_mark = false;
+        self.since_mark = self.since_mark.saturating_add(line.len() as u64);
+        self.lines += 1;
+    }
+}
+
+/// Whether the line that an index entry names stands where it says.
+fn stands(reader: &dyn LogReader, entry: &IndexEntry) -> Result<bool, StorageError> {
+    let cursor = Cursor { offset: entry.offset, position: entry.position, generation: reader.generation() };
+    let mut lines = Lines::none();
+    lines.fill(reader, cursor, 1)?;
+    Ok(lines.advance() && lines::peek(lines.current()) == Some((entry.id, entry.offset)))
+}
+
+/// Hands out every line from `from` on, with its place.
+pub(crate) fn scan(
+    reader: &dyn LogReader,
+    from: Cursor,
+    mut each: impl FnMut(Cursor, &[u8]),
+) -> Result<(), StorageError> {
+    let mut lines = Lines::none();
+    let mut cursor = from;
+    loop {
+        let chunk = lines.fill(reader, cursor, SCAN_BYTES)?;
+        if lines.is_empty() {
+            return Ok(());
+        }
+        while lines.advance() {
+            let at = Cursor { position: lines.position(), ..chunk.start };
+            each(at, lines.current());
+        }
+        cursor = chunk.next;
+    }
+}
+
+fn report(log: &LogName, opened: &Opened) {
+    if let Some(torn) = opened.torn {
+        tracing::warn!(%log, bytes = torn.bytes, position = torn.position, "torn tail cut: the last write before a crash was not acknowledged");
+    }
+    for damage in &opened.damage {
+        tracing::error!(%log, position = damage.position, bytes = damage.bytes, reason = %damage.reason, "damage found, it is kept");
+    }
+}

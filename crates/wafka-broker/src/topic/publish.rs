@@ -1,0 +1,236 @@
+//! What the broker's turn does to a topic: takes what is pending, and publishes what became of it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use wafka_core::storage::{Cursor, LogSlot};
+
+use super::committed::release;
+use super::journal::JournalBatch;
+use super::lane::Failure;
+use super::{LaneState, Pending, State, Topic, Uncommitted};
+use crate::index::SparseIndex;
+use crate::ticket::TicketKind;
+
+/// How long a failed log is left alone before it is reopened.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What publishing a batch left to do.
+#[derive(Default)]
+pub(crate) struct Published {
+    /// Memory that the tail took, in bytes.
+    pub(crate) tail_bytes: usize,
+    /// The partition's index, when it has new entries.
+    pub(crate) index: Option<Arc<SparseIndex>>,
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    /// It stands in the log from here on.
+    Committed { begin: Cursor },
+    /// Nothing of it counts.
+    Failed { reason: Arc<str> },
+}
+
+impl Topic {
+    /// Takes the lines that wait for a partition, with the slot to append them to. `None` when there are none (the
+    /// partition failed since).
+    pub(crate) fn take_pending(&self, lane: u16) -> Option<(LogSlot, Pending)> {
+        let mut state = self.state.lock();
+        let lane = &mut state.lanes[usize::from(lane)];
+        lane.queued = false;
+        if lane.pending.is_empty() {
+            return None;
+        }
+        // The batch becomes a block of the tail, so its buffer is not given back. The next one is likely as large.
+        let spare = Vec::with_capacity(lane.pending.bytes.len());
+        let pending = std::mem::replace(&mut lane.pending, Pending { bytes: spare, ..Pending::default() });
+        lane.in_flight = Some(pending.first_sequence);
+        Some((lane.slot, pending))
+    }
+
+    /// Publishes what became of a partition's batch: moves the watermark and collects the wakers of those who waited.
+    pub(crate) fn publish(
+        self: &Arc<Self>,
+        lane_number: u16,
+        batch: Pending,
+        outcome: &Outcome,
+        wakers: &mut Vec<Waker>,
+    ) -> Published {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        let lane = &mut state.lanes[usize::from(lane_number)];
+        let mut published = Published::default();
+        match outcome {
+            Outcome::Committed { begin } => {
+                lane.index_batch(*begin, &batch);
+                published.index = (!batch.marks.is_empty()).then(|| Arc::clone(&lane.index));
+                lane.end = Cursor {
+                    offset: batch.first_offset + batch.lines,
+                    position: begin.position + batch.bytes.len() as u64,
+                    generation: begin.generation,
+                };
+                lane.lines += batch.lines;
+                lane.last_id = batch.last_id;
+                lane.last_sequence_committed = batch.last_sequence;
+                lane.in_flight = None;
+                published.tail_bytes = batch.bytes.capacity();
+                lane.tail.push(Arc::new(batch.into_block()));
+            }
+            Outcome::Failed { reason } => self.fail_lane(state, lane_number, reason),
+        }
+        self.advance(state, wakers);
+        published
+    }
+
+    /// Takes a partition offline.
+    pub(crate) fn fail_lane(&self, state: &mut State, lane_number: u16, reason: &Arc<str>) {
+        let lane = &mut state.lanes[usize::from(lane_number)];
+        let committed = lane.last_sequence_committed;
+        let lost = |event: &Uncommitted| event.lane == lane_number && event.sequence > committed;
+        let trimmed = state.uncommitted_trimmed;
+        let lost_trimmed = state.uncommitted.iter().take(trimmed).filter(|event| lost(event)).count();
+        let lost_live = state.uncommitted.iter().skip(trimmed).filter(|event| lost(event)).count() as u64;
+        state.uncommitted.retain(|event| !lost(event));
+        state.uncommitted_trimmed -= lost_trimmed;
+        state.head.clear();
+        lane.live = lane.live.saturating_sub(lost_live);
+        lane.fail(reason, Instant::now() + RETRY_AFTER);
+        self.ever_failed.store(true, Ordering::Release);
+        tracing::error!(topic = %self.name, partition = lane_number + 1, %reason, "partition is offline");
+    }
+
+    /// Moves the watermark as far as it goes.
+    pub(super) fn advance(&self, state: &mut State, wakers: &mut Vec<Waker>) {
+        let open = state.lanes.iter().filter_map(super::Lane::first_open_sequence).min();
+        let visible = open.map_or(state.last_sequence, |first| first - 1);
+        if visible <= self.visible.load(Ordering::Relaxed) {
+            return;
+        }
+        while let Some(event) = state.uncommitted.front().copied().filter(|event| event.sequence <= visible) {
+            state.uncommitted.pop_front();
+            state.uncommitted_trimmed = state.uncommitted_trimmed.saturating_sub(1);
+            state.visible_id = state.visible_id.max(event.id);
+        }
+        self.visible.store(visible, Ordering::Release);
+        release(&mut state.waiters, visible, wakers);
+    }
+
+    /// Takes what waits for the journal.
+    pub(crate) fn take_journal(&self, now_ms: u64) -> Option<JournalBatch> {
+        let mut state = self.state.lock();
+        state.take_journal(&self.name, now_ms)
+    }
+
+    /// Publishes what became of a journal batch.
+    pub(crate) fn publish_journal(&self, batch: &JournalBatch, outcome: &Outcome, wakers: &mut Vec<Waker>) {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        let journal = &mut state.journal;
+        journal.in_flight = false;
+        match outcome {
+            Outcome::Committed { begin } => {
+                journal.end = Cursor {
+                    offset: batch.first_offset + batch.lines,
+                    position: begin.position + batch.bytes.len() as u64,
+                    generation: begin.generation,
+                };
+                journal.committed(batch);
+            }
+            Outcome::Failed { reason } => self.fail_journal(state, batch.number, reason),
+        }
+        self.journal_reached(state, batch.number, wakers);
+    }
+
+    /// Takes the journal offline: the batch `number`, and what waits behind it, is lost.
+    fn fail_journal(&self, state: &mut State, number: u64, reason: &Arc<str>) {
+        let journal = &mut state.journal;
+        journal.failures.push_back(Failure {
+            epoch: journal.epoch,
+            committed: number - 1,
+            reason: Arc::clone(reason),
+        });
+        journal.fail(reason, Instant::now() + RETRY_AFTER);
+        self.ever_failed.store(true, Ordering::Release);
+        tracing::error!(topic = %self.name, %reason, "journal is offline");
+    }
+
+    fn journal_reached(&self, state: &mut State, number: u64, wakers: &mut Vec<Waker>) {
+        self.journaled.fetch_max(number, Ordering::AcqRel);
+        release(&mut state.journal_waiters, self.journaled.load(Ordering::Acquire), wakers);
+    }
+
+    /// The journal was made.
+    pub(crate) fn journal_opened(&self, slot: LogSlot) {
+        self.state.lock().journal.slot = Some(slot);
+    }
+
+    /// Forgets the oldest block of a partition's tail; returns the memory given back, in bytes.
+    pub(crate) fn forget_tail_block(&self, lane: u16) -> usize {
+        self.state.lock().lanes[usize::from(lane)].tail.pop()
+    }
+
+    /// A log failed outside a turn of its own: what is pending for it fails with it.
+    pub(crate) fn fail_log(&self, kind: TicketKind, reason: &Arc<str>, wakers: &mut Vec<Waker>) {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        match kind {
+            TicketKind::Partition(lane) => {
+                if state.lanes[usize::from(lane)].is_online() {
+                    self.fail_lane(state, lane, reason);
+                    self.advance(state, wakers);
+                }
+            }
+            TicketKind::Journal => {
+                // What waits to be journaled has the next number.
+                let number = state.journal.next_batch();
+                self.fail_journal(state, number, reason);
+                self.journal_reached(state, number - 1, wakers);
+            }
+        }
+    }
+
+    /// Whether a log that failed may be tried again, and from where.
+    pub(crate) fn retry_at(&self, kind: TicketKind) -> Option<(Instant, Option<LogSlot>, Cursor)> {
+        let state = self.state.lock();
+        let (lane_state, slot, end) = match kind {
+            TicketKind::Partition(lane) => {
+                let lane = &state.lanes[usize::from(lane)];
+                (&lane.state, Some(lane.slot), lane.end)
+            }
+            TicketKind::Journal => (&state.journal.state, state.journal.slot, state.journal.end),
+        };
+        match lane_state {
+            LaneState::Online => None,
+            LaneState::Offline { retry_at, .. } => Some((*retry_at, slot, end)),
+        }
+    }
+
+    /// The result of reopening a log.
+    pub(crate) fn reopened(self: &Arc<Self>, kind: TicketKind, result: Result<(), String>) {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        let lane_state = match kind {
+            TicketKind::Partition(lane) => &mut state.lanes[usize::from(lane)].state,
+            TicketKind::Journal => &mut state.journal.state,
+        };
+        match result {
+            Ok(()) => {
+                *lane_state = LaneState::Online;
+                tracing::info!(topic = %self.name, log = ?kind, "online again");
+                if kind == TicketKind::Journal {
+                    // Memory went on without the file: the next line says everything.
+                    state.journal.want_snapshot();
+                    self.journal_ticket(state);
+                }
+            }
+            Err(reason) => {
+                *lane_state =
+                    LaneState::Offline { reason: reason.into(), retry_at: Instant::now() + RETRY_AFTER };
+            }
+        }
+    }
+}

@@ -1,0 +1,513 @@
+//! Reading a topic: its partitions merged by id, or one of them alone.
+//!
+//! A read takes a snapshot under the topic's lock (what is visible, what is trimmed and deleted, where the partitions
+//! end) and works on it without the lock. Lines come from the tail in memory when it reaches far enough back, else
+//! from the file. Every line is verified before it is handed out.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use wafka_core::storage::{Cursor, LogName, LogReader};
+use wafka_core::{EventId, Offset, PartitionId};
+pub use wafka_storage::line::DecodedFields as EntryFields;
+use wafka_storage::line::{EventLine, FieldBuf};
+
+use super::deletions::Deletions;
+use super::read_back::Backward;
+use super::{Lane, State, Topic, Uncommitted};
+use crate::error::ReadError;
+use crate::index::SparseIndex;
+use crate::lines::{self, Lines};
+use crate::tail::Block;
+
+/// The most that is read from a file at once, in bytes.
+const CHUNK_MAX: usize = 256 << 10;
+/// The least that is read from a file at once, in bytes: about what lies between two entries of the index.
+const CHUNK_MIN: usize = 8 << 10;
+
+/// What to read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReadRange {
+    /// The lowest id.
+    pub from: EventId,
+    /// The highest id.
+    pub to: EventId,
+    /// At most so many events.
+    pub count: Option<u64>,
+    /// Newest first.
+    pub reverse: bool,
+    /// One partition alone.
+    pub partition: Option<PartitionId>,
+}
+
+impl ReadRange {
+    /// Everything above `id`, oldest first, at most `count` events: what `XREAD` asks for.
+    #[must_use]
+    pub fn after(id: EventId, count: Option<u64>, partition: Option<PartitionId>) -> Option<Self> {
+        id.next().map(|from| ReadRange { from, to: EventId::MAX, count, reverse: false, partition })
+    }
+}
+
+/// Takes the events of a read, one by one.
+pub trait EntrySink {
+    /// One event. [`ControlFlow::Break`] ends the read.
+    fn entry(&mut self, id: EventId, fields: &EntryFields<'_>) -> ControlFlow<()>;
+}
+
+/// A partition as a read sees it.
+pub(super) struct LaneView {
+    pub(super) number: u16,
+    pub(super) log: LogName,
+    pub(super) reader: Arc<dyn LogReader>,
+    pub(super) index: Arc<SparseIndex>,
+    /// The offset behind the last event that is committed.
+    pub(super) end: Offset,
+    /// Blocks of the tail that the read can begin in.
+    pub(super) blocks: Vec<Arc<Block>>,
+    /// Average length of a line, in bytes.
+    pub(super) line_bytes: u64,
+}
+
+/// A snapshot of a topic to read from.
+pub(super) struct View {
+    pub(super) lanes: Vec<LaneView>,
+    pub(super) visible: EventId,
+    pub(super) floor: EventId,
+    pub(super) deletions: Arc<Deletions>,
+}
+
+impl View {
+    fn of(state: &State, range: &ReadRange, lanes: impl Iterator<Item = usize>) -> Self {
+        let count = range.count.unwrap_or(u64::MAX);
+        let from = range.from.max(state.floor);
+        let lanes = lanes
+            .map(|number| {
+                let lane = &state.lanes[number];
+                let blocks = if range.reverse {
+                    lane.tail.up_to(range.to, count)
+                } else if lane.covers(from) {
+                    lane.tail.from(from, count)
+                } else {
+                    Vec::new()
+                };
+                lane.view(number, blocks)
+            })
+            .collect();
+        // One partition alone is visible as far as it is committed itself: its end is a snapshot already.
+        let visible = if range.partition.is_some() { EventId::MAX } else { state.visible_id };
+        View { lanes, visible, floor: state.floor, deletions: Arc::clone(&state.deletions) }
+    }
+
+    /// Everything visible of a topic, from files alone.
+    pub(super) fn of_topic(state: &State) -> Self {
+        let from = state.floor.next().unwrap_or(EventId::MAX);
+        let range = ReadRange { from, to: EventId::MAX, count: None, reverse: false, partition: None };
+        Self::of(state, &range, 0..state.lanes.len())
+    }
+
+    fn is_live(&self, id: EventId) -> bool {
+        id > self.floor && !self.deletions.contains(id)
+    }
+
+    /// The `count` oldest live events.
+    pub(super) fn oldest(&self, count: usize) -> Result<Vec<Uncommitted>, ReadError> {
+        let mut found = Vec::new();
+        let from = self.floor.next().unwrap_or(EventId::MAX);
+        let mut merge = Merge::new(self, from, Some(count as u64))?;
+        while found.len() < count {
+            let Some((at, id)) = merge.lowest() else { break };
+            if id > self.visible {
+                break;
+            }
+            if self.is_live(id) {
+                // A damaged line whose id cannot be read is left where it is.
+                found.push(Uncommitted { id, lane: self.lanes[at].number, sequence: 0 });
+            }
+            merge.advance(at)?;
+        }
+        Ok(found)
+    }
+
+    /// The id of the newest live event.
+    pub(super) fn newest(&self) -> Result<Option<EventId>, ReadError> {
+        let mut newest = None;
+        for lane in &self.lanes {
+            let mut backward = Backward::new(lane, self.visible)?;
+            while let Some(id) = backward.id().filter(|id| *id > self.floor) {
+                if self.is_live(id) {
+                    newest = newest.max(Some(id));
+                    break;
+                }
+                backward.advance()?;
+            }
+        }
+        Ok(newest)
+    }
+
+    /// Where the event `id` stands: the index of its partition and its offset. `None` when there is no such event.
+    pub(super) fn find(&self, id: EventId) -> Result<Option<(u16, Offset)>, ReadError> {
+        if id > self.visible || !self.is_live(id) {
+            return Ok(None);
+        }
+        for lane in &self.lanes {
+            let forward = Forward::new(lane, id, Some(1))?;
+            if let Some((found, offset)) = forward.item()
+                && found == id
+            {
+                return Ok(Some((lane.number, offset)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Lane {
+    /// Whether the tail holds every event of the partition from `id` on.
+    fn covers(&self, id: EventId) -> bool {
+        match self.tail.first_id() {
+            None => self.lines == 0 || self.last_id < id,
+            Some(first) => first <= id || self.tail.lines() == self.lines,
+        }
+    }
+
+    fn view(&self, number: usize, blocks: Vec<Arc<Block>>) -> LaneView {
+        LaneView {
+            number: u16::try_from(number).unwrap_or(u16::MAX),
+            log: self.log.clone(),
+            reader: Arc::clone(&self.reader),
+            index: Arc::clone(&self.index),
+            end: self.end.offset,
+            blocks,
+            line_bytes: self.reader.size_bytes().checked_div(self.lines).unwrap_or(255) + 1,
+        }
+    }
+
+    /// How many committed lines of the log have an id at or below `id`.
+    pub(super) fn rank(&self, id: EventId) -> Result<u64, ReadError> {
+        if self.lines == 0 || id >= self.last_id {
+            return Ok(self.lines);
+        }
+        let (start, mut rank) = self.index.seek(id).unwrap_or((self.start(), 0));
+        let view = self.view(0, Vec::new());
+        let mut forward = Forward::at(&view, start, EventId::MIN, CHUNK_MIN)?;
+        while forward.item().is_some_and(|(found, _)| found <= id) {
+            rank += 1 + forward.damaged_before();
+            forward.advance()?;
+        }
+        Ok(rank)
+    }
+
+    /// The offset of the first committed line above `id`; the end when there is none.
+    pub(super) fn first_above(&self, id: EventId) -> Result<Offset, ReadError> {
+        let Some(above) = id.next() else { return Ok(self.end.offset) };
+        let view = self.view(0, Vec::new());
+        let (start, _) = self.index.seek(id).unwrap_or((self.start(), 0));
+        let forward = Forward::at(&view, start, above, CHUNK_MIN)?;
+        Ok(forward.item().map_or(self.end.offset, |(_, offset)| offset))
+    }
+
+    /// The beginning of the log.
+    fn start(&self) -> Cursor {
+        Cursor { offset: 0, position: 0, generation: self.reader.generation() }
+    }
+}
+
+impl Topic {
+    fn view(&self, range: &ReadRange) -> Result<View, ReadError> {
+        let state = self.state.lock();
+        Ok(match range.partition {
+            None => View::of(&state, range, 0..state.lanes.len()),
+            Some(id) => {
+                let index = self.lane_index(&state, id).map_err(ReadError::NoSuchPartition)?;
+                View::of(&state, range, std::iter::once(index))
+            }
+        })
+    }
+
+    /// Whether a read is served from memory alone, and so never waits for a disk.
+    #[must_use]
+    pub fn in_memory(&self, range: &ReadRange) -> bool {
+        let state = self.state.lock();
+        let from = range.from.max(state.floor);
+        let chosen = range.partition.map(PartitionId::index);
+        let mut lanes = state.lanes.iter().enumerate().filter(|(at, _)| chosen.is_none_or(|c| c == *at));
+        if range.reverse {
+            let count = range.count.unwrap_or(u64::MAX);
+            let dead = state.deletions.len() as u64;
+            lanes.all(|(_, lane)| {
+                lane.covers(from)
+                    || (range.to >= lane.last_id && lane.tail.lines() > count.saturating_add(dead))
+            })
+        } else {
+            lanes.all(|(_, lane)| lane.covers(from))
+        }
+    }
+
+    /// Hands the events of a range to `sink`, in order.
+    ///
+    /// # Errors
+    /// When the range comes to a damaged line, or the backend fails. What was handed out before is right.
+    pub fn read<S: EntrySink>(&self, range: &ReadRange, sink: &mut S) -> Result<(), ReadError> {
+        if range.count == Some(0) || range.from > range.to {
+            return Ok(());
+        }
+        let view = self.view(range)?;
+        if range.reverse { read_backward(&view, range, sink) } else { read_forward(&view, range, sink) }
+    }
+
+    /// Where the event `id` stands, if it is visible.
+    pub(super) fn find(state: &State, id: EventId) -> Result<Option<(u16, Offset)>, ReadError> {
+        let range = ReadRange { from: id, to: id, count: Some(1), reverse: false, partition: None };
+        View::of(state, &range, 0..state.lanes.len()).find(id)
+    }
+}
+
+fn read_forward<S: EntrySink>(view: &View, range: &ReadRange, sink: &mut S) -> Result<(), ReadError> {
+    let to = range.to.min(view.visible);
+    let from = match view.floor.next() {
+        Some(above_floor) => range.from.max(above_floor),
+        None => return Ok(()),
+    };
+    let mut merge = Merge::new(view, from, range.count)?;
+    let mut left = range.count.unwrap_or(u64::MAX);
+    let mut fields = FieldBuf::new();
+    while left > 0 {
+        let Some((at, id)) = merge.lowest() else { break };
+        if id > to {
+            break;
+        }
+        if view.is_live(id) {
+            let lane = &merge.lanes[at];
+            lane.check_damage()?;
+            if hand_out(lane.line(), &mut fields, sink).map_err(|reason| lane.damaged(reason))?.is_break() {
+                break;
+            }
+            left -= 1;
+        }
+        merge.advance(at)?;
+    }
+    Ok(())
+}
+
+fn read_backward<S: EntrySink>(view: &View, range: &ReadRange, sink: &mut S) -> Result<(), ReadError> {
+    let from = match view.floor.next() {
+        Some(above_floor) => range.from.max(above_floor),
+        None => return Ok(()),
+    };
+    let to = range.to.min(view.visible);
+    let mut lanes =
+        view.lanes.iter().map(|lane| Backward::new(lane, to)).collect::<Result<Vec<_>, ReadError>>()?;
+    let mut left = range.count.unwrap_or(u64::MAX);
+    let mut fields = FieldBuf::new();
+    while left > 0 {
+        let highest = lanes.iter().enumerate().filter_map(|(at, lane)| Some((lane.id()?, at))).max();
+        let Some((id, at)) = highest else { break };
+        if id < from {
+            break;
+        }
+        let lane = &mut lanes[at];
+        if view.is_live(id) {
+            lane.check_damage()?;
+            if hand_out(lane.line(), &mut fields, sink).map_err(|reason| lane.damaged(reason))?.is_break() {
+                break;
+            }
+            left -= 1;
+        }
+        lane.advance()?;
+    }
+    Ok(())
+}
+
+/// Verifies a line, decodes it, hands it out.
+fn hand_out<S: EntrySink>(
+    line: &[u8],
+    fields: &mut FieldBuf,
+    sink: &mut S,
+) -> Result<ControlFlow<()>, String> {
+    let event = EventLine::parse(line).map_err(|error| error.to_string())?;
+    let decoded = event.fields(fields).map_err(|error| error.to_string())?;
+    Ok(sink.entry(event.id, &decoded))
+}
+
+/// The partitions of a view, each at its next event.
+struct Merge<'v> {
+    lanes: Vec<Forward<'v>>,
+}
+
+impl<'v> Merge<'v> {
+    fn new(view: &'v View, from: EventId, count: Option<u64>) -> Result<Self, ReadError> {
+        let share = count.map(|count| count / view.lanes.len().max(1) as u64 + 1);
+        let lanes = view.lanes.iter().map(|lane| Forward::new(lane, from, share));
+        Ok(Merge { lanes: lanes.collect::<Result<_, _>>()? })
+    }
+
+    /// The lane with the lowest id, and the id.
+    fn lowest(&self) -> Option<(usize, EventId)> {
+        let mut lowest: Option<(usize, EventId)> = None;
+        for (at, lane) in self.lanes.iter().enumerate() {
+            if let Some((id, _)) = lane.item()
+                && lowest.is_none_or(|(_, least)| id < least)
+            {
+                lowest = Some((at, id));
+            }
+        }
+        lowest
+    }
+
+    fn advance(&mut self, at: usize) -> Result<(), ReadError> {
+        self.lanes[at].advance()
+    }
+}
+
+/// Walks one partition forward.
+struct Forward<'v> {
+    lane: &'v LaneView,
+    lines: Lines,
+    /// The next block of the tail; `usize::MAX` when lines come from the file.
+    block: usize,
+    next: Cursor,
+    chunk_bytes: usize,
+    item: Option<(EventId, Offset)>,
+    last_id: EventId,
+    /// Damaged lines between the last event and the current one, and the place of the first of them.
+    damage: Option<(u64, u64)>,
+}
+
+impl<'v> Forward<'v> {
+    /// Begins at the first event at or above `from`; about `count` events are wanted.
+    fn new(lane: &'v LaneView, from: EventId, count: Option<u64>) -> Result<Self, ReadError> {
+        let wanted =
+            count.map_or(u64::MAX, |count| count.saturating_mul(lane.line_bytes + lane.line_bytes / 16));
+        let slack = 4096 + lane.line_bytes;
+        let chunk =
+            usize::try_from(wanted.saturating_add(slack)).unwrap_or(CHUNK_MAX).clamp(CHUNK_MIN, CHUNK_MAX);
+        if let Some(first) = lane.blocks.first() {
+            let lines = Lines::block(Arc::clone(first), from);
+            return Self { block: 1, ..Self::empty(lane, lines) }.begin(from);
+        }
+        let start = lane.index.seek(from).map_or(
+            Cursor { offset: 0, position: 0, generation: lane.reader.generation() },
+            |(cursor, _)| cursor,
+        );
+        Self::at(lane, start, from, chunk)
+    }
+
+    /// Begins to read the file at `start` and goes to the first event at or above `from`.
+    fn at(lane: &'v LaneView, start: Cursor, from: EventId, chunk_bytes: usize) -> Result<Self, ReadError> {
+        let forward = Forward { next: start, chunk_bytes, ..Self::empty(lane, Lines::none()) };
+        forward.begin(from)
+    }
+
+    fn empty(lane: &'v LaneView, lines: Lines) -> Self {
+        Forward {
+            lane,
+            lines,
+            block: usize::MAX,
+            next: Cursor::default(),
+            chunk_bytes: CHUNK_MIN,
+            item: None,
+            last_id: EventId::MIN,
+            damage: None,
+        }
+    }
+
+    fn begin(mut self, from: EventId) -> Result<Self, ReadError> {
+        self.advance()?;
+        while self.item.is_some_and(|(id, _)| id < from) {
+            // Damage before an event that is below the range is below the range too.
+            self.damage = None;
+            self.advance()?;
+        }
+        Ok(self)
+    }
+
+    fn item(&self) -> Option<(EventId, Offset)> {
+        self.item
+    }
+
+    fn line(&self) -> &[u8] {
+        self.lines.current()
+    }
+
+    /// Moves to the next event.
+    fn advance(&mut self) -> Result<(), ReadError> {
+        if let Some((id, _)) = self.item.take() {
+            self.last_id = id;
+            self.damage = None;
+        }
+        loop {
+            while self.lines.advance() {
+                match lines::peek(self.lines.current()) {
+                    Some((_, offset)) if offset >= self.lane.end => return Ok(()),
+                    // An id that does not go up is damage in the header that the checksum will show.
+                    Some((id, offset)) if id > self.last_id => {
+                        self.item = Some((id, offset));
+                        return Ok(());
+                    }
+                    _ => {
+                        let (at, count) = self.damage.unwrap_or((self.lines.position(), 0));
+                        self.damage = Some((at, count + 1));
+                    }
+                }
+            }
+            if !self.refill()? {
+                // Damage with nothing behind it is met where the next event would be.
+                if self.damage.is_some() {
+                    self.item = self.last_id.next().map(|id| (id, self.lane.end));
+                }
+                return Ok(());
+            }
+        }
+    }
+
+    fn refill(&mut self) -> Result<bool, ReadError> {
+        if self.block != usize::MAX {
+            let Some(block) = self.lane.blocks.get(self.block) else { return Ok(false) };
+            self.lines = Lines::block(Arc::clone(block), EventId::MIN);
+            self.block += 1;
+            return Ok(true);
+        }
+        if self.next.offset >= self.lane.end {
+            return Ok(false);
+        }
+        let before = self.next;
+        let chunk = self.lines.fill(&*self.lane.reader, before, self.chunk_bytes)?;
+        self.next = chunk.next;
+        Ok(chunk.next != before && !self.lines.is_empty())
+    }
+
+    fn damaged_before(&self) -> u64 {
+        self.damage.map_or(0, |(_, count)| count)
+    }
+
+    /// An error when lines before the current event are damaged.
+    fn check_damage(&self) -> Result<(), ReadError> {
+        match self.damage {
+            None => Ok(()),
+            Some((position, _)) => Err(damage(
+                self.lane,
+                position,
+                self.last_id,
+                "this is no event line".to_owned(),
+                self.item.filter(|(_, offset)| *offset < self.lane.end).map(|(id, _)| id),
+            )),
+        }
+    }
+
+    /// The current line, which looked like an event, fails its check.
+    fn damaged(&self, reason: String) -> ReadError {
+        let next = self.item.and_then(|(id, _)| id.next());
+        damage(self.lane, self.lines.position(), self.last_id, reason, next)
+    }
+}
+
+pub(super) fn damage(
+    lane: &LaneView,
+    position: u64,
+    after: EventId,
+    reason: String,
+    next_readable: Option<EventId>,
+) -> ReadError {
+    tracing::error!(log = %lane.log, position, %after, %reason, "damaged line");
+    ReadError::Damaged { log: lane.log.to_string(), position, after, reason, next_readable }
+}

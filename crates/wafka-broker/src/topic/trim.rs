@@ -1,0 +1,248 @@
+//! Trimming: which events go, and remembering it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use wafka_core::EventId;
+
+use super::read::View;
+use super::{State, Topic, Uncommitted};
+use crate::error::{AppendError, ReadError};
+use crate::ticket::{Ticket, TicketKind};
+
+/// Entries that Redis keeps in one node of a stream (`stream-node-max-entries`): what `~` rounds to.
+const NODE_ENTRIES: u64 = 100;
+/// What Redis takes when `~` is given without `LIMIT`: a hundred nodes.
+const LIMIT_DEFAULT: u64 = 100 * NODE_ENTRIES;
+/// Up to this many events are found by walking from the oldest one; beyond it by searching the indexes.
+const WALK_MAX: u64 = 1024;
+
+/// What decides how many events stay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TrimStrategy {
+    /// At most so many events.
+    MaxLen(u64),
+    /// No event below this id.
+    MinId(EventId),
+}
+
+/// `MAXLEN` or `MINID`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Trim {
+    /// What decides.
+    pub strategy: TrimStrategy,
+    /// `~`: whole nodes of 100 events only.
+    pub approximate: bool,
+    /// `LIMIT`: with `~`, at most so many events in one go; 0 = no limit, `None` = Redis's default.
+    pub limit: Option<u64>,
+}
+
+/// A trimming that was worked out and not yet applied.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct TrimPlan {
+    /// Everything at or below this id goes.
+    floor: EventId,
+    /// How many events that is, by partition.
+    removed: Vec<u64>,
+}
+
+impl Topic {
+    /// Trims the topic (`XTRIM`): returns how many events went, and the ticket of its durability.
+    ///
+    /// # Errors
+    /// When the topic cannot be read or written.
+    pub fn trim(self: &Arc<Self>, trim: &Trim) -> Result<(u64, Option<Ticket>), ReadError> {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        self.check_journal(state)?;
+        match self.plan_trim(state, trim, None)? {
+            None => Ok((0, None)),
+            Some(plan) => {
+                let removed = plan.removed.iter().sum();
+                Ok((removed, Some(self.apply_trim(state, &plan))))
+            }
+        }
+    }
+
+    /// Whether something may be done to events of the topic.
+    pub(super) fn check_journal(&self, state: &State) -> Result<(), AppendError> {
+        if self.is_deleted() {
+            return Err(AppendError::Deleted);
+        }
+        match state.journal_reason() {
+            None => Ok(()),
+            Some(reason) => Err(self.journal_offline(reason)),
+        }
+    }
+
+    /// Works out what a trimming removes; `incoming` is an event about to be appended.
+    pub(super) fn plan_trim(
+        &self,
+        state: &mut State,
+        trim: &Trim,
+        incoming: Option<Uncommitted>,
+    ) -> Result<Option<TrimPlan>, ReadError> {
+        let len = state.accepted_len() + u64::from(incoming.is_some());
+        let (wanted, floor) = match trim.strategy {
+            TrimStrategy::MaxLen(max) => (len.saturating_sub(max), None),
+            TrimStrategy::MinId(min) => {
+                let newest = incoming.map_or(state.last_id, |event| event.id);
+                match min.prev() {
+                    // An exact MINID below the oldest event that is known does nothing: the common case costs nothing.
+                    Some(below) if state.head.front().is_none_or(|oldest| oldest.id <= below) => {
+                        let floor = below.min(newest);
+                        if floor <= state.floor {
+                            return Ok(None);
+                        }
+                        (live_up_to(state, floor, incoming)?.iter().sum(), Some(floor))
+                    }
+                    _ => return Ok(None),
+                }
+            }
+        };
+        let count = if trim.approximate { whole_nodes(wanted, trim.limit) } else { wanted };
+        if count == 0 {
+            return Ok(None);
+        }
+        self.check_journal(state)?;
+        match floor {
+            Some(floor) if count == wanted => {
+                Ok(Some(TrimPlan { floor, removed: live_up_to(state, floor, incoming)? }))
+            }
+            _ => oldest(state, count, incoming).map(Some),
+        }
+    }
+
+    /// Applies a plan and notes it in the journal.
+    pub(super) fn apply_trim(self: &Arc<Self>, state: &mut State, plan: &TrimPlan) -> Ticket {
+        state.floor = state.floor.max(plan.floor);
+        let floor = state.floor;
+        for (lane, removed) in state.lanes.iter_mut().zip(&plan.removed) {
+            lane.live = lane.live.saturating_sub(*removed);
+        }
+        if state.deletions.len() > 0 {
+            Arc::make_mut(&mut state.deletions).forget_up_to(floor);
+        }
+        while state.head.front().is_some_and(|event| event.id <= floor) {
+            state.head.pop_front();
+        }
+        state.uncommitted_trimmed = state.uncommitted.partition_point(|event| event.id <= floor);
+        state.journal.push_trim(floor);
+        self.consider_reclaim(state);
+        self.journal_ticket(state)
+    }
+
+    /// Queues the journal and returns the ticket for what was pushed.
+    pub(super) fn journal_ticket(self: &Arc<Self>, state: &mut State) -> Ticket {
+        if !state.journal.queued {
+            state.journal.queued = true;
+            self.brokers[self.home].enqueue(self, TicketKind::Journal);
+        }
+        Ticket {
+            kind: TicketKind::Journal,
+            epoch: state.journal.epoch,
+            sequence: state.journal.next_batch(),
+            id: state.last_id,
+        }
+    }
+
+    pub(super) fn consider_reclaim(self: &Arc<Self>, state: &State) {
+        if !self.reclaiming.load(Ordering::Relaxed) && self.wants_reclaim(state) {
+            self.reclaiming.store(true, Ordering::Relaxed);
+            self.brokers[self.home].request_reclaim(self);
+        }
+    }
+}
+
+/// Whole nodes out of `wanted` events, within the limit.
+fn whole_nodes(wanted: u64, limit: Option<u64>) -> u64 {
+    let most = match limit.unwrap_or(LIMIT_DEFAULT) {
+        0 => wanted,
+        limit => wanted.min(limit),
+    };
+    most / NODE_ENTRIES * NODE_ENTRIES
+}
+
+/// How many live events lie at or below `id`, by partition.
+fn live_up_to(state: &State, id: EventId, incoming: Option<Uncommitted>) -> Result<Vec<u64>, ReadError> {
+    let mut counts = vec![0; state.lanes.len()];
+    let committed = id.min(state.visible_id);
+    if committed > state.floor {
+        let deleted = state.deletions.count_up_to(committed, counts.len());
+        for (at, lane) in state.lanes.iter().enumerate() {
+            let below = lane.rank(committed)?.saturating_sub(lane.rank(state.floor)?);
+            counts[at] = below.saturating_sub(deleted[at]);
+        }
+    }
+    let open = state.uncommitted.iter().skip(state.uncommitted_trimmed).chain(incoming.iter());
+    for event in open.take_while(|event| event.id <= id) {
+        // What is committed in its own file, though not yet in the topic's order, is beyond `committed`.
+        counts[usize::from(event.lane)] += 1;
+    }
+    Ok(counts)
+}
+
+/// The plan that removes the `count` oldest live events.
+fn oldest(state: &mut State, count: u64, incoming: Option<Uncommitted>) -> Result<TrimPlan, ReadError> {
+    if count <= WALK_MAX {
+        return walk(state, count, incoming);
+    }
+    // Smallest id with at least `count` live events at or below it, by bisection over the 128 bits of an id.
+    let (mut low, mut high) = (number(state.floor), number(incoming.map_or(state.last_id, |event| event.id)));
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if live_up_to(state, from_number(middle), incoming)?.iter().sum::<u64>() >= count {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    let floor = from_number(low);
+    Ok(TrimPlan { floor, removed: live_up_to(state, floor, incoming)? })
+}
+
+fn walk(state: &mut State, count: u64, incoming: Option<Uncommitted>) -> Result<TrimPlan, ReadError> {
+    let wanted = usize::try_from(count).unwrap_or(usize::MAX);
+    if state.head.len() < wanted {
+        let head = View::of_topic(state).oldest(wanted.max(256))?;
+        state.head = head.into();
+    }
+    let mut removed = vec![0; state.lanes.len()];
+    let mut floor = state.floor;
+    let open = state.uncommitted.iter().skip(state.uncommitted_trimmed).chain(incoming.iter());
+    for event in state.head.iter().chain(open).take(wanted) {
+        removed[usize::from(event.lane)] += 1;
+        floor = event.id;
+    }
+    Ok(TrimPlan { floor, removed })
+}
+
+fn number(id: EventId) -> u128 {
+    (u128::from(id.ms) << 64) | u128::from(id.seq)
+}
+
+fn from_number(number: u128) -> EventId {
+    let low = number & u128::from(u64::MAX);
+    EventId::new(u64::try_from(number >> 64).unwrap_or(u64::MAX), u64::try_from(low).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn approximate_trimming_takes_whole_nodes() {
+        assert_eq!(whole_nodes(445, None), 400);
+        assert_eq!(whole_nodes(2, Some(2)), 0);
+        assert_eq!(whole_nodes(99_999, None), 10_000);
+        assert_eq!(whole_nodes(99_999, Some(0)), 99_900);
+        assert_eq!(whole_nodes(500, Some(250)), 200);
+    }
+
+    #[test]
+    fn ids_and_numbers_correspond() {
+        for id in [EventId::MIN, EventId::new(3, u64::MAX), EventId::MAX] {
+            assert_eq!(from_number(number(id)), id);
+        }
+    }
+}
