@@ -10,7 +10,7 @@ use wafka_core::Offset;
 use wafka_core::storage::{Batch, Cursor, LogName, StorageError};
 
 use super::lines::start_of_segment;
-use super::{Claim, Home, bisect, log_error};
+use super::{CHUNK_BYTES, Claim, Home, bisect, log_error};
 use crate::fs::{File, OpenMode, read_full_at, write_all_at};
 use crate::line;
 
@@ -37,6 +37,11 @@ impl Generation {
     /// The position behind the last whole line.
     pub fn end(&self) -> u64 {
         self.end.load(Ordering::Acquire)
+    }
+
+    /// A reopening replaced this file: a sync that is under way speaks of lines that may be gone.
+    pub fn retire(&self) {
+        self.sync_failed.lock().get_or_insert_with(|| "the log was reopened meanwhile".to_owned());
     }
 
     /// Makes everything appended before the call durable.
@@ -187,10 +192,12 @@ impl OpenLog {
         // Positions behind the cut will belong to other lines.
         let number = if position < published { home.next_generation() } else { self.generation.number };
         let judged_end = self.judged_end.min(position);
+        self.generation.retire();
         self.replace(Arc::new(Generation::new(number, file, position)));
         self.judged_end = judged_end;
         self.end_offset = end.offset;
         self.poisoned = None;
+        home.unsure.lock().remove(&shared.name);
         Ok(())
     }
 
@@ -238,8 +245,20 @@ impl OpenLog {
 
 /// Writes the bytes of the page that `end` lies in, up to it, once more.
 fn rewrite_last_page(file: &dyn File, end: u64) -> io::Result<()> {
-    let start = end.saturating_sub(1) / PAGE_BYTES * PAGE_BYTES;
-    let mut page = vec![0; (end - start) as usize];
-    let read = read_full_at(file, &mut page, start)?;
-    write_all_at(file, &page[..read], start)
+    write_again(file, end.saturating_sub(1) / PAGE_BYTES * PAGE_BYTES, end)
+}
+
+/// Writes a file's bytes onto themselves, so that the next sync takes them to disk or fails.
+pub(super) fn write_again(file: &dyn File, mut start: u64, end: u64) -> io::Result<()> {
+    let mut bytes = vec![0; CHUNK_BYTES.min((end - start) as usize)];
+    while start < end {
+        let wanted = bytes.len().min((end - start) as usize);
+        let read = read_full_at(file, &mut bytes[..wanted], start)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        write_all_at(file, &bytes[..read], start)?;
+        start += read as u64;
+    }
+    Ok(())
 }

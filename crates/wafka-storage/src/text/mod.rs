@@ -74,7 +74,8 @@ impl TextStorage {
             dir: dir.to_owned(),
             options,
             generations: AtomicU32::new(1),
-            open: Mutex::new(HashSet::new()),
+            open: Mutex::default(),
+            unsure: Mutex::default(),
         };
         home.prepare().map_err(|source| home.error("open", source))?;
         Ok(TextStorage { home: Arc::new(home) })
@@ -112,13 +113,21 @@ impl Storage for TextStorage {
             // Held while the file goes, so that no shard opens it meanwhile.
             let _claim = home.claim(log, "delete")?;
             match home.fs.remove(&home.path_of(log)) {
-                Ok(()) => _ = directories.insert(home.dir_of(log.database())),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(log_error(log, "delete", error)),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(log_error(log, "delete", error));
+                }
+                // A file that is gone already may be gone since a deletion that could not sync the directory.
+                _ => _ = directories.insert(home.dir_of(log.database())),
             }
+            home.unsure.lock().remove(log);
         }
         for dir in directories {
-            home.fs.sync_dir(&dir).map_err(|source| home.error("delete", source))?;
+            match home.fs.sync_dir(&dir) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(home.error("delete", error));
+                }
+                _ => {}
+            }
         }
         Ok(())
     }
@@ -134,6 +143,8 @@ struct Home {
     generations: AtomicU32,
     /// The logs that a shard has open.
     open: Mutex<HashSet<LogName>>,
+    /// The logs whose files may hold bytes that are seen and not on disk, since a sync failed.
+    unsure: Mutex<HashSet<LogName>>,
 }
 
 impl Home {

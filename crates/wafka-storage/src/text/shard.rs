@@ -10,7 +10,7 @@ use wafka_core::storage::{
     RewritePlan, Rewritten, Shard, StorageError, SyncFailure,
 };
 
-use super::log::{Generation, OpenLog, SharedLog};
+use super::log::{Generation, OpenLog, SharedLog, write_again};
 use super::reader::TextReader;
 use super::recover::{Recovered, recover};
 use super::rewrite::TextRewrite;
@@ -86,7 +86,9 @@ impl Shard for TextShard {
         let examined = file.len().and_then(|len| recover(&*file, len, request.known, line_bytes_max));
         let mut found = examined.map_err(|source| log_error(log, "open", source))?;
         report(log, &found);
-        settle(&*file, &mut found).map_err(|source| log_error(log, "open", source))?;
+        let unsure = home.unsure.lock().contains(log);
+        settle(&*file, &mut found, unsure).map_err(|source| log_error(log, "open", source))?;
+        home.unsure.lock().remove(log);
 
         let number = home.next_generation();
         let generation = Arc::new(Generation::new(number, file, found.end_position));
@@ -133,6 +135,11 @@ impl Shard for TextShard {
         for failure in failures {
             if let Some(log) = self.logs.get_mut(&failure.slot) {
                 log.poison(&failure.error);
+                self.home.unsure.lock().insert(log.shared.name.clone());
+                // What was appended is still not durable: every sync says so until the log is reopened.
+                if !std::mem::replace(&mut log.dirty, true) {
+                    self.dirty.push(failure.slot);
+                }
             }
         }
     }
@@ -196,8 +203,12 @@ fn report(log: &LogName, found: &Recovered) {
 }
 
 /// Brings a file to the state that was found to be right, and makes it durable: what a killed process wrote and did not
-/// sync is going to be served, so it must not vanish later.
-fn settle(file: &dyn File, found: &mut Recovered) -> io::Result<()> {
+/// sync is going to be served, so it must not vanish later. With `rewrite` not even what seems to be on disk is believed
+/// to be there.
+fn settle(file: &dyn File, found: &mut Recovered, rewrite: bool) -> io::Result<()> {
+    if rewrite {
+        write_again(file, 0, found.end_position)?;
+    }
     if found.torn.is_some() {
         file.set_len(found.end_position)?;
     }

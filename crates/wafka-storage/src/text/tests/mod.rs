@@ -1,6 +1,9 @@
+mod faults;
+mod model;
+
 use std::path::PathBuf;
 
-use wafka_core::storage::Storage;
+use wafka_core::storage::{Cursor, LogReader, Storage};
 
 use super::*;
 pub(super) use crate::conformance::line_of;
@@ -47,4 +50,11 @@ fn it_conforms_on_the_file_system() {
 #[test]
 fn it_conforms_on_the_simulated_file_system() {
     conformance::run(&mut || OnFs::boxed(Arc::new(SimFs::new()), "data".into(), None));
+}
+
+/// What a reader finds in a log.
+fn all(reader: &dyn LogReader) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    reader.read(Cursor::at_offset(0), usize::MAX / 2, &mut bytes).unwrap();
+    bytes
 }
