@@ -149,7 +149,8 @@ impl Drop for Lines {
             && buffer.capacity() > 0
             && buffer.capacity() <= POOLED_BYTES_MAX
         {
-            let buffer = std::mem::take(buffer);
+            let mut buffer = std::mem::take(buffer);
+            buffer.clear();
             POOL.with_borrow_mut(|pool| {
                 if pool.len() < POOLED_COUNT_MAX {
                     pool.push(buffer);
