@@ -232,13 +232,17 @@ impl Engine {
     /// # Errors
     /// As [`Engine::create_topic`].
     pub fn ensure_topic(&self, database: Database, name: &TopicName) -> Result<Arc<Topic>, TopicError> {
-        let declared = self
-            .options
+        self.create_topic(database, name, Some(self.spec_of(database, name))).map(|(topic, _)| topic)
+    }
+
+    /// What a topic of that name is made of if nobody says more: as declared, or the defaults.
+    #[must_use]
+    pub fn spec_of(&self, database: Database, name: &TopicName) -> &TopicSpec {
+        self.options
             .declared
             .iter()
             .find(|declared| declared.database == database && declared.name == *name)
-            .map(|declared| &declared.spec);
-        self.create_topic(database, name, declared).map(|(topic, _)| topic)
+            .map_or(&self.options.topic_defaults, |declared| &declared.spec)
     }
 
     /// Changes a topic's strategy options; partitions and strategy stay for life. Blocks until the change is durable.
