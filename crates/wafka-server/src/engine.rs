@@ -3,11 +3,19 @@
 use std::sync::Arc;
 
 use thiserror::Error;
-use wafka_broker::{DeclaredTopic, Engine, EngineOptions, FsyncPolicy, StartError, TopicSpec};
-use wafka_core::{Clock, TopicName, TopicNameError};
+use wafka_broker::{
+    DeclaredTopic, Engine, EngineOptions, FsyncPolicy, IndexPlace, ReclaimOptions, StartError, TopicSpec,
+};
+use wafka_core::storage::{Storage, StorageError};
+use wafka_core::{Clock, Database, TopicName, TopicNameError};
+use wafka_storage::fs::StdFs;
+use wafka_storage::{MemoryStorage, TextOptions, TextStorage};
 
-use crate::config::{Config, DEFAULT_PARTITIONER, Fsync, TopicConfig};
+use crate::config::{Backend, Config, DEFAULT_PARTITIONER, Fsync, TopicConfig};
 use crate::data_dir::DataDir;
+
+/// Where the sparse indexes are within the data directory; it can be deleted and is rebuilt.
+const INDEX_DIR: &str = "index";
 
 /// Why the engine did not start.
 #[derive(Debug, Error)]
@@ -20,8 +28,11 @@ pub enum EngineError {
         /// Why not.
         source: TopicNameError,
     },
+    /// The backend does not open.
+    #[error("cannot open the data: {0}")]
+    Storage(#[from] StorageError),
     /// The engine's own reason.
-    #[error(transparent)]
+    #[error("cannot start: {0}")]
     Start(#[from] StartError),
 }
 
@@ -41,19 +52,33 @@ pub(crate) fn start(
         .map(|(name, topic)| {
             let name = TopicName::new(name.as_bytes())
                 .map_err(|source| EngineError::Name { name: name.clone(), source })?;
-            Ok(DeclaredTopic { name, spec: topic_spec(topic, Some(&topic_defaults)) })
+            Ok(DeclaredTopic { database: Database(0), name, spec: topic_spec(topic, Some(&topic_defaults)) })
         })
         .collect::<Result<_, EngineError>>()?;
+    let files = Arc::new(StdFs);
+    let (storage, index): (Arc<dyn Storage>, _) = match config.storage.backend {
+        Backend::Memory => (Arc::new(MemoryStorage::new()), None),
+        Backend::Text => {
+            let storage = TextStorage::open(files.clone(), data_dir.path(), TextOptions::default())?;
+            (Arc::new(storage), Some(IndexPlace { fs: files, dir: data_dir.path().join(INDEX_DIR) }))
+        }
+    };
     let options = EngineOptions {
-        data_dir: data_dir.path().to_owned(),
-        brokers: config.server.broker_count(),
         fsync: fsync_policy(config.storage.fsync),
         tail_bytes: config.storage.tail_bytes.as_usize(),
         index_interval_bytes: config.storage.index_interval_bytes.get(),
+        queue_bytes_max: config.storage.queue_bytes_max.as_usize(),
+        index,
+        reclaim: ReclaimOptions {
+            dead_bytes_min: config.storage.reclaim_dead_bytes_min.get(),
+            dead_percent: config.storage.reclaim_dead_percent,
+            deletions_max: usize::try_from(config.storage.reclaim_deletions_max).unwrap_or(usize::MAX),
+        },
         topic_defaults,
         declared,
+        ..EngineOptions::new(config.server.broker_count(), Arc::clone(clock))
     };
-    Ok(Engine::start(options, Arc::clone(clock))?)
+    Ok(Engine::start(options, storage)?)
 }
 
 /// What a topic is made of. One that names no strategy has that of the defaults, with its options.

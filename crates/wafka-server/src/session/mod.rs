@@ -180,7 +180,7 @@ impl Session {
     ///
     /// # Errors
     /// When it could not be committed.
-    pub async fn commit(&self, topic: &Topic, ticket: Ticket) -> Result<(), AppendError> {
+    pub async fn commit(&self, topic: &Arc<Topic>, ticket: Ticket) -> Result<(), AppendError> {
         self.kicker.kick();
         committed(topic, ticket).await
     }
@@ -262,7 +262,7 @@ impl Drop for BlockedGuard {
 }
 
 /// Waits for a commit, at once when it is there.
-async fn committed(topic: &Topic, ticket: Ticket) -> Result<(), AppendError> {
+async fn committed(topic: &Arc<Topic>, ticket: Ticket) -> Result<(), AppendError> {
     match topic.is_committed(&ticket) {
         Some(outcome) => outcome,
         None => topic.committed(ticket).await,
