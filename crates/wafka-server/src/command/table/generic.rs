@@ -1,6 +1,97 @@
 //! Rows of the commands on keys of any type.
 
-use crate::command::CommandSpec;
+use crate::command::{CommandSpec, Flags, Group, Handler};
+use crate::commands::{keys, object, scan};
+
+const WRITE: Flags = Flags::WRITE;
+const READONLY: Flags = Flags::READONLY;
+const FAST: Flags = Flags::FAST;
 
 /// The rows.
-pub static ROWS: &[CommandSpec] = &[];
+pub static ROWS: &[CommandSpec] = &[
+    CommandSpec::new("del", -2, Handler::Async(keys::del))
+        .flags(&[WRITE])
+        .keys(1, -1, 1, "RM delete")
+        .tips("request_policy:multi_shard response_policy:agg_sum")
+        .docs(Group::Generic, "1.0.0", "key...", "Deletes topics."),
+    CommandSpec::new("unlink", -2, Handler::Async(keys::del))
+        .flags(&[WRITE, FAST])
+        .keys(1, -1, 1, "RM delete")
+        .tips("request_policy:multi_shard response_policy:agg_sum")
+        .docs(Group::Generic, "4.0.0", "key...", "Deletes topics."),
+    CommandSpec::new("exists", -2, Handler::Sync(keys::exists_count))
+        .flags(&[READONLY, FAST])
+        .keys(1, -1, 1, "RO")
+        .tips("request_policy:multi_shard response_policy:agg_sum")
+        .docs(Group::Generic, "1.0.0", "key...", "Tells how many of the topics exist."),
+    CommandSpec::new("touch", -2, Handler::Sync(keys::exists_count))
+        .flags(&[READONLY, FAST])
+        .keys(1, -1, 1, "RO")
+        .tips("request_policy:multi_shard response_policy:agg_sum")
+        .docs(Group::Generic, "3.2.1", "key...", "Tells how many of the topics exist."),
+    CommandSpec::new("type", 2, Handler::Sync(keys::type_of))
+        .flags(&[READONLY, FAST])
+        .keys(1, 1, 1, "RO")
+        .docs(Group::Generic, "1.0.0", "key", "Tells the type of a key: stream."),
+    CommandSpec::new("keys", 2, Handler::Sync(keys::keys))
+        .flags(&[READONLY])
+        .tips("request_policy:all_shards nondeterministic_output_order")
+        .docs(Group::Generic, "1.0.0", "pattern", "Returns the names of the topics that match a pattern."),
+    CommandSpec::new("scan", -2, Handler::Sync(scan::scan))
+        .flags(&[READONLY])
+        .tips("nondeterministic_output request_policy:special response_policy:special")
+        .docs(
+            Group::Generic,
+            "2.8.0",
+            "cursor:integer [MATCH pattern] [COUNT count:integer] [TYPE type]",
+            "Goes through the names of the topics, some at a time.",
+        ),
+    CommandSpec::new("randomkey", 1, Handler::Sync(keys::random_key))
+        .flags(&[READONLY])
+        .tips("request_policy:all_shards response_policy:special nondeterministic_output")
+        .docs(Group::Generic, "1.0.0", "", "Returns the name of a topic taken at random."),
+    CommandSpec::new("object", -2, Handler::Container(OBJECT)).docs(
+        Group::Generic,
+        "2.2.3",
+        "",
+        "Tells about the objects behind keys.",
+    ),
+    CommandSpec::new("dbsize", 1, Handler::Sync(keys::db_size))
+        .flags(&[READONLY, FAST])
+        .tips("request_policy:all_shards response_policy:agg_sum")
+        .docs(Group::Server, "1.0.0", "", "Tells the number of topics in the database."),
+    CommandSpec::new("flushdb", -1, Handler::Async(keys::flush_db))
+        .flags(&[WRITE])
+        .tips("request_policy:all_shards response_policy:all_succeeded")
+        .docs(Group::Server, "1.0.0", "[ASYNC | SYNC]", "Deletes all topics of the database."),
+    CommandSpec::new("flushall", -1, Handler::Async(keys::flush_all))
+        .flags(&[WRITE])
+        .tips("request_policy:all_shards response_policy:all_succeeded")
+        .docs(Group::Server, "1.0.0", "[ASYNC | SYNC]", "Deletes all topics of all databases."),
+];
+
+static OBJECT: &[CommandSpec] = &[
+    CommandSpec::new("object|encoding", 3, Handler::Sync(object::encoding))
+        .flags(&[READONLY])
+        .keys(2, 2, 1, "RO")
+        .tips("nondeterministic_output")
+        .docs(Group::Generic, "2.2.3", "key", "Tells the encoding of a key: stream."),
+    CommandSpec::new("object|freq", 3, Handler::Sync(object::frequency))
+        .flags(&[READONLY])
+        .keys(2, 2, 1, "RO")
+        .tips("nondeterministic_output")
+        .docs(Group::Generic, "4.0.0", "key", "An error: how often a topic is used is not tracked."),
+    CommandSpec::new("object|idletime", 3, Handler::Sync(object::idle_time))
+        .flags(&[READONLY])
+        .keys(2, 2, 1, "RO")
+        .tips("nondeterministic_output")
+        .docs(Group::Generic, "2.2.3", "key", "An error: when a topic was last used is not tracked."),
+    CommandSpec::new("object|refcount", 3, Handler::Sync(object::ref_count))
+        .flags(&[READONLY])
+        .keys(2, 2, 1, "RO")
+        .tips("nondeterministic_output")
+        .docs(Group::Generic, "2.2.3", "key", "Tells how often a key's object is referred to: once."),
+    CommandSpec::new("object|help", 2, Handler::Sync(object::help))
+        .flags(&[Flags::LOADING, Flags::STALE])
+        .docs(Group::Generic, "6.2.0", "", "Tells what OBJECT can do."),
+];

@@ -1,0 +1,124 @@
+//! What a command's key names: a topic, or one partition of it.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use wafka_broker::{
+    AppendError, Engine, EntryFields, EntrySink, NoSuchPartition, ReadError, ReadRange, Topic,
+};
+use wafka_core::{Database, EventId, PartitionId, TopicKey, TopicName};
+
+use crate::command::CommandError;
+
+/// An existing topic, or one of its partitions.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) topic: Arc<Topic>,
+    pub(crate) partition: Option<PartitionId>,
+}
+
+impl Target {
+    /// What `key` names; `None` when there is no such topic.
+    ///
+    /// # Errors
+    /// When the topic exists but not the partition.
+    pub(crate) fn find(
+        engine: &Engine,
+        database: Database,
+        key: &[u8],
+    ) -> Result<Option<Self>, CommandError> {
+        let parsed = TopicKey::parse(key);
+        let Some(topic) = engine.topic(database, parsed.topic) else { return Ok(None) };
+        match parsed.partition {
+            None => Ok(Some(Target { topic, partition: None })),
+            Some(Some(id)) if id.0 <= topic.partitions() => Ok(Some(Target { topic, partition: Some(id) })),
+            Some(_) => Err(no_such_partition(topic.name(), key, topic.partitions())),
+        }
+    }
+
+    /// The topic that `key` names, for a command that works on whole topics only; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the key names a partition of an existing topic.
+    pub(crate) fn find_topic(
+        engine: &Engine,
+        database: Database,
+        key: &[u8],
+    ) -> Result<Option<Arc<Topic>>, CommandError> {
+        let parsed = TopicKey::parse(key);
+        match engine.topic(database, parsed.topic) {
+            Some(topic) if parsed.partition.is_some() => Err(whole_topics_only(&topic, key)),
+            found => Ok(found),
+        }
+    }
+
+    /// The id of its first event, or its last; `None` when it has none. Blocks on reads.
+    pub(crate) fn event_id(&self, last: bool) -> Result<Option<EventId>, CommandError> {
+        let mut found = OneId(None);
+        self.topic.read(&self.one(last), &mut found)?;
+        Ok(found.0)
+    }
+
+    /// The range of its first event, or its last.
+    pub(crate) fn one(&self, last: bool) -> ReadRange {
+        ReadRange {
+            from: EventId::MIN,
+            to: EventId::MAX,
+            count: Some(1),
+            reverse: last,
+            partition: self.partition,
+        }
+    }
+
+    /// How many events it has.
+    pub(crate) fn len(&self) -> Result<u64, CommandError> {
+        self.topic.len(self.partition).map_err(|error| CommandError::Read(ReadError::NoSuchPartition(error)))
+    }
+}
+
+/// Takes the id of an event that is read.
+struct OneId(Option<EventId>);
+
+impl EntrySink for OneId {
+    fn entry(&mut self, id: EventId, _fields: &EntryFields<'_>) -> ControlFlow<()> {
+        self.0 = Some(id);
+        ControlFlow::Break(())
+    }
+}
+
+/// `None` for work that found its topic deleted meanwhile: to the client it came after the deletion.
+pub(crate) fn unless_deleted<T>(outcome: Result<T, ReadError>) -> Result<Option<T>, CommandError> {
+    match outcome {
+        Ok(value) => Ok(Some(value)),
+        Err(ReadError::Refused(AppendError::Deleted)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether `key` names a topic or partition that exists.
+pub(crate) fn exists(engine: &Engine, database: Database, key: &[u8]) -> bool {
+    matches!(Target::find(engine, database, key), Ok(Some(_)))
+}
+
+/// A key that is to be a topic's name.
+pub(crate) fn topic_name(key: &[u8]) -> Result<TopicName, CommandError> {
+    Ok(TopicName::new(key)?)
+}
+
+/// The error for a key whose partition the topic called `name`, of so many partitions, does not have.
+pub(crate) fn no_such_partition(name: &TopicName, key: &[u8], partitions: u16) -> CommandError {
+    let digits = key.iter().rposition(|byte| *byte == b'#').map_or(key, |at| &key[at + 1..]);
+    CommandError::Read(ReadError::NoSuchPartition(NoSuchPartition {
+        topic: name.to_string(),
+        asked: digits.escape_ascii().to_string(),
+        partitions,
+    }))
+}
+
+fn whole_topics_only(topic: &Topic, key: &[u8]) -> CommandError {
+    let (key, topic) = (key.escape_ascii(), topic.name());
+    CommandError::Reply(
+        format!("ERR '{key}' is one partition of topic '{topic}': this command is for whole topics only")
+            .into(),
+    )
+}

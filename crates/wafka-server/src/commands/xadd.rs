@@ -1,0 +1,253 @@
+//! `XADD`.
+
+use wafka_broker::{AppendError, AppendRequest, IdSpec, Trim};
+use wafka_core::{EventId, Fields, TopicKey};
+use wafka_protocol::error_text::stream as text;
+
+use super::arguments::{event_id, is_word};
+use super::target::{no_such_partition, topic_name};
+use super::trim_args::TrimArgs;
+use crate::command::{Append, Args, CommandError, HandlerFuture};
+use crate::session::{Session, TopicSlot};
+
+/// ```text
+/// XADD key [NOMKSTREAM] [KEEPREF | DELREF | ACKED] [<MAXLEN | MINID> [= | ~] threshold [LIMIT count]]
+///     <* | ms | ms-* | ms-seq> field value [field value …]
+/// ```
+///
+/// Appends an event and answers its id once it is committed. `key` names a topic, or with `topic#n` one partition of
+/// it. The topic is created if need be, as it is declared or by the defaults; with `NOMKSTREAM` the reply is null
+/// instead.
+#[derive(Debug)]
+pub(crate) struct AddRequest<'a> {
+    key: &'a [u8],
+    create: bool,
+    id: IdSpec,
+    fields: Fields<'a>,
+    trim: Option<Trim>,
+}
+
+/// Checks in Redis's order: options and id from left to right, what contradicts among the options, the fields, `0-0`.
+pub(crate) fn parse<'a>(args: &'a [&'a [u8]]) -> Result<AddRequest<'a>, CommandError> {
+    let mut at = 2;
+    let mut create = true;
+    let mut trim = TrimArgs::default();
+    let id = loop {
+        let arg = *args.get(at).ok_or(CommandError::Arity("xadd"))?;
+        if arg == b"*" {
+            break IdSpec::Auto;
+        }
+        if let Some(next) = trim.take(args, at)? {
+            at = next;
+        } else if is_word(arg, "NOMKSTREAM") {
+            create = false;
+            at += 1;
+        } else {
+            break id_spec(arg)?;
+        }
+    };
+    let trim = trim.finish(None)?;
+    let fields = Fields::new(&args[at + 1..])
+        .filter(|fields| !fields.is_empty())
+        .ok_or(CommandError::Arity("xadd"))?;
+    if id == IdSpec::Explicit(EventId::MIN) {
+        return Err(text::ID_ZERO.into());
+    }
+    Ok(AddRequest { key: args[1], create, id, fields, trim })
+}
+
+fn id_spec(arg: &[u8]) -> Result<IdSpec, CommandError> {
+    match arg {
+        [ms @ .., b'-', b'*'] if !ms.contains(&b'-') => Ok(IdSpec::AutoSeq { ms: event_id(ms)?.ms }),
+        _ => event_id(arg).map(IdSpec::Explicit),
+    }
+}
+
+/// Appends to a topic that exists, without waiting.
+pub(crate) fn fast(session: &mut Session, args: &Args<'_>) -> Result<Append, CommandError> {
+    let request = parse(args)?;
+    let key = TopicKey::parse(request.key);
+    let Some(slot) = session.topic_slot(key.topic) else { return Ok(Append::Slow) };
+    match append(session, slot, key, &request) {
+        Ok(()) => Ok(Append::Pending),
+        Err(CommandError::Append(AppendError::Deleted)) => Ok(Append::Slow),
+        Err(error) => Err(error),
+    }
+}
+
+/// Creates the topic if need be, appends, and waits for the commit.
+pub(crate) fn slow<'a>(session: &'a mut Session, args: &'a Args<'a>) -> HandlerFuture<'a> {
+    Box::pin(async move {
+        let request = parse(args)?;
+        let key = TopicKey::parse(request.key);
+        loop {
+            let Some(slot) = session.topic_slot(key.topic) else {
+                if !request.create {
+                    session.reply().null();
+                    return Ok(());
+                }
+                create(session, &request, key).await?;
+                continue;
+            };
+            match append(session, slot, key, &request) {
+                // Deleted since it was looked up: its successor, if any, takes the event.
+                Err(CommandError::Append(AppendError::Deleted)) => {}
+                Err(error) => return Err(error),
+                Ok(()) => break,
+            }
+        }
+        session.settle().await;
+        Ok(())
+    })
+}
+
+fn append(
+    session: &mut Session,
+    slot: TopicSlot,
+    key: TopicKey<'_>,
+    request: &AddRequest<'_>,
+) -> Result<(), CommandError> {
+    let topic = session.topic_in(slot);
+    let partition = match key.partition {
+        None => None,
+        Some(Some(partition)) => Some(partition),
+        Some(None) => return Err(no_such_partition(topic.name(), request.key, topic.partitions())),
+    };
+    let appended = topic.append(&AppendRequest {
+        id: request.id,
+        partition,
+        fields: request.fields,
+        trim: request.trim,
+        now_ms: session.now_ms(),
+    })?;
+    session.push_append(slot, appended);
+    Ok(())
+}
+
+async fn create(session: &Session, request: &AddRequest<'_>, key: TopicKey<'_>) -> Result<(), CommandError> {
+    let name = topic_name(key.topic)?;
+    let database = session.database();
+    if let Some(partition) = key.partition {
+        // A failing XADD must not leave a new topic behind.
+        let spec = session.engine().spec_of(database, &name);
+        let partitions = spec.partitions.unwrap_or_else(|| session.shared.config.server.broker_count());
+        if partition.is_none_or(|partition| partition.0 > partitions) {
+            return Err(no_such_partition(&name, request.key, partitions));
+        }
+    }
+    session.blocking(move |engine| engine.ensure_topic(database, &name)).await??;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use wafka_broker::TrimStrategy;
+
+    use super::*;
+
+    fn check<T>(line: &str, then: impl FnOnce(Result<AddRequest<'_>, CommandError>) -> T) -> T {
+        let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        then(parse(&args))
+    }
+
+    fn error(line: &str) -> String {
+        check(line, |parsed| parsed.unwrap_err().to_string())
+    }
+
+    fn id(line: &str) -> IdSpec {
+        check(line, |parsed| parsed.unwrap().id)
+    }
+
+    fn trim(line: &str) -> Option<Trim> {
+        check(line, |parsed| parsed.unwrap().trim)
+    }
+
+    #[test]
+    fn ids() {
+        assert_eq!(id("XADD s * f v"), IdSpec::Auto);
+        assert_eq!(id("XADD s 1-1 f v"), IdSpec::Explicit(EventId::new(1, 1)));
+        assert_eq!(id("XADD s 7 f v"), IdSpec::Explicit(EventId::new(7, 0)));
+        assert_eq!(id("XADD s 1-* f v"), IdSpec::AutoSeq { ms: 1 });
+        assert_eq!(id("XADD new 0-* f v"), IdSpec::AutoSeq { ms: 0 });
+        for bad in
+            ["abc", "1-x", "1-1-1", "-1", "18446744073709551616-1", "$", "+", "-", "-*", "1-1-*", "x-*"]
+        {
+            assert_eq!(
+                error(&format!("XADD s {bad} f v")),
+                "ERR Invalid stream ID specified as stream command argument",
+                "{bad}"
+            );
+        }
+        assert_eq!(error("XADD s 0-0 f v"), "ERR The ID specified in XADD must be greater than 0-0");
+        assert_eq!(error("XADD s 0 f v"), "ERR The ID specified in XADD must be greater than 0-0");
+    }
+
+    #[test]
+    fn fields_come_in_pairs() {
+        let arity = "ERR wrong number of arguments for 'xadd' command";
+        for bad in ["XADD s 9999999999999-1 f v w", "XADD s * f", "XADD s NOMKSTREAM *", "XADD s 0-0 f v w"] {
+            assert_eq!(error(bad), arity, "{bad}");
+        }
+        assert_eq!(error("XADD s NOMKSTREAM MAXLEN 5"), arity);
+        check("XADD s * f v f w", |parsed| {
+            let fields = parsed.unwrap().fields;
+            assert_eq!(fields.as_flat(), [&b"f"[..], b"v", b"f", b"w"]);
+        });
+    }
+
+    #[test]
+    fn trimming() {
+        let max_len =
+            |approximate, limit| Some(Trim { strategy: TrimStrategy::MaxLen(10), approximate, limit });
+        assert_eq!(trim("XADD s * f v"), None);
+        assert_eq!(trim("XADD s MAXLEN 10 * f v"), max_len(false, None));
+        assert_eq!(trim("XADD s maxlen = 10 * f v"), max_len(false, None));
+        assert_eq!(trim("XADD s MAXLEN ~ 10 * f v"), max_len(true, None));
+        assert_eq!(trim("XADD s MAXLEN ~ 10 LIMIT 100 * f v"), max_len(true, Some(100)));
+        assert_eq!(trim("XADD s LIMIT 0 MAXLEN ~ 10 * f v"), max_len(true, Some(0)));
+        assert_eq!(trim("XADD s MAXLEN 10 DELREF 9-4 f v"), max_len(false, None));
+        assert_eq!(trim("XADD s acked MAXLEN 10 9-4 f v"), max_len(false, None));
+        assert_eq!(
+            trim("XADD s MINID 5 * f v"),
+            Some(Trim { strategy: TrimStrategy::MinId(EventId::new(5, 0)), approximate: false, limit: None })
+        );
+        assert!(trim("XADD s KEEPREF 9-5 f v").is_none());
+    }
+
+    #[test]
+    fn trimming_errors() {
+        let not_integer = "ERR value is not an integer or out of range";
+        let invalid_id = "ERR Invalid stream ID specified as stream command argument";
+        let no_approx = "ERR syntax error, LIMIT cannot be used without the special ~ option";
+        let no_strategy = "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy";
+        let both = "ERR syntax error, MAXLEN and MINID options at the same time are not compatible";
+        for (line, expected) in [
+            ("XADD s MAXLEN 10 LIMIT 100 * f v", no_approx),
+            ("XADD s MAXLEN = 10 LIMIT 100 * f v", no_approx),
+            ("XADD s LIMIT 0 * f v", no_approx),
+            ("XADD s LIMIT 100 * f v", no_strategy),
+            ("XADD s MAXLEN ~ 10 LIMIT -1 * f v", "ERR The LIMIT argument must be >= 0."),
+            ("XADD s MAXLEN ~ 10 LIMIT x * f v", not_integer),
+            ("XADD s MAXLEN -1 * f v", "ERR The MAXLEN argument must be >= 0."),
+            ("XADD s MAXLEN x * f v", not_integer),
+            ("XADD s MAXLEN * f v", not_integer),
+            ("XADD s MAXLEN ~ * f v", not_integer),
+            ("XADD s MINID x * f v", invalid_id),
+            ("XADD s MINID 5 MAXLEN 3 * f v", both),
+            ("XADD s MAXLEN 5 MAXLEN 3 * f v", both),
+            ("XADD s NOSUCH 5 * f v", invalid_id),
+            ("XADD s DELREF ACKED MAXLEN 5 9-6 f v", invalid_id),
+            ("XADD s IDMP p1 i1 * f v", invalid_id),
+            ("XADD s IDMPAUTO p1 * f v", invalid_id),
+        ] {
+            assert_eq!(error(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn nomkstream() {
+        assert!(!check("XADD none NOMKSTREAM * f v", |parsed| parsed.unwrap().create));
+        assert!(!check("XADD none MAXLEN 3 nomkstream 1-1 f v", |parsed| parsed.unwrap().create));
+        assert!(check("XADD s * NOMKSTREAM v", |parsed| parsed.unwrap().create));
+    }
+}

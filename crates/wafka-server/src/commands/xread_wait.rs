@@ -1,0 +1,192 @@
+//! `XREAD`: looking at the topics, and waiting for them to change.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use wafka_broker::{Changed, ReadRange, WatchPoint};
+use wafka_core::{EventId, TopicKey};
+use wafka_protocol::{RespVersion, error_text};
+
+use super::entry_reply::{OpenHeader, append_entries};
+use super::target::Target;
+use super::xread::{After, ReadRequest, parse};
+use crate::command::{Args, CommandError, HandlerFuture};
+use crate::session::{Interrupt, Session};
+
+/// Executes `XREAD`; see [`ReadRequest`].
+pub(crate) fn xread<'a>(session: &'a mut Session, args: &'a Args<'a>) -> HandlerFuture<'a> {
+    Box::pin(async move {
+        let request = parse(args, session.now_ms())?;
+        let streams = resolve(session, &request).await?;
+        match request.block_ms {
+            None => {
+                if !look(session, &streams, request.count).await? {
+                    session.reply().null_array();
+                }
+                Ok(())
+            }
+            Some(block_ms) => wait(session, &streams, request.count, block_ms).await,
+        }
+    })
+}
+
+/// A key and the id above which it is read.
+type Stream<'a> = (&'a [u8], EventId);
+
+/// Turns `$` and `+` into the ids they stand for now.
+async fn resolve<'a>(
+    session: &mut Session,
+    request: &ReadRequest<'a>,
+) -> Result<Vec<Stream<'a>>, CommandError> {
+    let mut streams = Vec::with_capacity(request.streams.len());
+    for (key, after) in &request.streams {
+        let target = Target::find(session.engine(), session.database(), key)?;
+        let id = match (after, target) {
+            (After::Id(id), _) => *id,
+            (_, None) => EventId::MIN,
+            (After::LastId, Some(target)) => target.topic.visible_id(),
+            (After::LastEvent, Some(target)) => before_last_event(session, &target).await?,
+        };
+        streams.push((*key, id));
+    }
+    Ok(streams)
+}
+
+/// The id right before the last event there is; the last id when there is none, so that the next event is read.
+async fn before_last_event(session: &mut Session, target: &Target) -> Result<EventId, CommandError> {
+    let last_id = target.topic.visible_id();
+    let last = if target.topic.in_memory(&target.one(true)) {
+        target.event_id(true)?
+    } else {
+        let target = target.clone();
+        session.blocking(move |_| target.event_id(true)).await??
+    };
+    Ok(last.and_then(EventId::prev).unwrap_or(last_id))
+}
+
+/// Looks until there is something to answer, or the time is up.
+async fn wait(
+    session: &mut Session,
+    streams: &[Stream<'_>],
+    count: Option<u64>,
+    block_ms: u64,
+) -> Result<(), CommandError> {
+    let begin = Instant::now();
+    let points = watch_points(session, streams);
+    // A change between a look and the wait after it must not be missed: each wait begins before its look.
+    let mut changes = begin_waiting(&points);
+    if look(session, streams, count).await? {
+        return Ok(());
+    }
+    // Replies to the commands before this one must not wait with it.
+    session.flush().await.map_err(|_| CommandError::Closed)?;
+    let _blocked = session.block();
+    let deadline = (block_ms > 0).then(|| begin.checked_add(Duration::from_millis(block_ms))).flatten();
+    loop {
+        tokio::select! {
+            biased;
+            interrupt = session.interrupted() => match interrupt {
+                Interrupt::Closed => return Err(CommandError::Closed),
+                Interrupt::TimedOut => break,
+                Interrupt::Error => return Err(error_text::UNBLOCKED.into()),
+            },
+            () = any(&mut changes) => {
+                changes = begin_waiting(&points);
+                if look(session, streams, count).await? {
+                    return Ok(());
+                }
+            }
+            () = until(deadline) => break,
+        }
+    }
+    session.reply().null_array();
+    Ok(())
+}
+
+fn watch_points(session: &Session, streams: &[Stream<'_>]) -> Vec<Arc<WatchPoint>> {
+    let engine = session.engine();
+    streams.iter().map(|(key, _)| engine.watch(session.database(), TopicKey::parse(key).topic)).collect()
+}
+
+fn begin_waiting(points: &[Arc<WatchPoint>]) -> Vec<Changed> {
+    points.iter().map(WatchPoint::changed).collect()
+}
+
+/// Resolves with the first of `changes`.
+async fn any(changes: &mut [Changed]) {
+    poll_fn(|context| {
+        let mut ready = false;
+        // All are polled, so that each knows whom to wake.
+        for change in changes.iter_mut() {
+            ready |= Pin::new(change).poll(context).is_ready();
+        }
+        if ready { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Writes the reply if any of the streams has events above its id; whether it did.
+async fn look(
+    session: &mut Session,
+    streams: &[Stream<'_>],
+    count: Option<u64>,
+) -> Result<bool, CommandError> {
+    let reply_at = session.out().len();
+    let result = try_look(session, streams, count).await;
+    if !matches!(result, Ok(true)) {
+        session.out().truncate(reply_at);
+    }
+    result
+}
+
+async fn try_look(
+    session: &mut Session,
+    streams: &[Stream<'_>],
+    count: Option<u64>,
+) -> Result<bool, CommandError> {
+    let mut header = None;
+    let mut found = 0;
+    for (key, after) in streams {
+        let Some(target) = Target::find(session.engine(), session.database(), key)? else { continue };
+        let Some(range) = ReadRange::after(*after, count, target.partition) else { continue };
+        // What a partition shows may be ahead of what its topic shows.
+        if target.partition.is_none() && target.topic.visible_id() <= *after {
+            continue;
+        }
+        if header.is_none() {
+            let expected = streams.len() as u64;
+            header = Some(match session.version() {
+                RespVersion::V2 => OpenHeader::array(session.out(), expected),
+                RespVersion::V3 => OpenHeader::map(session.out(), expected),
+            });
+        }
+        let stream_at = session.out().len();
+        if session.version() == RespVersion::V2 {
+            session.reply().array(2);
+        }
+        session.reply().bulk(key);
+        if append_entries(session, &target, range).await? == 0 {
+            session.out().truncate(stream_at);
+        } else {
+            found += 1;
+        }
+    }
+    match header {
+        Some(header) if found > 0 => {
+            header.close(session.out(), found);
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
+}
