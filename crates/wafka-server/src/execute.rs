@@ -115,8 +115,11 @@ async fn run(session: &mut Session, command: &'static Command, args: &Args<'_>) 
     let result = match command.handler {
         Handler::Sync(handler) => handler(session, args),
         Handler::Async(handler) | Handler::Append { slow: handler, .. } => handler(session, args).await,
-        // A container needs two arguments, and then its subcommand was looked up.
-        Handler::Container(_) | Handler::Absent => Err(CommandError::Arity(command.full_name)),
+        // With a second argument the subcommand was looked up.
+        Handler::Container(_) => match command.bare {
+            Some(handler) => handler(session, args),
+            None => Err(CommandError::Arity(command.full_name)),
+        },
     };
     let stats = session.shared.stats.command(command.index);
     stats.calls.add(1);

@@ -79,7 +79,7 @@ impl Server {
         let engine = engine::start(&config, &data_dir, &clock)?;
         let shared = Arc::new(Shared {
             engine,
-            settings: Settings::new(&config.server),
+            settings: Settings::new(&config),
             config,
             addr,
             data_dir: data_dir.path().to_owned(),

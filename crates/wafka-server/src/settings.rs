@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use parking_lot::RwLock;
 use wafka_protocol::Limits;
 
-use crate::config::ServerConfig;
+use crate::config::Config;
 
 /// The longest inline request in bytes, as Redis has it.
 const MAX_INLINE_LEN: usize = 64 * 1024;
@@ -21,12 +21,15 @@ pub struct Settings {
     output_buffer_limit: AtomicUsize,
     password: RwLock<String>,
     has_password: AtomicBool,
+    log_level: RwLock<String>,
 }
 
 impl Settings {
     /// The settings that the server starts with.
     #[must_use]
-    pub fn new(config: &ServerConfig) -> Self {
+    pub fn new(config: &Config) -> Self {
+        let log_level = RwLock::new(config.log.level.clone());
+        let config = &config.server;
         Settings {
             maxclients: AtomicU32::new(config.maxclients),
             timeout_secs: AtomicU32::new(config.timeout),
@@ -36,6 +39,7 @@ impl Settings {
             output_buffer_limit: AtomicUsize::new(config.output_buffer_limit.as_usize()),
             password: RwLock::new(config.requirepass.clone()),
             has_password: AtomicBool::new(!config.requirepass.is_empty()),
+            log_level,
         }
     }
 
@@ -136,6 +140,17 @@ impl Settings {
         differences == 0
     }
 
+    /// The level of the server's log, or its levels by module.
+    #[must_use]
+    pub fn log_level(&self) -> String {
+        self.log_level.read().clone()
+    }
+
+    /// Notes the level of the server's log.
+    pub fn set_log_level(&self, level: &str) {
+        level.clone_into(&mut self.log_level.write());
+    }
+
     /// The limits on the requests of a client.
     #[must_use]
     pub fn request_limits(&self, authenticated: bool) -> Limits {
@@ -157,8 +172,9 @@ mod tests {
 
     #[test]
     fn only_the_password_itself_is_right() {
-        let settings =
-            Settings::new(&ServerConfig { requirepass: "secret".to_owned(), ..Default::default() });
+        let mut config = Config::default();
+        "secret".clone_into(&mut config.server.requirepass);
+        let settings = Settings::new(&config);
         assert!(settings.password_required());
         assert!(settings.password_is(b"secret"));
         for wrong in ["", "secre", "secrets", "Secret", "secretsecret"] {

@@ -7,6 +7,7 @@ mod error;
 mod flags;
 mod lookup;
 mod spec;
+pub mod syntax;
 pub mod table;
 
 pub use error::CommandError;

@@ -48,8 +48,6 @@ pub enum Handler {
     /// Is named by its first argument too: `CLIENT ID`. Each subcommand is a row, with an arity that counts both
     /// names.
     Container(&'static [CommandSpec]),
-    /// Not built in yet: the command is unknown.
-    Absent,
 }
 
 /// Redis's groups of commands, as `COMMAND DOCS` names them.
@@ -123,10 +121,12 @@ pub struct CommandSpec {
     /// The version of Redis that brought it; Wafka's own have none.
     pub since: &'static str,
     /// The arguments after the name, in the notation of redis.io: `[COUNT count] <* | id>`; see
-    /// [`syntax`](crate::commands::command_docs).
+    /// [`syntax`](crate::command::syntax).
     pub syntax: &'static str,
     /// What executes it.
     pub handler: Handler,
+    /// What executes a container's name alone; without it that is the wrong number of arguments.
+    pub bare: Option<SyncHandler>,
 }
 
 impl CommandSpec {
@@ -146,7 +146,15 @@ impl CommandSpec {
             since: "",
             syntax: "",
             handler,
+            bare: None,
         }
+    }
+
+    /// With what executes a container's name alone.
+    #[must_use]
+    pub const fn bare(mut self, handler: SyncHandler) -> Self {
+        self.bare = Some(handler);
+        self
     }
 
     /// With these flags too.

@@ -2,12 +2,24 @@
 
 pub(crate) mod arguments;
 pub(crate) mod broker;
+pub(crate) mod client;
+pub(crate) mod client_list;
+pub(crate) mod command_docs;
+pub(crate) mod command_info;
+pub(crate) mod config;
+pub(crate) mod config_params;
+pub(crate) mod connection;
 pub(crate) mod describe;
 pub(crate) mod entry_reply;
+pub(crate) mod hello;
 pub(crate) mod help;
+pub(crate) mod info;
+pub(crate) mod info_sections;
 pub(crate) mod keys;
 pub(crate) mod object;
+pub(crate) mod process;
 pub(crate) mod scan;
+pub(crate) mod server;
 pub(crate) mod target;
 pub(crate) mod topic;
 pub(crate) mod topic_spec;

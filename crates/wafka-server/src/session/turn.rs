@@ -1,7 +1,6 @@
 //! A connection's state as its loop sees it: batches of requests, replies owed and written, the end.
 
 use std::io;
-use std::net::IpAddr;
 use std::time::Instant;
 
 use tokio::io::AsyncWriteExt;
@@ -212,10 +211,5 @@ impl Session {
     /// As `CLIENT REPLY` asks.
     pub(crate) fn set_reply_mode(&mut self, mode: ReplyMode) {
         self.reply_mode = mode;
-    }
-
-    /// The address the client connects from.
-    pub(crate) fn peer_ip(&self) -> IpAddr {
-        self.client.addr.ip()
     }
 }

@@ -9,7 +9,7 @@ pub mod wafka;
 use std::ops::{Deref, Range};
 use std::sync::LazyLock;
 
-use super::{CommandSpec, Handler};
+use super::CommandSpec;
 
 /// The families' rows, streams first, because `XADD` is to be found without a search.
 static FAMILIES: [&[CommandSpec]; 5] =
@@ -40,7 +40,7 @@ struct Table {
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    let rows = FAMILIES.into_iter().flatten().filter(|row| !matches!(row.handler, Handler::Absent));
+    let rows = FAMILIES.into_iter().flatten();
     let mut commands: Vec<Command> =
         rows.enumerate().map(|(index, spec)| Command { spec, index, subcommands: 0..0 }).collect();
     let top_level = commands.len();

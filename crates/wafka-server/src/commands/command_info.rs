@@ -1,0 +1,298 @@
+//! `COMMAND`, but for `DOCS`: what the table says, in Redis's form.
+
+use wafka_protocol::ReplyWriter;
+use wafka_protocol::parse::glob_match;
+
+use super::help::reply_help;
+use crate::command::{
+    Args, Command, CommandError, CommandSpec, Flags, Group, Keys, lookup, subcommand, table,
+};
+use crate::session::Session;
+
+/// ```text
+/// COMMAND
+/// ```
+pub(crate) fn all(session: &mut Session, _args: &Args<'_>) -> Result<(), CommandError> {
+    let mut reply = session.reply();
+    reply.array(table::top_level().len());
+    for command in table::top_level() {
+        write_info(&mut reply, command);
+    }
+    Ok(())
+}
+
+/// ```text
+/// COMMAND COUNT
+/// ```
+pub(crate) fn count(session: &mut Session, _args: &Args<'_>) -> Result<(), CommandError> {
+    session.reply().integer(table::top_level().len().try_into().unwrap_or(i64::MAX));
+    Ok(())
+}
+
+/// ```text
+/// COMMAND INFO [command-name [command-name ...]]
+/// ```
+pub(crate) fn info(session: &mut Session, args: &Args<'_>) -> Result<(), CommandError> {
+    if args.len() == 2 {
+        return all(session, args);
+    }
+    let mut reply = session.reply();
+    reply.array(args.len() - 2);
+    for name in &args[2..] {
+        match find(name) {
+            Some(command) => write_info(&mut reply, command),
+            None => reply.null_array(),
+        }
+    }
+    Ok(())
+}
+
+/// The command or subcommand of that full name, in any case: `xadd`, `client|id`.
+pub(super) fn find(name: &[u8]) -> Option<&'static Command> {
+    match name.iter().position(|byte| *byte == b'|') {
+        None => lookup(name),
+        Some(bar) => subcommand(lookup(&name[..bar])?, &name[bar + 1..]),
+    }
+}
+
+/// ```text
+/// COMMAND LIST [FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]
+/// ```
+pub(crate) fn list(session: &mut Session, args: &Args<'_>) -> Result<(), CommandError> {
+    let is = |arg: &[u8], word: &str| arg.eq_ignore_ascii_case(word.as_bytes());
+    let names: Vec<&str> = match &args[2..] {
+        [] => table::top_level().iter().map(|command| command.name).collect(),
+        [filter, by, value] if is(filter, "filterby") => {
+            let wanted = |command: &&Command| match () {
+                () if is(by, "pattern") => glob_match(value, command.full_name.as_bytes(), true),
+                () if is(by, "aclcat") => {
+                    categories(command).into_iter().any(|category| is(value, &category[1..]))
+                }
+                // There are no modules.
+                () => false,
+            };
+            if !["module", "aclcat", "pattern"].into_iter().any(|word| is(by, word)) {
+                return Err(CommandError::syntax());
+            }
+            table::commands().iter().filter(wanted).map(|command| command.full_name).collect()
+        }
+        _ => return Err(CommandError::syntax()),
+    };
+    let mut reply = session.reply();
+    reply.array(names.len());
+    for name in names {
+        reply.bulk(name.as_bytes());
+    }
+    Ok(())
+}
+
+/// ```text
+/// COMMAND GETKEYS command [arg [arg ...]]
+/// ```
+pub(crate) fn get_keys(session: &mut Session, args: &Args<'_>) -> Result<(), CommandError> {
+    let request = &args[2..];
+    let invalid = || CommandError::from("ERR Invalid command specified");
+    let command = lookup(request[0]).ok_or_else(invalid)?;
+    let command = match request.get(1) {
+        Some(name) if !command.children().is_empty() => subcommand(command, name).ok_or_else(invalid)?,
+        _ => command,
+    };
+    if command.keys == Keys::None {
+        return Err("ERR The command has no key arguments".into());
+    }
+    if !command.accepts(request.len()) {
+        return Err("ERR Invalid number of arguments specified for command".into());
+    }
+    let keys = keys(command.keys, request).ok_or("ERR Invalid arguments specified for command")?;
+    let mut reply = session.reply();
+    reply.array(keys.len());
+    for key in keys {
+        reply.bulk(key);
+    }
+    Ok(())
+}
+
+/// The keys of a request; `None` when they are not where they should be.
+fn keys<'a>(places: Keys, request: &[&'a [u8]]) -> Option<Vec<&'a [u8]>> {
+    match places {
+        Keys::None => Some(Vec::new()),
+        Keys::Range { first, last, step } => {
+            let first = usize::try_from(first).ok()?;
+            let last = match usize::try_from(last) {
+                Ok(last) => last,
+                Err(_) => request.len().checked_sub(usize::from(last.unsigned_abs()))?,
+            };
+            Some(
+                request
+                    .get(first..=last)?
+                    .iter()
+                    .step_by(usize::try_from(step).ok()?.max(1))
+                    .copied()
+                    .collect(),
+            )
+        }
+        Keys::Streams => {
+            let word = request.iter().position(|arg| arg.eq_ignore_ascii_case(b"streams"))?;
+            let after = &request[word + 1..];
+            (!after.is_empty() && after.len().is_multiple_of(2)).then(|| after[..after.len() / 2].to_vec())
+        }
+    }
+}
+
+/// Redis's ACL categories of a command, in Redis's order.
+fn categories(spec: &CommandSpec) -> Vec<&'static str> {
+    let flags = spec.flags;
+    let admin = flags.contains(Flags::ADMIN);
+    let fast = flags.contains(Flags::FAST);
+    let keyspace = spec.group == Group::Generic || matches!(spec.name, "dbsize" | "flushdb" | "flushall");
+    let dangerous = admin || matches!(spec.full_name, "keys" | "flushdb" | "flushall" | "info" | "role");
+    let rules = [
+        (keyspace, "@keyspace"),
+        (flags.contains(Flags::READONLY), "@read"),
+        (flags.contains(Flags::WRITE), "@write"),
+        (spec.group == Group::Stream, "@stream"),
+        (admin, "@admin"),
+        (fast, "@fast"),
+        (!fast, "@slow"),
+        (flags.contains(Flags::BLOCKING), "@blocking"),
+        (dangerous, "@dangerous"),
+        (spec.group == Group::Connection, "@connection"),
+    ];
+    rules.into_iter().filter(|(applies, _)| *applies).map(|(_, category)| category).collect()
+}
+
+/// The ten elements of `COMMAND INFO`.
+fn write_info(reply: &mut ReplyWriter<'_>, command: &Command) {
+    let (first, last, step) = match command.keys {
+        Keys::Range { first, last, step } => (first, last, step),
+        Keys::None | Keys::Streams => (0, 0, 0),
+    };
+    reply.array(10);
+    reply.bulk(command.full_name.as_bytes());
+    reply.integer(i64::from(command.arity));
+    write_set(reply, command.flags.names().collect(), |reply, text| reply.simple(text));
+    for place in [first, last, step] {
+        reply.integer(i64::from(place));
+    }
+    write_set(reply, categories(command), |reply, text| reply.simple(text));
+    let tips = command.tips.split_ascii_whitespace().collect();
+    write_set(reply, tips, |reply, tip| reply.bulk(tip.as_bytes()));
+    write_key_specs(reply, command);
+    reply.array(command.children().len());
+    for child in command.children() {
+        write_info(reply, child);
+    }
+}
+
+fn write_set(reply: &mut ReplyWriter<'_>, elements: Vec<&str>, write: fn(&mut ReplyWriter<'_>, &str)) {
+    reply.set(elements.len());
+    for element in elements {
+        write(reply, element);
+    }
+}
+
+/// Redis's key specifications (<https://redis.io/docs/latest/develop/reference/key-specs/>).
+fn write_key_specs(reply: &mut ReplyWriter<'_>, command: &CommandSpec) {
+    if command.keys == Keys::None {
+        reply.set(0);
+        return;
+    }
+    reply.set(1);
+    reply.map(3);
+    reply.bulk(b"flags");
+    write_set(reply, command.key_flags.split_ascii_whitespace().collect(), |reply, text| reply.simple(text));
+    let (search, found) = match command.keys {
+        Keys::Range { first, last, step } => {
+            // Relative to the first key, or from the end when negative.
+            let last = if last < 0 { last } else { last - first };
+            (Search::Index(first), [("lastkey", last), ("keystep", step), ("limit", 0)])
+        }
+        Keys::None | Keys::Streams => (Search::Streams, [("lastkey", -1), ("keystep", 1), ("limit", 2)]),
+    };
+    reply.bulk(b"begin_search");
+    reply.map(2);
+    reply.bulk(b"type");
+    match search {
+        Search::Index(index) => {
+            reply.bulk(b"index");
+            reply.bulk(b"spec");
+            reply.map(1);
+            reply.bulk(b"index");
+            reply.integer(i64::from(index));
+        }
+        Search::Streams => {
+            reply.bulk(b"keyword");
+            reply.bulk(b"spec");
+            reply.map(2);
+            reply.bulk(b"keyword");
+            reply.bulk(b"STREAMS");
+            reply.bulk(b"startfrom");
+            reply.integer(1);
+        }
+    }
+    reply.bulk(b"find_keys");
+    reply.map(2);
+    reply.bulk(b"type");
+    reply.bulk(b"range");
+    reply.bulk(b"spec");
+    reply.map(found.len());
+    for (name, number) in found {
+        reply.bulk(name.as_bytes());
+        reply.integer(i64::from(number));
+    }
+}
+
+/// Where the keys begin.
+enum Search {
+    Index(i16),
+    Streams,
+}
+
+/// ```text
+/// COMMAND HELP
+/// ```
+pub(crate) fn help(session: &mut Session, _args: &Args<'_>) -> Result<(), CommandError> {
+    reply_help(
+        session,
+        "COMMAND",
+        &[
+            "(no subcommand)",
+            "    Return details about all commands.",
+            "COUNT",
+            "    Return the total number of commands in this server.",
+            "DOCS [<command-name> ...]",
+            "    Return documentation details about multiple commands.",
+            "GETKEYS <full-command>",
+            "    Return the keys from a full command.",
+            "INFO [<command-name> ...]",
+            "    Return details about multiple commands.",
+            "LIST [FILTERBY (MODULE|ACLCAT|PATTERN) <value>]",
+            "    Return a list of all commands in this server.",
+        ],
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys_of(places: Keys, line: &str) -> Option<Vec<String>> {
+        let request: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        let text = |key: &&[u8]| String::from_utf8(key.to_vec()).unwrap();
+        keys(places, &request).map(|keys| keys.iter().map(text).collect())
+    }
+
+    #[test]
+    fn keys_are_found() {
+        let range = |first, last, step| Keys::Range { first, last, step };
+        let found = |keys: &[&str]| Some(keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>());
+        assert_eq!(keys_of(range(1, 1, 1), "XLEN a"), found(&["a"]));
+        assert_eq!(keys_of(range(1, -1, 1), "DEL a b c"), found(&["a", "b", "c"]));
+        assert_eq!(keys_of(range(2, 2, 1), "XINFO STREAM a FULL"), found(&["a"]));
+        assert_eq!(keys_of(range(2, 2, 1), "XINFO HELP"), None);
+        assert_eq!(keys_of(Keys::Streams, "XREAD COUNT 1 STREAMS a b 0 0"), found(&["a", "b"]));
+        assert_eq!(keys_of(Keys::Streams, "XREAD STREAMS a b 0"), None);
+        assert_eq!(keys_of(Keys::Streams, "XREAD STREAMS"), None);
+    }
+}

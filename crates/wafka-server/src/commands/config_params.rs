@@ -1,0 +1,220 @@
+//! The parameters of `CONFIG GET` and `CONFIG SET`: Redis's names for what Wafka has, each with what it means here.
+
+use std::borrow::Cow;
+
+use crate::config::{ByteSize, Fsync};
+use crate::engine::fsync_policy;
+use crate::shared::Shared;
+
+/// A parameter.
+pub(super) struct Param {
+    /// Redis's name.
+    pub(super) name: &'static str,
+    /// Its value now.
+    pub(super) get: fn(&Shared) -> String,
+    kind: Kind,
+}
+
+/// What a parameter may be set to.
+enum Kind {
+    /// To a number within a range.
+    Number { min: u32, max: u32, change: fn(u32) -> Change },
+    /// To a size in bytes within a range.
+    Size { min: ByteSize, max: ByteSize, change: fn(usize) -> Change },
+    /// To what a function of its own understands.
+    Text(fn(&str) -> Result<Change, Reason>),
+    /// To nothing but the number it has.
+    FixedNumber,
+    /// To nothing but what it has.
+    Fixed,
+}
+
+/// Why a value is refused, in Redis's words where there are any.
+type Reason = Cow<'static, str>;
+
+/// A checked change.
+pub(super) enum Change {
+    MaxClients(u32),
+    Timeout(u32),
+    ProtectedMode(bool),
+    Password(String),
+    BulkLen(usize),
+    QueryBuffer(usize),
+    OutputBuffer(usize),
+    Fsync(Fsync),
+    LogLevel(&'static str),
+}
+
+/// The largest size there can be: see the ranges in `config/check.rs`.
+const SIZE_MAX: ByteSize = ByteSize::mib(4096);
+
+/// Redis's log levels with Wafka's.
+const LOG_LEVELS: [(&str, &str); 5] =
+    [("debug", "trace"), ("verbose", "debug"), ("notice", "info"), ("warning", "warn"), ("nothing", "off")];
+
+const fn fixed(name: &'static str, get: fn(&Shared) -> String) -> Param {
+    Param { name, get, kind: Kind::Fixed }
+}
+
+const fn fixed_number(name: &'static str, get: fn(&Shared) -> String) -> Param {
+    Param { name, get, kind: Kind::FixedNumber }
+}
+
+/// All parameters.
+pub(super) static PARAMS: &[Param] = &[
+    fixed("bind", |shared| shared.config.server.bind.to_string()),
+    fixed_number("port", |shared| shared.addr.port().to_string()),
+    fixed("dir", |shared| shared.data_dir.display().to_string()),
+    fixed_number("databases", |shared| shared.config.server.databases.to_string()),
+    fixed_number("io-threads", |shared| shared.config.server.io_thread_count().to_string()),
+    fixed_number("tcp-keepalive", |shared| shared.config.server.tcp_keepalive.to_string()),
+    Param {
+        name: "maxclients",
+        get: |shared| shared.settings.maxclients().to_string(),
+        kind: Kind::Number { min: 1, max: u32::MAX, change: Change::MaxClients },
+    },
+    Param {
+        name: "timeout",
+        get: |shared| shared.settings.timeout_secs().to_string(),
+        kind: Kind::Number { min: 0, max: i32::MAX as u32, change: Change::Timeout },
+    },
+    Param {
+        name: "protected-mode",
+        get: |shared| yes_no(shared.settings.protected_mode()),
+        kind: Kind::Text(|value| match value.to_ascii_lowercase().as_str() {
+            "yes" => Ok(Change::ProtectedMode(true)),
+            "no" => Ok(Change::ProtectedMode(false)),
+            _ => Err("argument must be 'yes' or 'no'".into()),
+        }),
+    },
+    Param {
+        name: "requirepass",
+        get: |shared| shared.settings.password(),
+        kind: Kind::Text(|value| Ok(Change::Password(value.to_owned()))),
+    },
+    Param {
+        name: "proto-max-bulk-len",
+        get: |shared| shared.settings.proto_max_bulk_len().to_string(),
+        kind: Kind::Size { min: ByteSize::mib(1), max: SIZE_MAX, change: Change::BulkLen },
+    },
+    Param {
+        name: "client-query-buffer-limit",
+        get: |shared| shared.settings.query_buffer_limit().to_string(),
+        kind: Kind::Size { min: ByteSize::mib(1), max: SIZE_MAX, change: Change::QueryBuffer },
+    },
+    Param {
+        name: "client-output-buffer-limit",
+        get: |shared| format!("normal {} 0 0", shared.settings.output_buffer_limit()),
+        kind: Kind::Text(output_buffer_limit),
+    },
+    Param {
+        name: "appendfsync",
+        get: |shared| shared.engine.fsync().name().to_owned(),
+        kind: Kind::Text(|value| {
+            let parsed = value.to_ascii_lowercase().parse().map(Change::Fsync);
+            parsed.map_err(|_| "argument(s) must be one of the following: always, everysec, no".into())
+        }),
+    },
+    Param {
+        name: "loglevel",
+        get: |shared| log_level(&shared.settings.log_level()),
+        kind: Kind::Text(|value| {
+            let level = LOG_LEVELS.iter().find(|(theirs, _)| theirs.eq_ignore_ascii_case(value));
+            level.map(|(_, ours)| Change::LogLevel(ours)).ok_or(
+                "argument(s) must be one of the following: debug, verbose, notice, warning, nothing".into(),
+            )
+        }),
+    },
+    // What every event gets without being asked for, and what Wafka does not have.
+    fixed("appendonly", |_| yes_no(true)),
+    fixed("save", |_| String::new()),
+    fixed_number("maxmemory", |_| "0".to_owned()),
+    fixed("maxmemory-policy", |_| "noeviction".to_owned()),
+    fixed_number("stream-node-max-entries", |_| "100".to_owned()),
+    fixed_number("stream-node-max-bytes", |_| "4096".to_owned()),
+];
+
+fn yes_no(on: bool) -> String {
+    if on { "yes" } else { "no" }.to_owned()
+}
+
+/// Redis's word for a level, or the filter itself when it has none.
+fn log_level(ours: &str) -> String {
+    let known = LOG_LEVELS.iter().find(|(_, level)| *level == ours);
+    known.map_or(ours, |(theirs, _)| theirs).to_owned()
+}
+
+/// `normal <hard limit> 0 0`: clients here are all of that class, and have a hard limit only.
+fn output_buffer_limit(value: &str) -> Result<Change, Reason> {
+    let words: Vec<&str> = value.split_ascii_whitespace().collect();
+    let ["normal", hard, "0", "0"] = words[..] else {
+        return Err("expected 'normal <hard limit> 0 0': there is no other class and no soft limit".into());
+    };
+    let size: ByteSize = hard
+        .parse()
+        .map_err(|_| "Error in hard, soft or soft_seconds setting in client-output-buffer-limit")?;
+    within(size, ByteSize::kib(64), SIZE_MAX).map(Change::OutputBuffer)
+}
+
+fn within(size: ByteSize, min: ByteSize, max: ByteSize) -> Result<usize, Reason> {
+    if (min..=max).contains(&size) {
+        Ok(size.as_usize())
+    } else {
+        Err(format!("argument must be between {} and {} inclusive", min.get(), max.get()).into())
+    }
+}
+
+impl Param {
+    /// Checks a value; `None` when it is the one that cannot change anyway.
+    pub(super) fn check(&self, shared: &Shared, value: &str) -> Result<Option<Change>, Reason> {
+        let number = |value: &str| -> Result<i64, Reason> {
+            value.parse().map_err(|_| "argument couldn't be parsed into an integer".into())
+        };
+        match &self.kind {
+            Kind::Text(parse) => parse(value).map(Some),
+            Kind::Number { min, max, change } => {
+                let number = u32::try_from(number(value)?).ok().filter(|n| (min..=max).contains(&n));
+                let error = || format!("argument must be between {min} and {max} inclusive").into();
+                number.map(|n| Some(change(n))).ok_or_else(error)
+            }
+            Kind::Size { min, max, change } => {
+                let size = value.parse().map_err(|_| "argument must be a memory value")?;
+                within(size, *min, *max).map(|n| Some(change(n)))
+            }
+            Kind::FixedNumber => {
+                number(value)?;
+                self.unchanged(shared, value)
+            }
+            Kind::Fixed => self.unchanged(shared, value),
+        }
+    }
+
+    fn unchanged(&self, shared: &Shared, value: &str) -> Result<Option<Change>, Reason> {
+        if (self.get)(shared) == value { Ok(None) } else { Err("can't set immutable config".into()) }
+    }
+}
+
+impl Change {
+    /// Lets the change take effect.
+    pub(super) fn apply(self, shared: &Shared) {
+        let settings = &shared.settings;
+        match self {
+            Change::MaxClients(max) => settings.set_maxclients(max),
+            Change::Timeout(secs) => settings.set_timeout_secs(secs),
+            Change::ProtectedMode(on) => settings.set_protected_mode(on),
+            Change::Password(password) => settings.set_password(&password),
+            Change::BulkLen(len) => settings.set_proto_max_bulk_len(len),
+            Change::QueryBuffer(len) => settings.set_query_buffer_limit(len),
+            Change::OutputBuffer(len) => settings.set_output_buffer_limit(len),
+            Change::Fsync(fsync) => shared.engine.set_fsync(fsync_policy(fsync)),
+            Change::LogLevel(level) => {
+                settings.set_log_level(level);
+                if let Some(log) = &shared.log
+                    && let Err(error) = log.set(level)
+                {
+                    tracing::error!(%error, level, "cannot set the log's level");
+                }
+            }
+        }
+    }
+}

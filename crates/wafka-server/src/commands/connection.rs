@@ -1,0 +1,70 @@
+//! Commands about the connection itself: `PING`, `ECHO`, `SELECT`, `RESET`, `QUIT`.
+
+use std::sync::atomic::Ordering;
+
+use wafka_core::Database;
+use wafka_protocol::parse::parse_i64;
+use wafka_protocol::{RespVersion, error_text};
+
+use crate::command::{Args, CommandError};
+use crate::session::{ReplyMode, Session};
+
+/// ```text
+/// PING [message]
+/// ```
+pub(crate) fn ping(session: &mut Session, args: &Args<'_>) -> Result<(), CommandError> {
+    match args {
+        [_] => session.reply().simple("PONG"),
+        [_, message] => session.reply().bulk(message),
+        _ => return Err(CommandError::Arity("ping")),
+    }
+    Ok(())
+}
+
+/// ```text
+/// ECHO message
+/// ```
+pub(crate) fn echo(session: &mut Session, args: &Args<'_>) -> Result<(), CommandError> {
+    session.reply().bulk(args[1]);
+    Ok(())
+}
+
+/// ```text
+/// SELECT index
+/// ```
+pub(crate) fn select(session: &mut Session, args: &Args<'_>) -> Result<(), CommandError> {
+    let index = parse_i64(args[1]).ok_or_else(CommandError::not_integer)?;
+    let database = u16::try_from(index)
+        .ok()
+        .filter(|index| *index < session.shared.config.server.databases)
+        .ok_or(CommandError::from(error_text::DB_INDEX))?;
+    session.select(Database(database));
+    session.reply().ok();
+    Ok(())
+}
+
+/// ```text
+/// RESET
+/// ```
+///
+/// Makes the connection as new, but for its number.
+pub(crate) fn reset(session: &mut Session, _args: &Args<'_>) -> Result<(), CommandError> {
+    session.select(Database(0));
+    session.set_version(RespVersion::V2);
+    session.set_authenticated(!session.shared.settings.password_required());
+    session.set_reply_mode(ReplyMode::On);
+    session.client.labels.lock().name.clear();
+    session.client.no_evict.store(false, Ordering::Relaxed);
+    session.client.no_touch.store(false, Ordering::Relaxed);
+    session.reply().simple("RESET");
+    Ok(())
+}
+
+/// ```text
+/// QUIT
+/// ```
+pub(crate) fn quit(session: &mut Session, _args: &Args<'_>) -> Result<(), CommandError> {
+    session.reply().ok();
+    session.close();
+    Ok(())
+}
