@@ -110,6 +110,9 @@ pub enum ReadError {
     /// The key names a partition that the topic does not have.
     #[error("NOPARTITION {0}")]
     NoSuchPartition(NoSuchPartition),
+    /// The read was not to wait, and would have to.
+    #[error("ERR the read would have to wait")]
+    WouldWait,
     /// A write that belongs to the command was refused.
     #[error("{0}")]
     Refused(#[from] AppendError),

@@ -129,6 +129,26 @@ impl Lines {
         Ok(chunk)
     }
 
+    /// As [`Lines::fill`], but `None` when the reader would have to wait.
+    pub(crate) fn fill_ready(
+        &mut self,
+        reader: &dyn LogReader,
+        from: Cursor,
+        bytes_max: usize,
+    ) -> Result<Option<Chunk>, StorageError> {
+        self.start = 0;
+        self.end = 0;
+        let mut buffer = match std::mem::replace(&mut self.bytes, Bytes::Chunk(Vec::new())) {
+            Bytes::Chunk(buffer) => buffer,
+            Bytes::Block(_) => POOL.with_borrow_mut(Vec::pop).unwrap_or_default(),
+        };
+        buffer.clear();
+        let chunk = reader.read_ready(from, bytes_max, &mut buffer)?;
+        self.bytes = Bytes::Chunk(buffer);
+        self.position = from.position;
+        Ok(chunk)
+    }
+
     /// Reads further lines behind those there are.
     pub(crate) fn extend(
         &mut self,

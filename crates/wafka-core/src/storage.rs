@@ -361,6 +361,21 @@ pub trait LogReader: Send + Sync {
     /// When the log cannot be read.
     fn read(&self, from: Cursor, bytes_max: usize, into: &mut Vec<u8>) -> Result<Chunk, StorageError>;
 
+    /// As [`LogReader::read`], but only if it need not wait for a disk or a network: else `None`, and `into` is as it
+    /// was. For threads that must not block.
+    ///
+    /// # Errors
+    /// As [`LogReader::read`].
+    fn read_ready(
+        &self,
+        from: Cursor,
+        bytes_max: usize,
+        into: &mut Vec<u8>,
+    ) -> Result<Option<Chunk>, StorageError> {
+        let _ = (from, bytes_max, into);
+        Ok(None)
+    }
+
     /// The generation of the positions that this log has now, above 0.
     fn generation(&self) -> u32;
 

@@ -359,6 +359,15 @@ impl Drop for MemoryRewrite {
 struct MemoryReader(Log);
 
 impl LogReader for MemoryReader {
+    fn read_ready(
+        &self,
+        from: Cursor,
+        bytes_max: usize,
+        into: &mut Vec<u8>,
+    ) -> Result<Option<Chunk>, StorageError> {
+        self.read(from, bytes_max, into).map(Some)
+    }
+
     fn read(&self, from: Cursor, bytes_max: usize, into: &mut Vec<u8>) -> Result<Chunk, StorageError> {
         let log = self.0.read();
         let Some((mut block, mut line)) = log.find(from.offset) else {

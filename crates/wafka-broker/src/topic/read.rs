@@ -10,14 +10,14 @@ use std::sync::Arc;
 use wafka_core::storage::{Cursor, LogName, LogReader};
 use wafka_core::{EventId, Offset, PartitionId};
 pub use wafka_storage::line::DecodedFields as EntryFields;
-use wafka_storage::line::{EventLine, FieldBuf};
+use wafka_storage::line::{EventHeader, FieldBuf};
 
 use super::deletions::Deletions;
 use super::read_back::Backward;
 use super::{Lane, State, Topic, Uncommitted};
 use crate::error::ReadError;
 use crate::index::SparseIndex;
-use crate::lines::{self, Lines};
+use crate::lines::Lines;
 use crate::tail::Block;
 
 /// The most that is read from a file at once, in bytes.
@@ -66,6 +66,8 @@ pub(super) struct LaneView {
     pub(super) blocks: Vec<Arc<Block>>,
     /// Average length of a line, in bytes.
     pub(super) line_bytes: u64,
+    /// Whether the read may wait for a disk.
+    pub(super) may_wait: bool,
 }
 
 /// A snapshot of a topic to read from.
@@ -178,6 +180,7 @@ impl Lane {
             index: Arc::clone(&self.index),
             end: self.end.offset,
             blocks,
+            may_wait: true,
             line_bytes: self.reader.size_bytes().checked_div(self.lines).unwrap_or(255) + 1,
         }
     }
@@ -248,10 +251,34 @@ impl Topic {
     /// # Errors
     /// When the range comes to a damaged line, or the backend fails. What was handed out before is right.
     pub fn read<S: EntrySink>(&self, range: &ReadRange, sink: &mut S) -> Result<(), ReadError> {
+        self.read_view(range, sink, true)
+    }
+
+    /// As [`Topic::read`] for a range that is not reversed, but never waits for a disk.
+    ///
+    /// # Errors
+    /// As [`Topic::read`]; [`ReadError::WouldWait`] when not all is in memory: what was handed out before is right, and
+    /// may end anywhere.
+    pub fn read_ready<S: EntrySink>(&self, range: &ReadRange, sink: &mut S) -> Result<(), ReadError> {
+        if range.reverse {
+            return Err(ReadError::WouldWait);
+        }
+        self.read_view(range, sink, false)
+    }
+
+    fn read_view<S: EntrySink>(
+        &self,
+        range: &ReadRange,
+        sink: &mut S,
+        may_wait: bool,
+    ) -> Result<(), ReadError> {
         if range.count == Some(0) || range.from > range.to {
             return Ok(());
         }
-        let view = self.view(range)?;
+        let mut view = self.view(range)?;
+        for lane in &mut view.lanes {
+            lane.may_wait = may_wait;
+        }
         if range.reverse { read_backward(&view, range, sink) } else { read_forward(&view, range, sink) }
     }
 
@@ -279,7 +306,10 @@ fn read_forward<S: EntrySink>(view: &View, range: &ReadRange, sink: &mut S) -> R
         if view.is_live(id) {
             let lane = &merge.lanes[at];
             lane.check_damage()?;
-            if hand_out(lane.line(), &mut fields, sink).map_err(|reason| lane.damaged(reason))?.is_break() {
+            if hand_out(lane.header(), lane.line(), &mut fields, sink)
+                .map_err(|reason| lane.damaged(reason))?
+                .is_break()
+            {
                 break;
             }
             left -= 1;
@@ -308,7 +338,10 @@ fn read_backward<S: EntrySink>(view: &View, range: &ReadRange, sink: &mut S) -> 
         let lane = &mut lanes[at];
         if view.is_live(id) {
             lane.check_damage()?;
-            if hand_out(lane.line(), &mut fields, sink).map_err(|reason| lane.damaged(reason))?.is_break() {
+            if hand_out(EventHeader::read(lane.line()), lane.line(), &mut fields, sink)
+                .map_err(|reason| lane.damaged(reason))?
+                .is_break()
+            {
                 break;
             }
             left -= 1;
@@ -320,11 +353,13 @@ fn read_backward<S: EntrySink>(view: &View, range: &ReadRange, sink: &mut S) -> 
 
 /// Verifies a line, decodes it, hands it out.
 fn hand_out<S: EntrySink>(
+    header: Option<EventHeader>,
     line: &[u8],
     fields: &mut FieldBuf,
     sink: &mut S,
 ) -> Result<ControlFlow<()>, String> {
-    let event = EventLine::parse(line).map_err(|error| error.to_string())?;
+    let header = header.ok_or("this is no event line")?;
+    let event = header.verify(line).map_err(|error| error.to_string())?;
     let decoded = event.fields(fields).map_err(|error| error.to_string())?;
     Ok(sink.entry(event.id, &decoded))
 }
@@ -368,6 +403,8 @@ struct Forward<'v> {
     next: Cursor,
     chunk_bytes: usize,
     item: Option<(EventId, Offset)>,
+    /// The header of the current line.
+    header: Option<EventHeader>,
     last_id: EventId,
     /// Damaged lines between the last event and the current one, and the place of the first of them.
     damage: Option<(u64, u64)>,
@@ -406,6 +443,7 @@ impl<'v> Forward<'v> {
             next: Cursor::default(),
             chunk_bytes: CHUNK_MIN,
             item: None,
+            header: None,
             last_id: EventId::MIN,
             damage: None,
         }
@@ -425,6 +463,10 @@ impl<'v> Forward<'v> {
         self.item
     }
 
+    fn header(&self) -> Option<EventHeader> {
+        self.header.clone()
+    }
+
     fn line(&self) -> &[u8] {
         self.lines.current()
     }
@@ -437,11 +479,12 @@ impl<'v> Forward<'v> {
         }
         loop {
             while self.lines.advance() {
-                match lines::peek(self.lines.current()) {
-                    Some((_, offset)) if offset >= self.lane.end => return Ok(()),
+                match EventHeader::read(self.lines.current()) {
+                    Some(header) if header.offset >= self.lane.end => return Ok(()),
                     // An id that does not go up is damage in the header that the checksum will show.
-                    Some((id, offset)) if id > self.last_id => {
-                        self.item = Some((id, offset));
+                    Some(header) if header.id > self.last_id => {
+                        self.item = Some((header.id, header.offset));
+                        self.header = Some(header);
                         return Ok(());
                     }
                     _ => {
@@ -471,7 +514,12 @@ impl<'v> Forward<'v> {
             return Ok(false);
         }
         let before = self.next;
-        let chunk = self.lines.fill(&*self.lane.reader, before, self.chunk_bytes)?;
+        let chunk = if self.lane.may_wait {
+            self.lines.fill(&*self.lane.reader, before, self.chunk_bytes)?
+        } else {
+            let ready = self.lines.fill_ready(&*self.lane.reader, before, self.chunk_bytes)?;
+            ready.ok_or(ReadError::WouldWait)?
+        };
         self.next = chunk.next;
         Ok(chunk.next != before && !self.lines.is_empty())
     }

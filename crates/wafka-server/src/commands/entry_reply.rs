@@ -2,13 +2,17 @@
 
 use std::ops::ControlFlow;
 
-use wafka_broker::{EntryFields, EntrySink, ReadRange};
+use wafka_broker::{EntryFields, EntrySink, ReadError, ReadRange};
 use wafka_core::EventId;
 use wafka_protocol::{ReplyWriter, RespVersion};
 
 use super::target::Target;
 use crate::command::CommandError;
 use crate::session::Session;
+
+/// A read of at most so many events is done in place when the page cache holds them: handing it to another thread would
+/// cost more. A longer one would hold up the other connections of the thread.
+const READY_COUNT_MAX: u64 = 2048;
 
 /// The header of an array or map whose length is known only once its elements are written.
 pub(crate) struct OpenHeader {
@@ -115,13 +119,20 @@ async fn append(
     let limit = session.reply_limit();
     let len_max = (session.out_len() - session.reply_len()).saturating_add(limit);
     if target.topic.in_memory(&range) {
-        return write_entries(session.out(), target, &range, framed, len_max, limit);
+        return write_entries(session.out(), target, &range, framed, len_max, limit, Wait::May);
+    }
+    if range.count.is_some_and(|count| count <= READY_COUNT_MAX) {
+        let at = session.out().len();
+        match write_entries(session.out(), target, &range, framed, len_max, limit, Wait::MustNot) {
+            Err(CommandError::Read(ReadError::WouldWait)) => session.out().truncate(at),
+            result => return result,
+        }
     }
     // The buffer goes along to the other thread, so that the entries are written where they will be sent from.
     let mut out = std::mem::take(session.out());
     let target = target.clone();
     let work = session.blocking(move |_| {
-        let result = write_entries(&mut out, &target, &range, framed, len_max, limit);
+        let result = write_entries(&mut out, &target, &range, framed, len_max, limit, Wait::May);
         (out, result)
     });
     match work.await {
@@ -137,6 +148,13 @@ async fn append(
     }
 }
 
+/// Whether a read may wait for a disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    May,
+    MustNot,
+}
+
 fn write_entries(
     out: &mut Vec<u8>,
     target: &Target,
@@ -144,6 +162,7 @@ fn write_entries(
     framed: bool,
     len_max: usize,
     limit: usize,
+    wait: Wait,
 ) -> Result<u64, CommandError> {
     let header = if framed {
         let len = target.len()?;
@@ -152,7 +171,10 @@ fn write_entries(
         None
     };
     let mut sink = EntryReply::new(out, len_max);
-    target.topic.read(range, &mut sink)?;
+    match wait {
+        Wait::May => target.topic.read(range, &mut sink)?,
+        Wait::MustNot => target.topic.read_ready(range, &mut sink)?,
+    }
     let entries = sink.entries().ok_or(CommandError::ReplyTooLarge { limit })?;
     if let Some(header) = header {
         header.close(out, entries);

@@ -83,6 +83,14 @@ pub trait File: Send + Sync {
     /// As `pread(2)`.
     fn read_at(&self, into: &mut [u8], position: u64) -> io::Result<usize>;
 
+    /// As [`File::read_at`], but only if the bytes are in memory already: `None` when the call would have to wait.
+    ///
+    /// # Errors
+    /// As [`File::read_at`].
+    fn read_at_ready(&self, into: &mut [u8], position: u64) -> io::Result<Option<usize>> {
+        self.read_at(into, position).map(Some)
+    }
+
     /// Writes bytes at `position` and returns how many, which may be fewer than given.
     ///
     /// # Errors

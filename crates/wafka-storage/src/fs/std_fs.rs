@@ -57,6 +57,24 @@ impl File for StdFile {
         self.0.read_at(into, position)
     }
 
+    /// `preadv2(2)` with `RWF_NOWAIT`: reads what the page cache holds.
+    #[cfg(target_os = "linux")]
+    fn read_at_ready(&self, into: &mut [u8], position: u64) -> io::Result<Option<usize>> {
+        use rustix::io::{Errno, ReadWriteFlags, preadv2};
+        match preadv2(&self.0, &mut [io::IoSliceMut::new(into)], position, ReadWriteFlags::NOWAIT) {
+            Ok(read) => Ok(Some(read)),
+            // Not every file system can tell: such a one is read by a thread that may wait.
+            Err(Errno::AGAIN | Errno::OPNOTSUPP) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// No way to tell on this system: reads are left to threads that may wait.
+    #[cfg(not(target_os = "linux"))]
+    fn read_at_ready(&self, _into: &mut [u8], _position: u64) -> io::Result<Option<usize>> {
+        Ok(None)
+    }
+
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize> {
         self.0.write_at(bytes, position)
     }

@@ -146,6 +146,38 @@ pub struct EventLine<'a> {
     message_at: usize,
 }
 
+/// The beginning of what looks like an event line, up to its offset. Nothing else of the line was looked at.
+#[derive(Clone, Debug)]
+pub struct EventHeader {
+    /// The event's id.
+    pub id: EventId,
+    /// The partition it belongs to.
+    pub partition: PartitionId,
+    /// Its offset in that partition.
+    pub offset: Offset,
+    topic_name: Piece,
+    /// Where the timestamp begins.
+    at: usize,
+}
+
+impl EventHeader {
+    /// Reads the header of a line; `None` when it does not begin like an event line.
+    #[inline]
+    #[must_use]
+    pub fn read(line: &[u8]) -> Option<Self> {
+        header(&mut Scan::new(line, 0)).ok()
+    }
+
+    /// Checks the line that this is the header of, given with or without its newline.
+    ///
+    /// # Errors
+    /// When the line is not whole, see [`verify`], or is whole but no event line.
+    #[inline]
+    pub fn verify(self, line: &[u8]) -> Result<EventLine<'_>, LineError> {
+        EventLine::behind_header(verify(line)?, self)
+    }
+}
+
 impl<'a> EventLine<'a> {
     /// Checks a line, given with or without its newline, and takes its header apart.
     ///
@@ -153,8 +185,13 @@ impl<'a> EventLine<'a> {
     /// When the line is not whole, see [`verify`], or is whole but no event line.
     pub fn parse(line: &'a [u8]) -> Result<Self, LineError> {
         let covered = verify(line)?;
-        let mut scan = Scan::new(covered, 0);
-        let (id, topic_name, partition, offset) = header(&mut scan)?;
+        let header = header(&mut Scan::new(covered, 0))?;
+        Self::behind_header(covered, header)
+    }
+
+    fn behind_header(covered: &'a [u8], header: EventHeader) -> Result<Self, LineError> {
+        let EventHeader { id, partition, offset, topic_name, at } = header;
+        let mut scan = Scan::new(covered, at);
         timestamp(&mut scan)?;
         let metadata_at = scan.at();
         while !scan.accept(MESSAGE.as_bytes()) {
@@ -175,8 +212,8 @@ impl<'a> EventLine<'a> {
     /// are verified later, or were before.
     #[must_use]
     pub fn peek(line: &[u8]) -> Option<(EventId, Offset)> {
-        let (id, _, _, offset) = header(&mut Scan::new(line, 0)).ok()?;
-        Some((id, offset))
+        let header = EventHeader::read(line)?;
+        Some((header.id, header.offset))
     }
 
     /// The topic's name.
@@ -238,7 +275,7 @@ impl<'a> Iterator for Metadata<'a> {
 
 /// What stands up to the offset.
 #[inline]
-fn header(scan: &mut Scan<'_>) -> Result<(EventId, Piece, PartitionId, Offset), LineError> {
+fn header(scan: &mut Scan<'_>) -> Result<EventHeader, LineError> {
     scan.expect(EVENT_ID)?;
     let ms = scan.number()?;
     scan.expect("-")?;
@@ -250,7 +287,8 @@ fn header(scan: &mut Scan<'_>) -> Result<(EventId, Piece, PartitionId, Offset), 
     let partition = u16::try_from(scan.number()?)
         .map_err(|_| LineError::Syntax { at, expected: "a partition number of at most 65535" })?;
     let offset = offset(scan)?;
-    Ok((EventId::new(ms, seq), topic_name, PartitionId(partition), offset))
+    let (id, partition) = (EventId::new(ms, seq), PartitionId(partition));
+    Ok(EventHeader { id, partition, offset, topic_name, at: scan.at() })
 }
 
 /// The key `offset`, and the comma that must follow it.

@@ -31,6 +31,43 @@ impl LogReader for TextReader {
         read
     }
 
+    fn read_ready(
+        &self,
+        from: Cursor,
+        bytes_max: usize,
+        into: &mut Vec<u8>,
+    ) -> Result<Option<Chunk>, StorageError> {
+        let generation = self.log.current();
+        let end = generation.end();
+        if from.generation != generation.number || from.position >= end {
+            return Ok(None);
+        }
+        let base = into.len();
+        let there = usize::try_from(end - from.position).unwrap_or(usize::MAX);
+        into.resize(base + bytes_max.max(READ_BYTES_MIN).min(there), 0);
+        let read = generation.file.read_at_ready(&mut into[base..], from.position);
+        let read = read.map_err(|source| log_error(&self.log.name, "read", source));
+        let whole = match read {
+            Ok(read) => read.and_then(|read| memrchr(b'\n', &into[base..base + read])),
+            Err(error) => {
+                into.truncate(base);
+                return Err(error);
+            }
+        };
+        let Some(newline) = whole else {
+            into.truncate(base);
+            return Ok(None);
+        };
+        into.truncate(base + newline + 1);
+        let lines = &into[base..];
+        let cursor = |offset, position| Cursor { offset, position, generation: generation.number };
+        let behind = offset_behind(lines).unwrap_or(from.offset);
+        Ok(Some(Chunk {
+            start: cursor(from.offset, from.position),
+            next: cursor(behind, from.position + lines.len() as u64),
+        }))
+    }
+
     fn generation(&self) -> u32 {
         self.log.current().number
     }
