@@ -80,7 +80,9 @@ pub(super) struct View {
 
 impl View {
     fn of(state: &State, range: &ReadRange, lanes: impl Iterator<Item = usize>) -> Self {
-        let count = range.count.unwrap_or(u64::MAX);
+        // Deleted events still stand in the blocks: as many lines may be passed over.
+        let dead = state.deletions.len() as u64;
+        let count = range.count.unwrap_or(u64::MAX).saturating_add(dead);
         let from = range.from.max(state.floor);
         let lanes = lanes
             .map(|number| {

@@ -76,7 +76,7 @@ impl Topic {
             Ok((shard.begin_rewrite(lane.slot, plan)?, drop))
         });
         let (mut rewrite, dropped) = begun?;
-        let mut entries = Entries::new(self.limits.index_interval_bytes);
+        let mut entries = Entries::new(self.limits.index_interval_bytes, dropped);
         rewrite.run(&mut |line| entries.kept(line))?;
         let freed = broker.with_shard(|shard| -> Result<u64, StorageError> {
             let mut state = self.state.lock();
@@ -95,10 +95,10 @@ impl Topic {
             lane.lines = entries.lines;
             lane.end = rewritten.end;
             lane.since_mark = entries.since_mark;
-            lane.index.replace(entries.entries, rewritten.end.generation);
+            lane.index.replace(std::mem::take(&mut entries.entries), rewritten.end.generation);
             // The tail still holds what was deleted.
             broker.tail_forgotten(lane.tail.clear());
-            let gone: BTreeSet<Offset> = dropped.into_iter().collect();
+            let gone = std::mem::take(&mut entries.dropped);
             let lane_number = u16::try_from(number).unwrap_or(u16::MAX);
             Arc::make_mut(&mut state.deletions)
                 .forget(|_, deleted| deleted.lane == lane_number && gone.contains(&deleted.offset));
@@ -138,14 +138,18 @@ struct Entries {
     entries: Vec<IndexEntry>,
     lines: u64,
     since_mark: u64,
+    /// What was to be dropped and was not kept: a log's last line stays even so.
+    dropped: BTreeSet<Offset>,
 }
 
 impl Entries {
-    fn new(interval: u64) -> Self {
-        Entries { interval, entries: Vec::new(), lines: 0, since_mark: u64::MAX }
+    fn new(interval: u64, dropped: Vec<Offset>) -> Self {
+        let dropped = dropped.into_iter().collect();
+        Entries { interval, entries: Vec::new(), lines: 0, since_mark: u64::MAX, dropped }
     }
 
     fn kept(&mut self, line: KeptLine<'_>) {
+        self.dropped.remove(&line.cursor.offset);
         if self.since_mark >= self.interval
             && let Some((id, offset)) = lines::peek(line.bytes)
         {
