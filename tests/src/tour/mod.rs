@@ -1,0 +1,1 @@
+//! Runs a document's code blocks the way a reader would.
