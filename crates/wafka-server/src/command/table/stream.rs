@@ -10,70 +10,80 @@ const FAST: Flags = Flags::FAST;
 const BLOCKING: Flags = Flags::BLOCKING;
 
 /// `XADD` stays first.
-pub static ROWS: &[CommandSpec] = &[
-    CommandSpec::new("xadd", -5, Handler::Append { fast: xadd::fast, slow: xadd::slow })
-        .flags(&[WRITE, DENYOOM, FAST])
-        .keys(1, 1, 1, "RW update")
-        .tips("nondeterministic_output")
-        .docs(
+pub static ROWS: &[CommandSpec] =
+    &[
+        CommandSpec::new("xadd", -5, Handler::Append { fast: xadd::fast, slow: xadd::slow })
+            .flags(&[WRITE, DENYOOM, FAST])
+            .keys(1, 1, 1, "RW update")
+            .tips("nondeterministic_output")
+            .docs(
+                Group::Stream,
+                "5.0.0",
+                "key [NOMKSTREAM] [KEEPREF | DELREF | ACKED] [<MAXLEN | MINID> [= | ~] threshold [LIMIT \
+             count:integer]] <* | id> (field value)...",
+                "Appends an event to a topic, creating the topic if it does not exist.",
+            ),
+        CommandSpec::new("xread", -4, Handler::Async(xread_wait::xread))
+            .flags(&[READONLY, BLOCKING])
+            .streams("RO access")
+            .docs(
+                Group::Stream,
+                "5.0.0",
+                "[COUNT count:integer] [BLOCK milliseconds:integer] STREAMS(key... id...)",
+                "Reads events above the given ids from one or more topics, waiting for them if asked to.",
+            ),
+        CommandSpec::new("xrange", -4, Handler::Async(xrange::xrange))
+            .flags(&[READONLY])
+            .keys(1, 1, 1, "RO access")
+            .docs(
+                Group::Stream,
+                "5.0.0",
+                "key start end [COUNT count:integer]",
+                "Returns the events of a topic whose ids lie in a range.",
+            ),
+        CommandSpec::new("xrevrange", -4, Handler::Async(xrange::xrevrange))
+            .flags(&[READONLY])
+            .keys(1, 1, 1, "RO access")
+            .docs(
+                Group::Stream,
+                "5.0.0",
+                "key end start [COUNT count:integer]",
+                "Returns the events of a topic whose ids lie in a range, highest first.",
+            ),
+        CommandSpec::new("xlen", 2, Handler::Sync(xlen::xlen))
+            .flags(&[READONLY, FAST])
+            .keys(1, 1, 1, "RO")
+            .docs(Group::Stream, "5.0.0", "key", "Returns the number of events in a topic."),
+        CommandSpec::new("xdel", -3, Handler::Async(xdel::xdel))
+            .flags(&[WRITE, FAST])
+            .keys(1, 1, 1, "RW delete")
+            .docs(Group::Stream, "5.0.0", "key id...", "Deletes events of a topic by their ids."),
+        CommandSpec::new("xtrim", -4, Handler::Async(xtrim::xtrim))
+            .flags(&[WRITE])
+            .keys(1, 1, 1, "RW delete")
+            .tips("nondeterministic_output")
+            .docs(
+                Group::Stream,
+                "5.0.0",
+                "key <MAXLEN | MINID> [= | ~] threshold [LIMIT count:integer] [KEEPREF | DELREF | ACKED]",
+                "Deletes the oldest events of a topic.",
+            ),
+        CommandSpec::new("xsetid", -3, Handler::Async(xsetid::xsetid))
+            .flags(&[WRITE, DENYOOM, FAST])
+            .keys(1, 1, 1, "RW update")
+            .docs(
+                Group::Stream,
+                "5.0.0",
+                "key last-id [ENTRIESADDED entries-added:integer] [MAXDELETEDID max-deleted-id]",
+                "Sets the last id of a topic, and its counters.",
+            ),
+        CommandSpec::new("xinfo", -2, Handler::Container(XINFO)).docs(
             Group::Stream,
             "5.0.0",
-            "key [NOMKSTREAM] [<MAXLEN | MINID> [= | ~] threshold [LIMIT count:integer]] <* | id> (field value)...",
-            "Appends an event to a topic, creating the topic if it does not exist.",
+            "",
+            "Tells about topics.",
         ),
-    CommandSpec::new("xread", -4, Handler::Async(xread_wait::xread)).flags(&[READONLY, BLOCKING]).streams("RO access").docs(
-        Group::Stream,
-        "5.0.0",
-        "[COUNT count:integer] [BLOCK milliseconds:integer] STREAMS(key... id...)",
-        "Reads events above the given ids from one or more topics, waiting for them if asked to.",
-    ),
-    CommandSpec::new("xrange", -4, Handler::Async(xrange::xrange)).flags(&[READONLY]).keys(1, 1, 1, "RO access").docs(
-        Group::Stream,
-        "5.0.0",
-        "key start end [COUNT count:integer]",
-        "Returns the events of a topic whose ids lie in a range.",
-    ),
-    CommandSpec::new("xrevrange", -4, Handler::Async(xrange::xrevrange)).flags(&[READONLY]).keys(1, 1, 1, "RO access").docs(
-        Group::Stream,
-        "5.0.0",
-        "key end start [COUNT count:integer]",
-        "Returns the events of a topic whose ids lie in a range, highest first.",
-    ),
-    CommandSpec::new("xlen", 2, Handler::Sync(xlen::xlen)).flags(&[READONLY, FAST]).keys(1, 1, 1, "RO").docs(
-        Group::Stream,
-        "5.0.0",
-        "key",
-        "Returns the number of events in a topic.",
-    ),
-    CommandSpec::new("xdel", -3, Handler::Async(xdel::xdel)).flags(&[WRITE, FAST]).keys(1, 1, 1, "RW delete").docs(
-        Group::Stream,
-        "5.0.0",
-        "key id...",
-        "Deletes events of a topic by their ids.",
-    ),
-    CommandSpec::new("xtrim", -4, Handler::Async(xtrim::xtrim))
-        .flags(&[WRITE])
-        .keys(1, 1, 1, "RW delete")
-        .tips("nondeterministic_output")
-        .docs(
-            Group::Stream,
-            "5.0.0",
-            "key <MAXLEN | MINID> [= | ~] threshold [LIMIT count:integer]",
-            "Deletes the oldest events of a topic.",
-        ),
-    CommandSpec::new("xsetid", -3, Handler::Async(xsetid::xsetid)).flags(&[WRITE, DENYOOM, FAST]).keys(1, 1, 1, "RW update").docs(
-        Group::Stream,
-        "5.0.0",
-        "key last-id [ENTRIESADDED entries-added:integer] [MAXDELETEDID max-deleted-id]",
-        "Sets the last id of a topic, and its counters.",
-    ),
-    CommandSpec::new("xinfo", -2, Handler::Container(XINFO)).docs(
-        Group::Stream,
-        "5.0.0",
-        "",
-        "Tells about topics.",
-    ),
-];
+    ];
 
 static XINFO: &[CommandSpec] = &[
     CommandSpec::new("xinfo|stream", -3, Handler::Async(xinfo::stream))
