@@ -3,12 +3,13 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use wafka_core::Offset;
 use wafka_core::storage::{Batch, Cursor, LogName, StorageError};
 
+use super::commit::CommitJournal;
 use super::lines::start_of_segment;
 use super::{CHUNK_BYTES, Claim, Home, bisect, log_error};
 use crate::fs::{File, OpenMode, read_full_at, write_all_at};
@@ -27,11 +28,90 @@ pub(super) struct Generation {
     /// Why a sync of this file failed. The kernel reports such an error once and then counts the bytes as written, so
     /// no later sync of the same descriptor means anything.
     sync_failed: Mutex<Option<String>>,
+    has_failed: AtomicBool,
+    role: AtomicU8,
+    pub journal: Journaled,
+}
+
+/// What a sync of a generation has to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Role {
+    /// The commit journal may take its bytes.
+    Attached,
+    /// Its file has to be synced.
+    Detached,
+    /// Nothing: what counts of it is durable in the file that took its place.
+    Superseded,
+}
+
+/// What the commit journal remembers about a generation. Only changed with the journal's state locked.
+#[derive(Default)]
+pub(super) struct Journaled {
+    /// The last record that holds bytes of it; 0 when none does. Records count from 1.
+    commit: AtomicU64,
+    /// Behind the last of those bytes.
+    end: AtomicU64,
+    /// The checkpoint that will sync it, plus 1.
+    checkpoint: AtomicU64,
+}
+
+impl Journaled {
+    /// A record holds bytes up to `end`.
+    pub fn hold(&self, commit: u64, end: u64) {
+        self.commit.store(commit, Ordering::Relaxed);
+        self.end.fetch_max(end, Ordering::Relaxed);
+    }
+
+    pub fn held_commit(&self) -> u64 {
+        self.commit.load(Ordering::Relaxed)
+    }
+
+    pub fn held_end(&self) -> u64 {
+        self.end.load(Ordering::Relaxed)
+    }
+
+    /// Whether this is the first call for a checkpoint.
+    pub fn enter(&self, checkpoint: u64) -> bool {
+        self.checkpoint.swap(checkpoint + 1, Ordering::Relaxed) != checkpoint + 1
+    }
+
+    /// What is held of one generation is held of the one with the same positions that follows it.
+    fn inherit(&self, other: &Journaled) {
+        self.hold(other.held_commit(), other.held_end());
+    }
 }
 
 impl Generation {
     pub fn new(number: u32, file: Arc<dyn File>, end: u64) -> Self {
-        Generation { number, file, end: AtomicU64::new(end), sync_failed: Mutex::new(None) }
+        Generation {
+            number,
+            file,
+            end: AtomicU64::new(end),
+            sync_failed: Mutex::new(None),
+            has_failed: AtomicBool::new(false),
+            role: AtomicU8::new(Role::Attached as u8),
+            journal: Journaled::default(),
+        }
+    }
+
+    pub fn role(&self) -> Role {
+        let roles = [Role::Attached, Role::Detached, Role::Superseded];
+        let role = self.role.load(Ordering::Acquire);
+        roles.into_iter().find(|known| *known as u8 == role).unwrap_or(Role::Detached)
+    }
+
+    pub fn set_role(&self, role: Role) {
+        self.role.store(role as u8, Ordering::Release);
+    }
+
+    /// Whether a sync of it failed, or it was cut since.
+    pub fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire)
+    }
+
+    /// Why a sync of it cannot be relied on.
+    pub fn failure(&self) -> Option<String> {
+        if self.has_failed() { self.sync_failed.lock().clone() } else { None }
     }
 
     /// The position behind the last whole line.
@@ -42,6 +122,7 @@ impl Generation {
     /// A reopening replaced this file: a sync that is under way speaks of lines that may be gone.
     pub fn retire(&self) {
         self.sync_failed.lock().get_or_insert_with(|| "the log was reopened meanwhile".to_owned());
+        self.has_failed.store(true, Ordering::Release);
     }
 
     /// Makes everything appended before the call durable.
@@ -52,6 +133,7 @@ impl Generation {
         }
         self.file.sync_data().map_err(|source| {
             *failed = Some(format!("sync: {source}"));
+            self.has_failed.store(true, Ordering::Release);
             log_error(log, "sync", source)
         })
     }
@@ -60,6 +142,8 @@ impl Generation {
 /// What the writer, the readers and the rewrites of a log share.
 pub(super) struct SharedLog {
     pub name: LogName,
+    /// The name as it is shown, and written into the commit journal.
+    pub displayed: String,
     pub path: PathBuf,
     current: RwLock<Arc<Generation>>,
     /// Whether a rewrite is under way.
@@ -70,7 +154,8 @@ pub(super) struct SharedLog {
 impl SharedLog {
     pub fn new(name: LogName, path: PathBuf, generation: Arc<Generation>, line_bytes_max: u64) -> Self {
         let current = RwLock::new(generation);
-        SharedLog { name, path, current, rewriting: AtomicBool::new(false), line_bytes_max }
+        let displayed = name.to_string();
+        SharedLog { name, displayed, path, current, rewriting: AtomicBool::new(false), line_bytes_max }
     }
 
     pub fn current(&self) -> Arc<Generation> {
@@ -90,7 +175,7 @@ pub(super) struct OpenLog {
     pub poisoned: Option<String>,
     /// Whether something was appended since the last sync began.
     pub dirty: bool,
-    _claim: Claim,
+    pub claim: Claim,
 }
 
 impl OpenLog {
@@ -103,7 +188,7 @@ impl OpenLog {
             end_offset,
             poisoned: None,
             dirty: false,
-            _claim: claim,
+            claim,
         }
     }
 
@@ -116,7 +201,11 @@ impl OpenLog {
         }
     }
 
-    pub fn check_writable(&self) -> Result<(), StorageError> {
+    pub fn check_writable(&mut self) -> Result<(), StorageError> {
+        if let Some(reason) = self.generation.failure() {
+            // A checkpoint may have found it in the background.
+            self.poison(&StorageError::Poisoned { log: self.shared.name.clone(), reason });
+        }
         match &self.poisoned {
             None => Ok(()),
             Some(reason) => {
@@ -169,7 +258,7 @@ impl OpenLog {
     }
 
     /// Opens the file afresh and cuts it at `end`; see [`wafka_core::storage::Shard::reopen`].
-    pub fn reopen(&mut self, home: &Home, end: Cursor) -> Result<(), StorageError> {
+    pub fn reopen(&mut self, home: &Home, journal: &CommitJournal, end: Cursor) -> Result<(), StorageError> {
         let shared = Arc::clone(&self.shared);
         let failed = |source| log_error(&shared.name, "reopen", source);
         let file = home.fs.open(&shared.path, OpenMode::Write).map_err(failed)?;
@@ -181,6 +270,13 @@ impl OpenLog {
             bisect::position_of(&*file, len.min(published), end.offset, shared.line_bytes_max)
                 .map_err(failed)?
         };
+        // From here on no sync that is under way can make lines durable that may be cut.
+        self.generation.retire();
+        // What only a record holds goes into the file, and no record may hold what is cut.
+        if self.generation.journal.held_commit() > 0 {
+            journal.restore(&shared, &*file, position).map_err(failed)?;
+        }
+        let len = file.len().map_err(failed)?;
         self.check_end(&*file, len, position, end.offset)?;
         // A page that holds lines before the cut may have been lost with those behind it although it can still be
         // read: written again, it reaches the disk with the sync below, or the sync says so.
@@ -191,9 +287,12 @@ impl OpenLog {
         home.fs.sync_dir(&home.dir_of(shared.name.database())).map_err(failed)?;
         // Positions behind the cut will belong to other lines.
         let number = if position < published { home.next_generation() } else { self.generation.number };
+        journal.supersede(&self.generation);
+        journal.release_behind(&self.generation, position).map_err(failed)?;
+        let generation = Generation::new(number, file, position);
+        generation.journal.inherit(&self.generation.journal);
         let judged_end = self.judged_end.min(position);
-        self.generation.retire();
-        self.replace(Arc::new(Generation::new(number, file, position)));
+        self.replace(Arc::new(generation));
         self.judged_end = judged_end;
         self.end_offset = end.offset;
         self.poisoned = None;

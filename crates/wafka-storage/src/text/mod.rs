@@ -4,6 +4,7 @@
 //! <dir>/deliveries-1.txt           the logs of database 0
 //! <dir>/db3/orders-2.txt           those of database 3
 //! <dir>/deliveries-1.txt.7.tmp     a rewrite under way; removed at the next start
+//! <dir>/wafka.commit-1.log         the commit journal of broker 1; see `commit/mod.rs`
 //! ```
 //!
 //! * A log's file is only appended to, one write per batch. Its end is the position behind the last whole line that was
@@ -13,13 +14,13 @@
 //!   lines; readers that come with an older position look the offset up by bisection.
 
 mod bisect;
+mod commit;
 mod lines;
 mod log;
 mod reader;
 mod recover;
 mod rewrite;
 mod shard;
-mod sync;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use parking_lot::Mutex;
 use wafka_core::storage::{LogName, Shard, Storage, StorageError};
 use wafka_core::{BrokerId, Database};
+
+pub use commit::{CommitJournalUse, DIRTY_FILES_MAX};
 
 use crate::fs::FileSystem;
 use shard::TextShard;
@@ -48,12 +51,25 @@ const CHUNK_BYTES: usize = 1 << 20;
 pub struct TextOptions {
     /// A stretch without a newline that is longer than this is taken for damage, in bytes.
     pub line_bytes_max: u64,
+    /// When appends go through a commit journal, so that one sync covers many logs.
+    pub commit_journal: CommitJournalUse,
+    /// How large a broker's commit journal is, in bytes. It is made when it is first needed, in the background.
+    pub commit_journal_bytes: u64,
+    /// Whether what belongs into the background happens in the foreground, in a fixed order.
+    #[cfg(test)]
+    pub inline: bool,
 }
 
 impl Default for TextOptions {
     fn default() -> Self {
         // Above anything a client can send in one command (512 MB, at most doubled by escapes where it is text).
-        TextOptions { line_bytes_max: 1 << 30 }
+        TextOptions {
+            line_bytes_max: 1 << 30,
+            commit_journal: CommitJournalUse::Auto,
+            commit_journal_bytes: 16 << 20,
+            #[cfg(test)]
+            inline: false,
+        }
     }
 }
 
@@ -165,7 +181,7 @@ impl Home {
             }
             self.fs.sync_dir(&dir)?;
         }
-        Ok(())
+        commit::replay_all(self)
     }
 
     /// The directories of all databases there are.

@@ -64,7 +64,7 @@ impl TextRewrite {
     pub fn begin(
         home: &Arc<Home>,
         slot: LogSlot,
-        log: &OpenLog,
+        log: &mut OpenLog,
         plan: RewritePlan,
     ) -> Result<Self, StorageError> {
         log.check_writable()?;

@@ -10,11 +10,11 @@ use wafka_core::storage::{
     RewritePlan, Rewritten, Shard, StorageError, SyncFailure,
 };
 
+use super::commit::{CommitJournal, Dirty, Turn};
 use super::log::{Generation, OpenLog, SharedLog, write_again};
 use super::reader::TextReader;
 use super::recover::{Recovered, recover};
 use super::rewrite::TextRewrite;
-use super::sync::{Dirty, FileSyncs};
 use super::{Home, log_error};
 use crate::fs::{File, OpenMode, write_all_at};
 
@@ -27,11 +27,22 @@ pub(super) struct TextShard {
     next_slot: u32,
     /// The logs appended to since the last sync began.
     dirty: Vec<LogSlot>,
+    /// What was appended to them.
+    turn: Turn,
+    journal: Arc<CommitJournal>,
 }
 
 impl TextShard {
     pub fn new(home: Arc<Home>, broker: BrokerId) -> Self {
-        TextShard { home, broker, logs: HashMap::new(), next_slot: 0, dirty: Vec::new() }
+        let journal = Arc::new(CommitJournal::new(Arc::clone(&home), broker));
+        let turn = journal.new_turn();
+        TextShard { home, broker, logs: HashMap::new(), next_slot: 0, dirty: Vec::new(), turn, journal }
+    }
+
+    /// A log's positions do not mean what they did.
+    fn forget(&mut self, slot: LogSlot) {
+        self.dirty.retain(|dirty| *dirty != slot);
+        self.turn.retain(|taken| taken != slot);
     }
 
     fn log(&mut self, slot: LogSlot, operation: &'static str) -> Result<&mut OpenLog, StorageError> {
@@ -112,23 +123,27 @@ impl Shard for TextShard {
         let log = self.log(slot, "append")?;
         let was_dirty = log.dirty;
         let start = log.append(batch)?;
+        let shared = Arc::clone(&log.shared);
         if !was_dirty {
             self.dirty.push(slot);
         }
+        let copy = self.dirty.len() > self.journal.dirty_max();
+        self.turn.take(slot, &shared, start.position, batch.bytes, copy);
         Ok(start)
     }
 
     fn begin_sync(&mut self) -> Box<dyn PendingSync> {
-        let mut files = Vec::with_capacity(self.dirty.len());
+        let mut dirty = Vec::with_capacity(self.dirty.len());
         for slot in self.dirty.drain(..) {
-            // A log that was closed, or replaced by a synced file, is not dirty any more.
-            if let Some(log) = self.logs.get_mut(&slot).filter(|log| log.dirty) {
+            if let Some(log) = self.logs.get_mut(&slot) {
                 log.dirty = false;
                 let (log, generation) = (Arc::clone(&log.shared), Arc::clone(&log.generation));
-                files.push(Dirty { slot, log, generation });
+                dirty.push(Dirty { slot, log, generation });
             }
         }
-        Box::new(FileSyncs(files))
+        let mut turn = std::mem::replace(&mut self.turn, self.journal.new_turn());
+        turn.dirty = dirty.into();
+        self.journal.begin(turn)
     }
 
     fn finish_sync(&mut self, failures: &[SyncFailure]) {
@@ -145,8 +160,10 @@ impl Shard for TextShard {
     }
 
     fn reopen(&mut self, slot: LogSlot, end: Cursor) -> Result<(), StorageError> {
-        let home = Arc::clone(&self.home);
-        self.log(slot, "reopen")?.reopen(&home, end)
+        let (home, journal) = (Arc::clone(&self.home), Arc::clone(&self.journal));
+        self.log(slot, "reopen")?.reopen(&home, &journal, end)?;
+        self.forget(slot);
+        Ok(())
     }
 
     fn begin_rewrite(&mut self, slot: LogSlot, plan: RewritePlan) -> Result<Box<dyn Rewrite>, StorageError> {
@@ -160,8 +177,8 @@ impl Shard for TextShard {
         rewrite: Box<dyn Rewrite>,
         kept: &mut dyn FnMut(KeptLine<'_>),
     ) -> Result<Rewritten, StorageError> {
-        let home = Arc::clone(&self.home);
-        let log = self.log(rewrite.slot(), "rewrite")?;
+        let (home, journal, slot) = (Arc::clone(&self.home), Arc::clone(&self.journal), rewrite.slot());
+        let log = self.log(slot, "rewrite")?;
         let Ok(mut rewrite) = rewrite.into_any().downcast::<TextRewrite>() else {
             let source = io::Error::new(io::ErrorKind::InvalidInput, "this rewrite was not begun here");
             return Err(log_error(&log.shared.name, "rewrite", source));
@@ -174,22 +191,48 @@ impl Shard for TextShard {
         let name = log.shared.name.clone();
         let failed = |source| log_error(&name, "rewrite", source);
         rewrite.complete(kept).map_err(failed)?;
-        let generation = rewrite.swap().map_err(failed)?;
-        let bytes_freed = log.generation.end().saturating_sub(generation.end());
+        let old = Arc::clone(&log.generation);
+        let swapped = journal.release(&old).and_then(|()| rewrite.swap());
+        let generation = swapped.map_err(|source| {
+            journal.attach(&old);
+            failed(source)
+        })?;
+        let bytes_freed = old.end().saturating_sub(generation.end());
         log.replace(generation);
         let first = rewrite.first(log.end_offset);
+        let end = log.end();
         if let Err(source) = home.fs.sync_dir(&home.dir_of(name.database())) {
             let error = failed(source);
             log.poison(&error);
+            self.forget(slot);
             return Err(error);
         }
-        Ok(Rewritten { first, end: log.end(), bytes_freed })
+        journal.supersede(&old);
+        self.forget(slot);
+        Ok(Rewritten { first, end, bytes_freed })
     }
 
     fn close(&mut self, slot: LogSlot) {
-        if self.logs.remove(&slot).is_some_and(|log| log.dirty) {
-            self.dirty.retain(|dirty| *dirty != slot);
+        let Some(log) = self.logs.remove(&slot) else { return };
+        self.forget(slot);
+        if log.generation.has_failed() {
+            self.home.unsure.lock().insert(log.shared.name.clone());
         }
+        if let Err(error) = self.journal.release(&log.generation) {
+            tracing::error!(log = %log.shared.name, %error, "closed, and not to be opened or deleted before a restart");
+            self.journal.keep(log.claim);
+        }
+    }
+}
+
+impl Drop for TextShard {
+    fn drop(&mut self) {
+        let slots: Vec<LogSlot> = self.logs.keys().copied().collect();
+        for slot in slots {
+            self.close(slot);
+        }
+        // Whoever opens the directory next must find it at rest.
+        self.journal.quiesce();
     }
 }
 

@@ -11,6 +11,7 @@ use crate::conformance::{self, Harness};
 use crate::fs::{SimFs, StdFs};
 
 struct OnFs {
+    options: TextOptions,
     fs: Arc<dyn FileSystem>,
     dir: PathBuf,
     storage: TextStorage,
@@ -22,9 +23,11 @@ impl OnFs {
         fs: Arc<dyn FileSystem>,
         dir: PathBuf,
         temporary: Option<tempfile::TempDir>,
+        commit_journal: CommitJournalUse,
     ) -> Box<dyn Harness> {
-        let storage = TextStorage::open(Arc::clone(&fs), &dir, TextOptions::default()).unwrap();
-        Box::new(OnFs { fs, dir, storage, _temporary: temporary })
+        let options = TextOptions { commit_journal, commit_journal_bytes: 1 << 17, ..TextOptions::default() };
+        let storage = TextStorage::open(Arc::clone(&fs), &dir, options.clone()).unwrap();
+        Box::new(OnFs { options, fs, dir, storage, _temporary: temporary })
     }
 }
 
@@ -34,22 +37,26 @@ impl Harness for OnFs {
     }
 
     fn restart(&mut self) {
-        self.storage = TextStorage::open(Arc::clone(&self.fs), &self.dir, TextOptions::default()).unwrap();
+        self.storage = TextStorage::open(Arc::clone(&self.fs), &self.dir, self.options.clone()).unwrap();
     }
 }
 
 #[test]
 fn it_conforms_on_the_file_system() {
-    conformance::run(&mut || {
-        let temporary = tempfile::tempdir().unwrap();
-        let dir = temporary.path().join("data");
-        OnFs::boxed(Arc::new(StdFs), dir, Some(temporary))
-    });
+    for commit_journal in [CommitJournalUse::Never, CommitJournalUse::Always] {
+        conformance::run(&mut || {
+            let temporary = tempfile::tempdir().unwrap();
+            let dir = temporary.path().join("data");
+            OnFs::boxed(Arc::new(StdFs), dir, Some(temporary), commit_journal)
+        });
+    }
 }
 
 #[test]
 fn it_conforms_on_the_simulated_file_system() {
-    conformance::run(&mut || OnFs::boxed(Arc::new(SimFs::new()), "data".into(), None));
+    for commit_journal in [CommitJournalUse::Never, CommitJournalUse::Auto, CommitJournalUse::Always] {
+        conformance::run(&mut || OnFs::boxed(Arc::new(SimFs::new()), "data".into(), None, commit_journal));
+    }
 }
 
 /// What a reader finds in a log.

@@ -49,6 +49,11 @@ enum Step {
         log: usize,
         room: u64,
     },
+    /// The commit journal's file fails once, at this write or sync of it from now on.
+    FailJournal {
+        sync: bool,
+        skip: u64,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -68,6 +73,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => log().prop_map(|log| Step::DeleteAndMake { log }),
         2 => log().prop_map(|log| Step::FailSync { log }),
         1 => (log(), 0u64..3000).prop_map(|(log, room)| Step::FailWrite { log, room }),
+        1 => (any::<bool>(), 0u64..4).prop_map(|(sync, skip)| Step::FailJournal { sync, skip }),
     ];
     proptest::collection::vec(step, 1..60)
 }
@@ -82,7 +88,6 @@ struct Model {
     /// Lines of a failed append, which a crash may bring back.
     failed: Vec<u8>,
     poisoned: bool,
-    sync_failed: bool,
     /// Changes when positions do, so that a sync from before says nothing.
     life: u64,
     slot: Option<LogSlot>,
@@ -128,6 +133,8 @@ struct World {
     storage: TextStorage,
     shard: Box<dyn Shard>,
     logs: Vec<Model>,
+    /// Whether a sync may have failed since the start, in the background too.
+    sync_failed: bool,
     pending: Option<(Box<dyn PendingSync>, Vec<(usize, u64, (usize, Offset))>)>,
 }
 
@@ -140,7 +147,7 @@ impl World {
         let fs = SimFs::new();
         let storage = TextStorage::open(Arc::new(fs.clone()), Path::new("data"), options.clone()).unwrap();
         let shard = storage.shard(BrokerId(1)).unwrap();
-        let mut world = World { fs, options, storage, shard, logs: Vec::new(), pending: None };
+        let mut world = World { fs, options, storage, shard, logs: Vec::new(), sync_failed: false, pending: None };
         for log in 0..LOGS {
             world.logs.push(Model::default());
             world.open(log, true);
@@ -177,7 +184,6 @@ impl World {
             acked: (0, 0),
             failed: Vec::new(),
             poisoned: false,
-            sync_failed: false,
             life: model.life + 1,
             slot: Some(opened.slot),
             reader: Some(opened.reader),
@@ -188,7 +194,9 @@ impl World {
 
     /// The process begins anew on what it finds.
     fn restart(&mut self, fs: SimFs, power_lost: bool) {
+        fs.heal();
         self.pending = None;
+        self.sync_failed = false;
         self.fs = fs;
         self.storage =
             TextStorage::open(Arc::new(self.fs.clone()), Path::new("data"), self.options.clone()).unwrap();
@@ -207,7 +215,7 @@ impl World {
         let batch = Batch { first_offset: model.end, lines, bytes: &bytes };
         match self.shard.append(model.slot.unwrap(), batch) {
             Ok(start) => {
-                assert!(!model.poisoned);
+                assert!(!model.poisoned, "log {log} was to refuse");
                 assert_eq!((start.offset, start.position), (model.end, model.content.len() as u64));
                 model.content.extend(bytes);
                 model.end += lines;
@@ -240,7 +248,6 @@ impl World {
             let model = &mut self.logs[log];
             if failures.iter().any(|failure| Some(failure.slot) == model.slot) {
                 model.poisoned = true;
-                model.sync_failed = true;
             } else if model.life == life {
                 model.acked = model.acked.max(end);
             }
@@ -261,9 +268,10 @@ impl World {
         let mut left: Vec<u8> =
             lines.iter().enumerate().filter(stays).flat_map(|(_, line)| line.to_vec()).collect();
         let slot = model.slot.unwrap();
-        let Ok(mut rewrite) = self.shard.begin_rewrite(slot, plan.clone()) else {
-            assert!(self.logs[log].poisoned);
-            return;
+        let mut rewrite = match self.shard.begin_rewrite(slot, plan.clone()) {
+            Ok(rewrite) => rewrite,
+            Err(StorageError::Poisoned { .. }) => return,
+            Err(error) => panic!("{error}"),
         };
         let before = model.content.len();
         rewrite.run(&mut |_| {}).unwrap();
@@ -285,7 +293,6 @@ impl World {
         model.end = model.acked.1;
         model.failed.clear();
         model.poisoned = false;
-        model.sync_failed = false;
         model.life += 1;
         model.generation = model.reader.as_ref().unwrap().generation();
     }
@@ -311,10 +318,8 @@ impl World {
             Step::Kill => {
                 // Bytes whose sync failed look as if they were on disk. A process that begins anew cannot tell; one
                 // that goes on reopens the log, as is done here.
-                for log in 0..LOGS {
-                    if self.logs[log].sync_failed {
-                        self.reopen(log);
-                    }
+                if self.sync_failed {
+                    (0..LOGS).for_each(|log| self.reopen(log));
                 }
                 self.restart(self.fs.kill(), false);
             }
@@ -333,6 +338,7 @@ impl World {
             }
             Step::FailSync { log } => {
                 self.begin();
+                self.sync_failed = true;
                 self.fs.inject(eio(Operation::Sync, log));
                 self.wait();
                 self.fs.heal();
@@ -342,6 +348,13 @@ impl World {
                 self.append(log, 3, 600);
                 self.fs.heal();
             }
+            Step::FailJournal { sync, skip } => self.fs.inject(Fault {
+                operation: if sync { Operation::Sync } else { Operation::Write },
+                path_contains: "wafka.commit".to_owned(),
+                skip,
+                times: 1,
+                kind: FaultKind::Errno(5),
+            }),
         }
     }
 
@@ -365,11 +378,31 @@ fn run(steps: Vec<Step>, options: TextOptions) {
     world.check();
 }
 
+fn journaled(commit_journal: CommitJournalUse, commit_journal_bytes: u64, inline: bool) -> TextOptions {
+    TextOptions { commit_journal, commit_journal_bytes, inline, ..TextOptions::default() }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_acknowledged_is_lost_and_nothing_torn_is_seen(steps in steps()) {
-        run(steps, TextOptions::default());
+        run(steps, journaled(CommitJournalUse::Never, 0, true));
+    }
+
+    #[test]
+    fn the_same_with_every_sync_through_the_commit_journal(steps in steps(), bytes in 1u64 << 12..1 << 16) {
+        run(steps, journaled(CommitJournalUse::Always, bytes, true));
+    }
+
+    #[test]
+    fn the_same_with_some_syncs_through_the_commit_journal(steps in steps(), bytes in 1u64 << 12..1 << 16) {
+        run(steps, journaled(CommitJournalUse::Auto, bytes, true));
+    }
+
+    /// With checkpoints on a thread of their own; a failing history need not fail again.
+    #[test]
+    fn the_same_with_checkpoints_in_the_background(steps in steps(), bytes in 1u64 << 12..1 << 16) {
+        run(steps, journaled(CommitJournalUse::Always, bytes, false));
     }
 }

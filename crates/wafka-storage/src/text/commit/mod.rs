@@ -1,0 +1,448 @@
+//! The commit journal: one sync for all the logs that a broker appended to in a turn.
+//!
+//! Syncing a file that grew costs a commit of the file system's own journal; syncing a hundred of them costs a hundred.
+//! So when many files are dirty, what was appended to them is written once more, as one record, into a file whose space
+//! was written before, and that file alone is synced. The log files have the bytes too, as ever, but only in the page
+//! cache; they are synced later, together and in the background (a *checkpoint*), before the record's space is needed
+//! again. After a loss of power the records that matter are written into the log files before any log is opened
+//! (`replay.rs`).
+//!
+//! What must never happen is that a replay brings back bytes into a file that is not the one they were appended to.
+//! Records therefore stop mattering, durably, *before* their log is rewritten, or closed (and so can be deleted), or cut
+//! below their bytes: [`CommitJournal::release`]. Where that fails, so does the rewriting or cutting, and a closed log
+//! can be neither opened nor deleted until the next start.
+//!
+//! A journal that fails is given up: the files are synced directly, and the journal's file is removed.
+
+mod record;
+mod replay;
+mod ring;
+mod state;
+mod turn;
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use wafka_core::BrokerId;
+use wafka_core::storage::{LogSlot, PendingSync, StorageError, SyncFailure};
+
+use super::log::{Generation, Role, SharedLog};
+use super::{Claim, Home};
+use crate::fs::{File, OpenMode};
+pub(super) use replay::replay_all;
+use ring::Ring;
+use state::{Covered, Phase, State};
+pub(super) use turn::{Dirty, Turn};
+
+/// When a turn's appends go through the commit journal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum CommitJournalUse {
+    /// When more than [`DIRTY_FILES_MAX`] files are dirty.
+    #[default]
+    Auto,
+    /// Never: every dirty file is synced.
+    Never,
+    /// Always, even for one file.
+    Always,
+}
+
+/// With more dirty files than this, one record costs less than the syncs it replaces, although its bytes are written
+/// twice.
+pub const DIRTY_FILES_MAX: usize = 2;
+/// A turn whose record takes more than this part of the ring is synced directly: its bytes would cost more to write
+/// twice than the syncs they save.
+const RECORD_SHARE: u64 = 4;
+/// How many files are synced at the same time. Beyond this the disk's own queue is the limit.
+const SYNC_THREADS: usize = 8;
+
+/// A broker's commit journal.
+pub(super) struct CommitJournal {
+    home: Arc<Home>,
+    broker: BrokerId,
+    path: PathBuf,
+    state: Mutex<State>,
+    /// Something in `state` changed that a thread may wait for.
+    changed: Condvar,
+    /// Whether a record can be written, as far as is known without the state.
+    ready: AtomicBool,
+    /// Turns whose sync began and that nobody made durable yet, oldest first.
+    begun: Mutex<VecDeque<(u64, Turn)>>,
+    next_turn: AtomicU64,
+    /// Buffers of turns that are done.
+    spare: Mutex<Vec<Vec<u8>>>,
+}
+
+impl CommitJournal {
+    pub fn new(home: Arc<Home>, broker: BrokerId) -> Self {
+        CommitJournal {
+            path: home.dir.join(file_name(broker)),
+            home,
+            broker,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            ready: AtomicBool::new(false),
+            begun: Mutex::default(),
+            next_turn: AtomicU64::new(0),
+            spare: Mutex::default(),
+        }
+    }
+
+    /// An empty turn.
+    pub fn new_turn(&self) -> Turn {
+        let options = &self.home.options;
+        let bytes_max = match options.commit_journal {
+            CommitJournalUse::Never => 0,
+            _ => options.commit_journal_bytes / RECORD_SHARE,
+        };
+        Turn::new(bytes_max, self.spare.lock().pop().unwrap_or_default())
+    }
+
+    /// With more dirty logs than this a record is wanted.
+    pub fn dirty_max(&self) -> usize {
+        match self.home.options.commit_journal {
+            CommitJournalUse::Always => 0,
+            CommitJournalUse::Auto => DIRTY_FILES_MAX,
+            CommitJournalUse::Never => usize::MAX,
+        }
+    }
+
+    /// Begins to make a turn durable.
+    pub fn begin(self: &Arc<Self>, mut turn: Turn) -> Box<dyn PendingSync> {
+        turn.journaled = turn.dirty.len() > self.dirty_max() && turn.fits();
+        if turn.journaled && !self.ready.load(Ordering::Acquire) {
+            self.prepare();
+        }
+        let dirty = Arc::clone(&turn.dirty);
+        let number = self.next_turn.fetch_add(1, Ordering::Relaxed);
+        self.begun.lock().push_back((number, turn));
+        Box::new(TurnSync { journal: Arc::clone(self), number, dirty })
+    }
+
+    /// Makes every turn up to this one durable: a later turn's bytes stand behind those of an earlier one, and mean
+    /// nothing without them.
+    fn settle_up_to(self: &Arc<Self>, number: u64) {
+        let mut state = self.state.lock();
+        loop {
+            let next = self.begun.lock().pop_front_if(|(begun, _)| *begun <= number);
+            let Some((_, turn)) = next else { break };
+            self.settle(&mut state, turn);
+        }
+        let due = state.checkpoint_due();
+        drop(state);
+        if due {
+            self.in_background("checkpoint", |journal| journal.checkpoint(&mut journal.state.lock()));
+        }
+    }
+
+    /// Makes one turn durable; where that fails the logs' generations know.
+    fn settle(&self, state: &mut MutexGuard<'_, State>, mut turn: Turn) {
+        let role_is = |dirty: &&Dirty, role| !dirty.generation.has_failed() && dirty.generation.role() == role;
+        let attached: Vec<&Dirty> = turn.dirty.iter().filter(|dirty| role_is(dirty, Role::Attached)).collect();
+        let mut direct: Vec<Covered> =
+            turn.dirty.iter().filter(|dirty| role_is(dirty, Role::Detached)).map(Covered::of).collect();
+        let covered: Vec<Covered> = attached.iter().copied().map(Covered::of).collect();
+        if turn.journaled && attached.len() < turn.dirty.len() {
+            let mut slots: Vec<LogSlot> = attached.iter().map(|dirty| dirty.slot).collect();
+            slots.sort_unstable();
+            turn.retain(|slot| slots.binary_search(&slot).is_ok());
+        }
+        if !(turn.journaled && self.write_record(state, &turn, &covered)) {
+            direct.extend(covered);
+        }
+        sync_all(&direct);
+        self.spare.lock().push(turn.data);
+    }
+
+    /// Writes a turn's record; false when its files have to be synced instead.
+    fn write_record(&self, state: &mut MutexGuard<'_, State>, turn: &Turn, covered: &[Covered]) -> bool {
+        let len = turn.record_bytes();
+        let position = loop {
+            let Phase::Ready(ring) = &state.phase else { return false };
+            if len > ring.bytes() / RECORD_SHARE {
+                return false;
+            }
+            match ring.room_for(len) {
+                Some(position) => break position,
+                None if state.checkpointing => self.changed.wait(state),
+                None if state.blocked => return false,
+                None => self.checkpoint(state),
+            }
+        };
+        let State { phase: Phase::Ready(ring), record, early, .. } = &mut **state else { return false };
+        (record.clear(), early.clear());
+        if turn.read_early(early).is_err() {
+            // The files' own sync will tell.
+            return false;
+        }
+        let commit = ring.head().commit;
+        record::encode(commit, ring.run(), turn, early, record);
+        for Covered { generation, .. } in covered {
+            generation.journal.hold(commit, generation.end());
+        }
+        if let Err(error) = ring.write(record, position) {
+            state.covered.extend_from_slice(covered);
+            self.give_up(state, &error);
+            return false;
+        }
+        let checkpoint = state.checkpoints;
+        let new = covered.iter().filter(|covered| covered.generation.journal.enter(checkpoint));
+        state.covered.extend(new.cloned());
+        true
+    }
+
+    /// Syncs the files of all records there are, which then do not matter any more. Another thread's checkpoint must not
+    /// be under way. The state is unlocked meanwhile.
+    fn checkpoint(&self, state: &mut MutexGuard<'_, State>) {
+        let Phase::Ready(ring) = &state.phase else { return };
+        if state.checkpointing {
+            return;
+        }
+        let mark = ring.head();
+        let covered = std::mem::take(&mut state.covered);
+        state.checkpoints += 1;
+        state.checkpointing = true;
+        let failed = MutexGuard::unlocked(state, || sync_all(&covered));
+        state.checkpointing = false;
+        let failed = match &state.phase {
+            Phase::Ready(ring) | Phase::Broken(ring) => self.rescue(ring, failed),
+            _ => failed,
+        };
+        state.blocked = !failed.is_empty();
+        if state.blocked {
+            tracing::warn!(broker = %self.broker, files = failed.len(), "checkpoint: files cannot be synced");
+            state.covered.extend(failed);
+        } else if let Phase::Ready(ring) = &mut state.phase
+            && let Err(error) = ring.forget_before(mark)
+        {
+            self.give_up(state, &error);
+        }
+        self.changed.notify_all();
+    }
+
+    /// Tries to make what records hold of logs durable whose sync failed, by way of another descriptor. Returns those for
+    /// which that failed too.
+    fn rescue(&self, ring: &Ring, mut failed: Vec<Covered>) -> Vec<Covered> {
+        failed.retain(|Covered { log, generation }| {
+            let rescued = self.home.fs.open(&log.path, OpenMode::Write).and_then(|file| {
+                replay::restore(ring, &log.displayed, &*file, generation.end())?;
+                file.sync_data()
+            });
+            rescued.is_err()
+        });
+        failed
+    }
+
+    /// Lets no record matter that holds bytes of this generation, and none be written any more.
+    ///
+    /// # Errors
+    /// When that cannot be made durable. The generation stays detached: its syncs go to its own file.
+    pub fn release(&self, generation: &Generation) -> io::Result<()> {
+        let mut state = self.state.lock();
+        if generation.role() == Role::Attached {
+            generation.set_role(Role::Detached);
+        }
+        let mut tried = false;
+        loop {
+            let held = generation.journal.held_commit();
+            match &state.phase {
+                Phase::Ready(ring) if held < ring.since() => return Ok(()),
+                Phase::Absent | Phase::Preparing | Phase::Off => return Ok(()),
+                _ if held == 0 => return Ok(()),
+                Phase::Ready(_) if state.checkpointing => self.changed.wait(&mut state),
+                _ if tried => {
+                    return Err(io::Error::other("the commit journal holds lines of logs that cannot be synced"));
+                }
+                Phase::Ready(_) => {
+                    self.checkpoint(&mut state);
+                    tried = true;
+                }
+                Phase::Broken(_) => {
+                    self.remove(&mut state);
+                    tried = true;
+                }
+            }
+        }
+    }
+
+    /// As [`CommitJournal::release`], when records hold bytes at `end` or behind it.
+    pub fn release_behind(&self, generation: &Generation, end: u64) -> io::Result<()> {
+        if generation.journal.held_end() > end { self.release(generation) } else { Ok(()) }
+    }
+
+    /// Records may hold bytes of this generation again.
+    pub fn attach(&self, generation: &Generation) {
+        let _state = self.state.lock();
+        generation.set_role(Role::Attached);
+    }
+
+    /// Everything of this generation that counts is durable elsewhere: records of it need not be waited for.
+    pub fn supersede(&self, generation: &Generation) {
+        let mut state = self.state.lock();
+        generation.set_role(Role::Superseded);
+        state.blocked = false;
+    }
+
+    /// Keeps a log from being opened and deleted as long as this process runs.
+    pub fn keep(&self, claim: Claim) {
+        self.state.lock().kept.push(claim);
+    }
+
+    /// Writes what records hold of a log below `end` into its file, whatever stands there.
+    pub fn restore(&self, log: &SharedLog, file: &dyn File, end: u64) -> io::Result<()> {
+        let state = self.state.lock();
+        match &state.phase {
+            Phase::Ready(ring) | Phase::Broken(ring) => replay::restore(ring, &log.displayed, file, end),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until nothing happens in the background.
+    pub fn quiesce(&self) {
+        let mut state = self.state.lock();
+        while state.checkpointing || matches!(state.phase, Phase::Preparing) {
+            self.changed.wait(&mut state);
+        }
+    }
+
+    /// Begins to make the journal's file ready, if nobody did.
+    fn prepare(self: &Arc<Self>) {
+        // A sync under way on another thread holds the state; the next turn tries again.
+        let Some(mut state) = self.state.try_lock() else { return };
+        if !matches!(state.phase, Phase::Absent) {
+            return;
+        }
+        state.phase = Phase::Preparing;
+        drop(state);
+        let prepare = |journal: &CommitJournal| {
+            let opened = journal.open_ring();
+            let mut state = journal.state.lock();
+            journal.ready.store(opened.is_ok(), Ordering::Release);
+            state.phase = opened.map_or_else(
+                |error| {
+                    tracing::warn!(broker = %journal.broker, %error, "no commit journal");
+                    Phase::Off
+                },
+                Phase::Ready,
+            );
+            journal.changed.notify_all();
+        };
+        match self.home.options.commit_journal {
+            CommitJournalUse::Always => prepare(self),
+            _ => self.in_background("journal", prepare),
+        }
+    }
+
+    fn open_ring(&self) -> io::Result<Ring> {
+        let (fs, bytes) = (&*self.home.fs, self.home.options.commit_journal_bytes.max(ring::BYTES_MIN));
+        if let Some(ring) = Ring::open(fs, &self.path)? {
+            if ring.records(&mut |_, _| Ok(()))? > ring.since() {
+                return Err(io::Error::other("the file holds records that could not be released"));
+            }
+            if ring.bytes() == bytes {
+                return Ok(ring);
+            }
+        }
+        Ring::create(fs, &self.home.dir, &self.path, bytes).inspect_err(|_| {
+            // A part of it would only take space.
+            _ = fs.remove(&self.path);
+        })
+    }
+
+    /// Uses the journal no more: its file may hold a record in part.
+    fn give_up(&self, state: &mut MutexGuard<'_, State>, error: &io::Error) {
+        tracing::error!(broker = %self.broker, %error, "the commit journal failed: syncing every file instead");
+        self.ready.store(false, Ordering::Release);
+        if let Phase::Ready(ring) = std::mem::take(&mut state.phase) {
+            state.phase = Phase::Broken(ring);
+        }
+        // What a checkpoint under way cannot sync comes back to the logs that are covered.
+        while state.checkpointing {
+            self.changed.wait(state);
+        }
+        self.remove(state);
+    }
+
+    /// Syncs what only the records of a broken journal keep, and removes its file, so that no start replays it.
+    fn remove(&self, state: &mut MutexGuard<'_, State>) {
+        let Phase::Broken(ring) = &state.phase else { return };
+        state.covered = self.rescue(ring, sync_all(&state.covered));
+        if !state.covered.is_empty() {
+            return;
+        }
+        let gone = match self.home.fs.remove(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => self.home.fs.sync_dir(&self.home.dir),
+        };
+        match gone {
+            Ok(()) => state.phase = Phase::Off,
+            Err(error) => tracing::error!(broker = %self.broker, %error, "cannot remove the commit journal"),
+        }
+    }
+
+    /// Runs a task on a thread of its own; here, when there is none to be had.
+    fn in_background(self: &Arc<Self>, name: &str, task: impl FnOnce(&CommitJournal) + Send + Copy + 'static) {
+        #[cfg(test)]
+        if self.home.options.inline {
+            return task(self);
+        }
+        let journal = Arc::clone(self);
+        let thread = std::thread::Builder::new().name(format!("wafka-{name}-{}", self.broker));
+        if thread.spawn(move || task(&journal)).is_err() {
+            task(self);
+        }
+    }
+}
+
+/// Syncs files, several at a time; returns those that failed.
+fn sync_all(files: &[Covered]) -> Vec<Covered> {
+    let sync = |file: &Covered| {
+        file.generation.role() == Role::Superseded || file.generation.sync(&file.log.name).is_ok()
+    };
+    if files.len() <= DIRTY_FILES_MAX {
+        return files.iter().filter(|file| !sync(file)).cloned().collect();
+    }
+    let next = AtomicUsize::new(0);
+    let failed = Mutex::new(Vec::new());
+    let work = || {
+        while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if !sync(file) {
+                failed.lock().push(file.clone());
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..SYNC_THREADS.min(files.len()) {
+            // Without a further thread this one does the work.
+            _ = std::thread::Builder::new().name("wafka-sync".to_owned()).spawn_scoped(scope, work);
+        }
+        work();
+    });
+    failed.into_inner()
+}
+
+/// The name of a broker's journal; no log's file ends so.
+fn file_name(broker: BrokerId) -> String {
+    format!("wafka.commit-{broker}.log")
+}
+
+/// A turn being made durable.
+struct TurnSync {
+    journal: Arc<CommitJournal>,
+    number: u64,
+    dirty: Arc<[Dirty]>,
+}
+
+impl PendingSync for TurnSync {
+    fn wait(self: Box<Self>) -> Vec<SyncFailure> {
+        self.journal.settle_up_to(self.number);
+        let failure = |dirty: &Dirty| {
+            let (log, reason) = (dirty.log.name.clone(), dirty.generation.failure()?);
+            Some(SyncFailure { slot: dirty.slot, error: StorageError::Poisoned { log, reason } })
+        };
+        self.dirty.iter().filter_map(failure).collect()
+    }
+}
