@@ -244,7 +244,7 @@ impl State {
 
     fn snapshot(&self) -> JournalRecord {
         JournalRecord::Snapshot {
-            last_id: IdText(self.visible_id),
+            last_id: IdText(self.last_id),
             trimmed_up_to: IdText(self.floor),
             max_deleted: IdText(self.max_deleted_id),
             added_extra: self.added_extra,
@@ -266,7 +266,7 @@ impl State {
             JournalRecord::SetId { last_id, added_extra, max_deleted } => {
                 self.last_id = last_id.0;
                 self.added_extra = added_extra;
-                self.max_deleted_id = self.max_deleted_id.max(max_deleted.0);
+                self.max_deleted_id = max_deleted.0;
             }
             JournalRecord::Snapshot { last_id, trimmed_up_to, max_deleted, added_extra, deleted } => {
                 self.last_id = last_id.0;

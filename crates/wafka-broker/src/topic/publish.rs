@@ -115,6 +115,10 @@ impl Topic {
             state.uncommitted_trimmed = state.uncommitted_trimmed.saturating_sub(1);
             state.visible_id = state.visible_id.max(event.id);
         }
+        if state.uncommitted.is_empty() {
+            // `XSETID` may have set it while events were under way.
+            state.visible_id = state.last_id;
+        }
         self.visible.store(visible, Ordering::Release);
         release(&mut state.waiters, visible, wakers);
     }

@@ -132,22 +132,6 @@ impl View {
         Ok(found)
     }
 
-    /// The id of the newest live event.
-    pub(super) fn newest(&self) -> Result<Option<EventId>, ReadError> {
-        let mut newest = None;
-        for lane in &self.lanes {
-            let mut backward = Backward::new(lane, self.visible)?;
-            while let Some(id) = backward.id().filter(|id| *id > self.floor) {
-                if self.is_live(id) {
-                    newest = newest.max(Some(id));
-                    break;
-                }
-                backward.advance()?;
-            }
-        }
-        Ok(newest)
-    }
-
     /// Where the event `id` stands: the index of its partition and its offset. `None` when there is no such event.
     pub(super) fn find(&self, id: EventId) -> Result<Option<(u16, Offset)>, ReadError> {
         if id > self.visible || !self.is_live(id) {

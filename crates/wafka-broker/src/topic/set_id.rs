@@ -5,7 +5,6 @@ use std::sync::Arc;
 use wafka_core::EventId;
 
 use super::journal::{IdText, JournalRecord};
-use super::read::View;
 use super::{State, Topic};
 use crate::error::SetIdError;
 use crate::ticket::Ticket;
@@ -22,7 +21,7 @@ pub struct SetId {
 }
 
 impl Topic {
-    /// Sets the last id and the counters (`XSETID`); returns the ticket of its durability. Blocks on reads.
+    /// Sets the last id and the counters (`XSETID`); returns the ticket of its durability.
     ///
     /// # Errors
     /// When a value contradicts the events there are, or the topic cannot be written.
@@ -30,11 +29,11 @@ impl Topic {
         let mut guard = self.state.lock();
         let state = &mut *guard;
         self.check_journal(state)?;
-        if set.last < set.max_deleted.unwrap_or(state.max_deleted_id) {
+        if set.last < set.max_deleted.unwrap_or(EventId::MIN).max(state.max_deleted_id) {
             return Err(SetIdError::BelowDeleted);
         }
         let len = state.accepted_len();
-        if len > 0 && set.last < newest_live(state)? {
+        if set.last < newest(state) {
             return Err(SetIdError::BelowTop);
         }
         if set.entries_added.is_some_and(|added| added < len) {
@@ -62,10 +61,10 @@ impl Topic {
     }
 }
 
-/// The id of the newest event that is neither trimmed nor deleted.
-fn newest_live(state: &State) -> Result<EventId, SetIdError> {
-    if let Some(event) = state.uncommitted.iter().skip(state.uncommitted_trimmed).next_back() {
-        return Ok(event.id);
-    }
-    Ok(View::of_topic(state).newest()?.unwrap_or(EventId::MIN))
+/// The highest id that an event ever had. Redis looks at events that are left alone; here the files are in the order of
+/// ids, and what is trimmed stays trimmed, so the ids must go on behind it.
+pub(super) fn newest(state: &State) -> EventId {
+    let committed = state.lanes.iter().map(|lane| lane.last_id);
+    let accepted = state.uncommitted.back().map(|event| event.id);
+    committed.chain(accepted).max().unwrap_or(EventId::MIN).max(state.floor)
 }

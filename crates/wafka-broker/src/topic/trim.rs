@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use wafka_core::EventId;
 
 use super::read::View;
+use super::set_id::newest;
 use super::{State, Topic, Uncommitted};
 use crate::error::{AppendError, ReadError};
 use crate::ticket::{Ticket, TicketKind};
@@ -86,7 +87,8 @@ impl Topic {
         let (wanted, floor) = match trim.strategy {
             TrimStrategy::MaxLen(max) => (len.saturating_sub(max), None),
             TrimStrategy::MinId(min) => {
-                let newest = incoming.map_or(state.last_id, |event| event.id);
+                // Not behind the last event: `XSETID` may have gone ahead, and may come back to it.
+                let newest = incoming.map_or_else(|| newest(state), |event| event.id);
                 match min.prev() {
                     // An exact MINID below the oldest event that is known does nothing: the common case costs nothing.
                     Some(below) if state.head.front().is_none_or(|oldest| oldest.id <= below) => {
