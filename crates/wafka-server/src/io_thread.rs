@@ -1,7 +1,7 @@
 //! A thread that serves connections: one event loop, on which each connection is a task.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -17,6 +17,7 @@ use wafka_protocol::error_text;
 use crate::connection::Connection;
 use crate::kick::Kicker;
 use crate::session::Session;
+use crate::settings::Settings;
 use crate::shared::Shared;
 
 /// Threads for blocking work of the connections of one thread: reads of files, creation of topics.
@@ -112,7 +113,7 @@ async fn accept(
     let mut stream = TcpStream::from_std(socket)?;
     stream.set_nodelay(true)?;
     let settings = &shared.settings;
-    if settings.protected_mode() && !settings.password_required() && !peer.ip().to_canonical().is_loopback() {
+    if is_denied(settings, peer.ip()) {
         tracing::warn!(%peer, "refused in protected mode");
         shared.stats.rejected_connections.add(1);
         stream.write_all(DENIED.as_bytes()).await?;
@@ -131,6 +132,11 @@ async fn accept(
     Ok(Some(Connection::new(session)))
 }
 
+/// Whether protected mode keeps a client out.
+fn is_denied(settings: &Settings, peer: IpAddr) -> bool {
+    settings.protected_mode() && !settings.password_required() && !peer.to_canonical().is_loopback()
+}
+
 /// Makes the system probe a silent client, as Redis sets it up: the first probe after `secs`, then every third of
 /// that, three in all.
 fn keep_alive(stream: &TcpStream, secs: u32) -> io::Result<()> {
@@ -143,4 +149,32 @@ fn keep_alive(stream: &TcpStream, secs: u32) -> io::Result<()> {
     sockopt::set_tcp_keepintvl(stream, Duration::from_secs((secs / 3).max(1)))?;
     sockopt::set_tcp_keepcnt(stream, 3)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn protected_mode_keeps_strangers_out_until_there_is_a_password() {
+        let settings = Settings::new(&Config::default());
+        let denied = |peer: &str| is_denied(&settings, peer.parse().unwrap());
+        assert!(denied("192.0.2.1") && denied("2001:db8::1") && denied("::ffff:192.0.2.1"));
+        assert!(
+            !denied("127.0.0.1") && !denied("127.3.2.1") && !denied("::1") && !denied("::ffff:127.0.0.1")
+        );
+        settings.set_password("secret");
+        assert!(!denied("192.0.2.1"));
+        settings.set_password("");
+        settings.set_protected_mode(false);
+        assert!(!denied("192.0.2.1"));
+    }
+
+    #[test]
+    fn the_refusal_is_one_error_line() {
+        assert!(DENIED.starts_with("-DENIED ") && DENIED.ends_with(".\r\n"));
+        assert_eq!(DENIED.matches('\n').count(), 1);
+        assert!(!DENIED.contains("  "));
+    }
 }

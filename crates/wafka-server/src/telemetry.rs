@@ -1,6 +1,6 @@
 //! The server's own log, on standard error.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
@@ -34,7 +34,10 @@ pub fn start(config: &LogConfig) -> Result<LogLevel, ParseError> {
     let registry = tracing_subscriber::registry().with(filter);
     // An error means that a log was started before, which goes on.
     let _ = match config.format {
-        LogFormat::Text => registry.with(tracing_subscriber::fmt::layer().with_writer(io::stderr)).try_init(),
+        LogFormat::Text => {
+            let layer = tracing_subscriber::fmt::layer().with_ansi(io::stderr().is_terminal());
+            registry.with(layer.with_writer(io::stderr)).try_init()
+        }
         LogFormat::Json => {
             registry.with(tracing_subscriber::fmt::layer().json().with_writer(io::stderr)).try_init()
         }

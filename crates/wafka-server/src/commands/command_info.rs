@@ -41,7 +41,7 @@ pub(crate) fn info(session: &mut Session, args: &Args<'_>) -> Result<(), Command
     for name in &args[2..] {
         match find(name) {
             Some(command) => write_info(&mut reply, command),
-            None => reply.null_array(),
+            None => reply.null(),
         }
     }
     Ok(())
@@ -178,7 +178,7 @@ fn write_info(reply: &mut ReplyWriter<'_>, command: &Command) {
     let tips = command.tips.split_ascii_whitespace().collect();
     write_set(reply, tips, |reply, tip| reply.bulk(tip.as_bytes()));
     write_key_specs(reply, command);
-    reply.array(command.children().len());
+    reply.set(command.children().len());
     for child in command.children() {
         write_info(reply, child);
     }
