@@ -1,4 +1,5 @@
 //! The program itself: its options, its errors, its signals.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failure of a helper is the test's failure")]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! A server in this process on a directory of its own, and a client that looks at every byte.
 #![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failure here is the test's failure")]
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
