@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# Runs everything that is tested: formatting, lints, documentation, unit and end-to-end tests.
+#
+#   ./tests/run.sh
+#
+# Needs a Rust toolchain; installs what else is missing (Debian packages, a Python environment under Cargo's target
+# directory). May be run again at any time. tests/README.md tells more.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+exec </dev/null
+
+target=${CARGO_TARGET_DIR:-target}
+venv=$target/test-venv
+started=$SECONDS
+done_steps=()
+
+# Shows the step and how long it took; a failure ends the run and names it.
+step() {
+    local name=$1 begun=$SECONDS
+    shift
+    printf '\n== %s\n' "$name"
+    if ! "$@"; then
+        printf '\nFAILED: %s (after %d s)\n' "$name" $((SECONDS - started)) >&2
+        exit 1
+    fi
+    done_steps+=("$(printf '  %4d s  %s' $((SECONDS - begun)) "$name")")
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
+install_packages() {
+    local missing=()
+    command -v redis-cli >/dev/null || missing+=(redis-tools)
+    command -v jq >/dev/null || missing+=(jq)
+    # Debian ships the module without what it needs to make an environment.
+    python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
+    command -v cc >/dev/null || missing+=(gcc libc6-dev)
+    command -v ps >/dev/null || missing+=(procps)
+    if [ ${#missing[@]} = 0 ]; then
+        echo "nothing is missing"
+        return 0
+    fi
+    echo "installing: ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    as_root apt-get update -q && as_root apt-get install -q -y --no-install-recommends "${missing[@]}"
+}
+
+install_components() {
+    local component
+    for component in fmt:rustfmt clippy:clippy; do
+        cargo "${component%%:*}" --version >/dev/null 2>&1 || rustup component add "${component##*:}" || return 1
+    done
+}
+
+# Made anew when what is pinned changes.
+install_python_client() {
+    local wanted=tests/clients/requirements.txt
+    if cmp -s "$wanted" "$venv/requirements.txt" && "$venv/bin/python" -c 'import redis' 2>/dev/null; then
+        echo "$venv is up to date"
+        return 0
+    fi
+    rm -rf "$venv" && mkdir -p "$target" && python3 -m venv "$venv" &&
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$wanted" &&
+        cp "$wanted" "$venv/requirements.txt"
+}
+
+lint() { cargo clippy --locked --workspace --all-targets -- -D warnings; }
+document() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps; }
+run_tests() { cargo test --locked --workspace --no-fail-fast; }
+
+step "packages" install_packages
+step "Rust components" install_components
+step "redis-py" install_python_client
+step "formatting" cargo fmt --all --check
+step "lints" lint
+step "documentation" document
+step "build of the tests" cargo test --locked --workspace --no-run
+step "unit and end-to-end tests" run_tests
+
+printf '\n== All passed\n'
+printf '%s\n' "${done_steps[@]}"
+printf '  %4d s  in all\n' $((SECONDS - started))
