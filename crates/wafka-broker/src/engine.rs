@@ -12,6 +12,7 @@ use wafka_core::{BrokerId, Database, EventId, Offset, TopicName};
 
 use crate::broker::{Broker, Shared};
 use crate::catalog::{Catalog, CatalogRecord, CatalogTopic};
+use crate::creation::Wanted;
 use crate::error::{StartError, TopicError};
 use crate::namespace::Namespace;
 use crate::options::{DeclaredTopic, EngineOptions, FsyncPolicy, TopicSpec};
@@ -21,13 +22,15 @@ use crate::watch::WatchPoint;
 
 /// Everything that holds topics. Shared by all connections.
 pub struct Engine {
-    options: EngineOptions,
-    storage: Arc<dyn Storage>,
-    brokers: Arc<[Arc<Broker>]>,
+    pub(crate) options: EngineOptions,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) brokers: Arc<[Arc<Broker>]>,
     shared: Arc<Shared>,
-    names: Namespace,
-    /// Held while topics are made, changed and deleted: one at a time.
-    catalog: Mutex<Catalog>,
+    pub(crate) names: Namespace,
+    /// Held while topics are made, changed and deleted: one group at a time.
+    pub(crate) catalog: Mutex<Catalog>,
+    /// Topics to be made by whoever holds the catalog next.
+    pub(crate) wanted: Wanted,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -88,6 +91,7 @@ impl Engine {
             shared,
             names: Namespace::new(),
             catalog: Mutex::new(loaded.catalog),
+            wanted: Wanted::default(),
             threads: Mutex::new(Vec::new()),
             options,
         });
@@ -184,47 +188,6 @@ impl Engine {
     /// The strategies there are, sorted.
     pub fn partitioner_names(&self) -> impl Iterator<Item = &str> {
         self.options.partitioners.names()
-    }
-
-    /// Makes a topic, or finds the one there is; `true` when it was made. Blocks until its creation is durable.
-    ///
-    /// # Errors
-    /// When the specification does not fit, or the backend fails.
-    pub fn create_topic(
-        &self,
-        database: Database,
-        name: &TopicName,
-        spec: Option<&TopicSpec>,
-    ) -> Result<(Arc<Topic>, bool), TopicError> {
-        let mut catalog = self.catalog.lock();
-        if let Some(topic) = self.names.get(database, name.as_bytes()) {
-            return Ok((topic, false));
-        }
-        let spec = spec.unwrap_or(&self.options.topic_defaults);
-        let partitions = self.partitions(spec)?;
-        let factory = self.options.partitioners.get(&spec.partitioner)?;
-        let record = CatalogTopic {
-            uid: catalog.next_uid(),
-            database: database.0,
-            topic: name.file_stem(),
-            partitions,
-            partitioner: spec.partitioner.clone(),
-            partitioner_version: factory.version(),
-            options: spec.options.clone(),
-        };
-        let partitioner = factory.create(&spec.options)?;
-        let topic = self.open_with(&record, name.clone(), Ok(partitioner), true)?;
-        if let Err(error) = topic.check_empty() {
-            self.discard(&topic);
-            return Err(error);
-        }
-        if let Err(error) = catalog.append(&[CatalogRecord::Create(record)], self.options.clock.now_ms()) {
-            self.discard(&topic);
-            return Err(error);
-        }
-        self.names.insert(&topic);
-        topic.watch.notify();
-        Ok((topic, true))
     }
 
     /// The topic that an `XADD` is for: the one there is, or a new one as declared, or by the defaults.
@@ -327,13 +290,6 @@ impl Engine {
         result
     }
 
-    /// Takes back a topic that could not be made.
-    fn discard(&self, topic: &Arc<Topic>) {
-        topic.close_for_writes();
-        topic.set_deleted();
-        topic.close_logs();
-    }
-
     fn remove_files(&self, topic: &Topic) -> Result<(), TopicError> {
         topic.close_logs();
         let files = LaneFiles::new(topic.database(), topic.name());
@@ -366,15 +322,6 @@ impl Engine {
         Ok(())
     }
 
-    fn partitions(&self, spec: &TopicSpec) -> Result<u16, TopicError> {
-        let brokers = u16::try_from(self.brokers.len()).unwrap_or(u16::MAX);
-        match spec.partitions {
-            None => Ok(brokers),
-            Some(asked) if (1..=brokers).contains(&asked) => Ok(asked),
-            Some(asked) => Err(TopicError::Partitions { asked, brokers }),
-        }
-    }
-
     /// Opens a topic that the catalog knows.
     fn open(&self, record: &CatalogTopic) -> Result<(), StartError> {
         let Some(name) = record.name() else {
@@ -403,7 +350,7 @@ impl Engine {
         factory.create(&record.options).map_err(|error| error.to_string())
     }
 
-    fn open_with(
+    pub(crate) fn open_with(
         &self,
         record: &CatalogTopic,
         name: TopicName,

@@ -161,6 +161,9 @@ pub enum TopicError {
         /// Its size.
         bytes: u64,
     },
+    /// What was to be done together with others failed for all of them.
+    #[error("{0}")]
+    Shared(Arc<TopicError>),
     /// The catalog cannot be written.
     #[error("ERR the catalog: {0}")]
     Catalog(String),

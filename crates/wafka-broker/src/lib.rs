@@ -6,6 +6,7 @@
 
 mod broker;
 mod catalog;
+mod creation;
 mod engine;
 mod error;
 mod index;

@@ -258,6 +258,12 @@ pub trait Storage: Send + Sync {
     /// When the backend cannot be asked.
     fn list(&self) -> Result<Vec<LogName>, StorageError>;
 
+    /// Makes logs, durably and all at one cost. One that exists already stays as it is.
+    ///
+    /// # Errors
+    /// When a log cannot be made; others of the list may have been made by then.
+    fn create(&self, logs: &[LogName]) -> Result<(), StorageError>;
+
     /// Begins the set of logs that `broker` writes.
     ///
     /// # Errors

@@ -144,6 +144,14 @@ impl Storage for MemoryStorage {
         Ok(self.shared.logs.lock().keys().cloned().collect())
     }
 
+    fn create(&self, names: &[LogName]) -> Result<(), StorageError> {
+        let mut logs = self.shared.logs.lock();
+        for name in names {
+            logs.entry(name.clone()).or_default();
+        }
+        Ok(())
+    }
+
     fn shard(&self, _broker: BrokerId) -> Result<Box<dyn Shard>, StorageError> {
         Ok(Box::new(MemoryShard { shared: Arc::clone(&self.shared), open: HashMap::new(), next_slot: 0 }))
     }

@@ -72,7 +72,7 @@ pub(crate) struct OpenTopic<'a> {
     pub(crate) index: Option<&'a IndexPlace>,
     pub(crate) limits: Limits,
     pub(crate) watch: Arc<WatchPoint>,
-    /// The topic is new: its logs are made.
+    /// The topic is new: its logs were just made.
     pub(crate) create: bool,
 }
 
@@ -281,7 +281,7 @@ impl OpenLane<'_> {
         let last = self.index.last();
         let known =
             last.map(|entry| Cursor { offset: entry.offset, position: entry.position, generation: 0 });
-        let opened = shard.open(&self.log, OpenRequest { create: self.spec.create, known })?;
+        let opened = shard.open(&self.log, OpenRequest { create: false, known })?;
         report(&self.log, &opened);
         let generation = opened.reader.generation();
         self.index.set_generation(generation);

@@ -7,6 +7,7 @@ use super::*;
 
 pub(super) const CASES: &[Case] = &[
     a_missing_log_is_an_error,
+    logs_are_made_together,
     an_empty_log_has_no_lines,
     a_log_has_one_writer,
     appends_go_on_at_the_end,
@@ -25,6 +26,22 @@ fn a_missing_log_is_an_error(harness: &mut dyn Harness) {
     let missing = shard.open(&log("a-1"), EXISTING).map(|_| ());
     assert!(matches!(missing, Err(StorageError::NotFound(name)) if name == log("a-1")));
     assert!(harness.storage().list().expect("list").is_empty());
+}
+
+fn logs_are_made_together(harness: &mut dyn Harness) {
+    let (first, second) = (log("first-1"), log("second-1"));
+    let opened = create(&mut *shard(harness), &first);
+    assert_eq!(opened.end.offset, 0);
+    let mut writer = shard(harness);
+    let slot = create(&mut *writer, &first).slot;
+    append(&mut *writer, slot, 0, 3);
+    sync(&mut *writer);
+    drop(writer);
+    harness.storage().create(&[first.clone(), second.clone()]).expect("create");
+    harness.restart();
+    let mut shard = shard(harness);
+    assert_eq!(shard.open(&second, EXISTING).expect("open what was made").end.offset, 0);
+    assert_eq!(shard.open(&first, EXISTING).expect("open what was there").end.offset, 3);
 }
 
 fn an_empty_log_has_no_lines(harness: &mut dyn Harness) {

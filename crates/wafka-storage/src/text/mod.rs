@@ -36,7 +36,7 @@ use wafka_core::{BrokerId, Database};
 
 pub use commit::{CommitJournalUse, DIRTY_FILES_MAX};
 
-use crate::fs::FileSystem;
+use crate::fs::{FileSystem, OpenMode};
 use shard::TextShard;
 
 /// What the name of every log's file ends in.
@@ -115,6 +115,31 @@ impl Storage for TextStorage {
             }
         }
         Ok(logs)
+    }
+
+    fn create(&self, logs: &[LogName]) -> Result<(), StorageError> {
+        let home = &self.home;
+        let mut directories = HashSet::new();
+        for log in logs {
+            home.check_name(log, "create")?;
+            let dir = home.dir_of(log.database());
+            let made = || {
+                if log.database().0 > 0 && !directories.contains(&dir) {
+                    home.fs.create_dir_all(&dir)?;
+                    home.fs.sync_dir(&home.dir)?;
+                }
+                match home.fs.open(&home.path_of(log), OpenMode::CreateNew) {
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+                    _ => Ok(()),
+                }
+            };
+            made().map_err(|error| log_error(log, "create", error))?;
+            directories.insert(dir);
+        }
+        for dir in directories {
+            home.fs.sync_dir(&dir).map_err(|error| home.error("create", error))?;
+        }
+        Ok(())
     }
 
     fn shard(&self, broker: BrokerId) -> Result<Box<dyn Shard>, StorageError> {

@@ -62,8 +62,9 @@ impl TextShard {
         let made = || {
             let missing = match home.fs.open(&path, OpenMode::Write) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => error,
-                // An empty file may be one whose making was interrupted before its directory was synced.
-                Ok(file) if file.is_empty()? => {
+                // An empty file may be one whose making was interrupted before its directory was synced: by this
+                // process, for what an earlier one left was synced when the directory was opened.
+                Ok(file) if create && file.is_empty()? => {
                     home.fs.sync_dir(&dir)?;
                     return Ok(file);
                 }
