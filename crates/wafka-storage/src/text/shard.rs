@@ -1,6 +1,6 @@
 //! The logs of one broker.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
@@ -29,6 +29,8 @@ pub(super) struct TextShard {
     dirty: Vec<LogSlot>,
     /// What was appended to them.
     turn: Turn,
+    /// Turns whose sync began and, as far as is known, did not end.
+    outstanding: VecDeque<(u64, Arc<[Dirty]>)>,
     journal: Arc<CommitJournal>,
 }
 
@@ -36,7 +38,39 @@ impl TextShard {
     pub fn new(home: Arc<Home>, broker: BrokerId) -> Self {
         let journal = Arc::new(CommitJournal::new(Arc::clone(&home), broker));
         let turn = journal.new_turn();
-        TextShard { home, broker, logs: HashMap::new(), next_slot: 0, dirty: Vec::new(), turn, journal }
+        TextShard {
+            home,
+            broker,
+            logs: HashMap::new(),
+            next_slot: 0,
+            dirty: Vec::new(),
+            turn,
+            outstanding: VecDeque::new(),
+            journal,
+        }
+    }
+
+    /// The log is part of the next sync, although nothing was appended to it.
+    fn mark_dirty(&mut self, slot: LogSlot) {
+        if let Some(log) = self.logs.get_mut(&slot)
+            && !std::mem::replace(&mut log.dirty, true)
+        {
+            self.dirty.push(slot);
+        }
+    }
+
+    /// Forgets the turns that are durable; what failed in them fails again with the next sync.
+    fn drop_settled(&mut self) {
+        while let Some((_, logs)) =
+            self.outstanding.pop_front_if(|(number, _)| self.journal.is_settled(*number))
+        {
+            for Dirty { slot, generation, .. } in &*logs {
+                let current = self.logs.get(slot).is_some_and(|log| Arc::ptr_eq(&log.generation, generation));
+                if current && generation.has_failed() {
+                    self.mark_dirty(*slot);
+                }
+            }
+        }
     }
 
     /// A log's positions do not mean what they did.
@@ -134,6 +168,7 @@ impl Shard for TextShard {
     }
 
     fn begin_sync(&mut self) -> Box<dyn PendingSync> {
+        self.drop_settled();
         let mut dirty = Vec::with_capacity(self.dirty.len());
         for slot in self.dirty.drain(..) {
             if let Some(log) = self.logs.get_mut(&slot) {
@@ -144,7 +179,13 @@ impl Shard for TextShard {
         }
         let mut turn = std::mem::replace(&mut self.turn, self.journal.new_turn());
         turn.dirty = dirty.into();
-        self.journal.begin(turn)
+        // A sync covers what those before it cover, too.
+        let logs: Vec<Arc<[Dirty]>> =
+            self.outstanding.iter().map(|(_, logs)| logs).chain([&turn.dirty]).map(Arc::clone).collect();
+        let own = Arc::clone(&turn.dirty);
+        let (number, sync) = self.journal.begin(turn, logs);
+        self.outstanding.push_back((number, own));
+        sync
     }
 
     fn finish_sync(&mut self, failures: &[SyncFailure]) {
@@ -152,11 +193,9 @@ impl Shard for TextShard {
             if let Some(log) = self.logs.get_mut(&failure.slot) {
                 log.poison(&failure.error);
                 self.home.unsure.lock().insert(log.shared.name.clone());
-                // What was appended is still not durable: every sync says so until the log is reopened.
-                if !std::mem::replace(&mut log.dirty, true) {
-                    self.dirty.push(failure.slot);
-                }
             }
+            // What was appended is still not durable: every sync says so until the log is reopened.
+            self.mark_dirty(failure.slot);
         }
     }
 
@@ -250,6 +289,10 @@ fn report(log: &LogName, found: &Recovered) {
 /// sync is going to be served, so it must not vanish later. With `rewrite` not even what seems to be on disk is believed
 /// to be there.
 fn settle(file: &dyn File, found: &mut Recovered, rewrite: bool) -> io::Result<()> {
+    // Making many topics must not cost a sync for each file: nothing was ever written to an empty one.
+    if found.end_position == 0 && found.torn.is_none() && !found.unterminated {
+        return Ok(());
+    }
     if rewrite {
         write_again(file, 0, found.end_position)?;
     }
