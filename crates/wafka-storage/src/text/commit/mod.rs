@@ -72,6 +72,8 @@ pub(super) struct CommitJournal {
     /// Turns whose sync began and that nobody made durable yet, oldest first.
     begun: Mutex<VecDeque<(u64, Turn)>>,
     next_turn: AtomicU64,
+    /// Behind the last turn that is durable, or failed.
+    settled: AtomicU64,
     /// Buffers of turns that are done.
     spare: Mutex<Vec<Vec<u8>>>,
 }
@@ -87,6 +89,7 @@ impl CommitJournal {
             ready: AtomicBool::new(false),
             begun: Mutex::default(),
             next_turn: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
             spare: Mutex::default(),
         }
     }
@@ -110,16 +113,20 @@ impl CommitJournal {
         }
     }
 
-    /// Begins to make a turn durable.
-    pub fn begin(self: &Arc<Self>, mut turn: Turn) -> Box<dyn PendingSync> {
+    /// Begins to make a turn durable, and those before it. `logs` are the logs of all of them. Returns the turn's number.
+    pub fn begin(self: &Arc<Self>, mut turn: Turn, logs: Vec<Arc<[Dirty]>>) -> (u64, Box<dyn PendingSync>) {
         turn.journaled = turn.dirty.len() > self.dirty_max() && turn.fits();
         if turn.journaled && !self.ready.load(Ordering::Acquire) {
             self.prepare();
         }
-        let dirty = Arc::clone(&turn.dirty);
         let number = self.next_turn.fetch_add(1, Ordering::Relaxed);
         self.begun.lock().push_back((number, turn));
-        Box::new(TurnSync { journal: Arc::clone(self), number, dirty })
+        (number, Box::new(TurnSync { journal: Arc::clone(self), number, logs }))
+    }
+
+    /// Whether a turn was made durable, or failed.
+    pub fn is_settled(&self, number: u64) -> bool {
+        self.settled.load(Ordering::Acquire) > number
     }
 
     /// Makes every turn up to this one durable: a later turn's bytes stand behind those of an earlier one, and mean
@@ -128,8 +135,9 @@ impl CommitJournal {
         let mut state = self.state.lock();
         loop {
             let next = self.begun.lock().pop_front_if(|(begun, _)| *begun <= number);
-            let Some((_, turn)) = next else { break };
+            let Some((number, turn)) = next else { break };
             self.settle(&mut state, turn);
+            self.settled.store(number + 1, Ordering::Release);
         }
         let due = state.checkpoint_due();
         drop(state);
@@ -140,8 +148,10 @@ impl CommitJournal {
 
     /// Makes one turn durable; where that fails the logs' generations know.
     fn settle(&self, state: &mut MutexGuard<'_, State>, mut turn: Turn) {
-        let role_is = |dirty: &&Dirty, role| !dirty.generation.has_failed() && dirty.generation.role() == role;
-        let attached: Vec<&Dirty> = turn.dirty.iter().filter(|dirty| role_is(dirty, Role::Attached)).collect();
+        let role_is =
+            |dirty: &&Dirty, role| !dirty.generation.has_failed() && dirty.generation.role() == role;
+        let attached: Vec<&Dirty> =
+            turn.dirty.iter().filter(|dirty| role_is(dirty, Role::Attached)).collect();
         let mut direct: Vec<Covered> =
             turn.dirty.iter().filter(|dirty| role_is(dirty, Role::Detached)).map(Covered::of).collect();
         let covered: Vec<Covered> = attached.iter().copied().map(Covered::of).collect();
@@ -254,7 +264,9 @@ impl CommitJournal {
                 _ if held == 0 => return Ok(()),
                 Phase::Ready(_) if state.checkpointing => self.changed.wait(&mut state),
                 _ if tried => {
-                    return Err(io::Error::other("the commit journal holds lines of logs that cannot be synced"));
+                    return Err(io::Error::other(
+                        "the commit journal holds lines of logs that cannot be synced",
+                    ));
                 }
                 Phase::Ready(_) => {
                     self.checkpoint(&mut state);
@@ -384,7 +396,11 @@ impl CommitJournal {
     }
 
     /// Runs a task on a thread of its own; here, when there is none to be had.
-    fn in_background(self: &Arc<Self>, name: &str, task: impl FnOnce(&CommitJournal) + Send + Copy + 'static) {
+    fn in_background(
+        self: &Arc<Self>,
+        name: &str,
+        task: impl FnOnce(&CommitJournal) + Send + Copy + 'static,
+    ) {
         #[cfg(test)]
         if self.home.options.inline {
             return task(self);
@@ -433,16 +449,21 @@ fn file_name(broker: BrokerId) -> String {
 struct TurnSync {
     journal: Arc<CommitJournal>,
     number: u64,
-    dirty: Arc<[Dirty]>,
+    /// The logs of the turns it covers.
+    logs: Vec<Arc<[Dirty]>>,
 }
 
 impl PendingSync for TurnSync {
     fn wait(self: Box<Self>) -> Vec<SyncFailure> {
         self.journal.settle_up_to(self.number);
-        let failure = |dirty: &Dirty| {
-            let (log, reason) = (dirty.log.name.clone(), dirty.generation.failure()?);
-            Some(SyncFailure { slot: dirty.slot, error: StorageError::Poisoned { log, reason } })
-        };
-        self.dirty.iter().filter_map(failure).collect()
+        let mut failures: Vec<SyncFailure> = Vec::new();
+        for dirty in self.logs.iter().flat_map(|logs| &**logs) {
+            let Some(reason) = dirty.generation.failure() else { continue };
+            if failures.iter().all(|failure| failure.slot != dirty.slot) {
+                let error = StorageError::Poisoned { log: dirty.log.name.clone(), reason };
+                failures.push(SyncFailure { slot: dirty.slot, error });
+            }
+        }
+        failures
     }
 }

@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use wafka_core::storage::LogName;
 use wafka_core::Database;
+use wafka_core::storage::LogName;
 
+use super::SYNC_THREADS;
 use super::record::Entry;
 use super::ring::Ring;
-use super::SYNC_THREADS;
 use crate::fs::{File, OpenMode, read_full_at, write_all_at};
 use crate::text::{Home, LOG_ENDING, database_number, is_stem};
 
@@ -25,7 +25,8 @@ use crate::text::{Home, LOG_ENDING, database_number, is_stem};
 /// missing.
 pub(in crate::text) fn replay_all(home: &Home) -> io::Result<()> {
     for entry in home.fs.read_dir(&home.dir)? {
-        let broker = entry.name.to_str().and_then(|name| name.strip_prefix("wafka.commit-")?.strip_suffix(".log"));
+        let broker =
+            entry.name.to_str().and_then(|name| name.strip_prefix("wafka.commit-")?.strip_suffix(".log"));
         if broker.is_some_and(|broker| broker.parse::<u16>().is_ok()) && !entry.is_dir {
             let path = home.dir.join(&entry.name);
             replay(home, &path).map_err(|error| {
@@ -75,7 +76,8 @@ fn replay(home: &Home, path: &Path) -> io::Result<()> {
 pub(super) fn restore(ring: &Ring, log: &str, file: &dyn File, end: u64) -> io::Result<()> {
     let written = ring.head().commit;
     ring.records(&mut |record, data| {
-        let mine = parts(&record.entries, data).filter(|(entry, _)| entry.log == log && record.commit < written);
+        let mine =
+            parts(&record.entries, data).filter(|(entry, _)| entry.log == log && record.commit < written);
         for (entry, bytes) in mine {
             let len = bytes.len().min(end.saturating_sub(entry.position) as usize);
             write_all_at(file, &bytes[..len], entry.position)?;

@@ -4,8 +4,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::record::{HEADER_BYTES, Header, RECORDS_START, RecordLine};
 use super::super::lines::Lines;
+use super::record::{HEADER_BYTES, Header, RECORDS_START, RecordLine};
 use crate::fs::{File, FileSystem, OpenMode, read_full_at, write_all_at};
 
 /// The smallest ring there may be: a few records of a few lines.
@@ -149,10 +149,7 @@ impl Ring {
 
     /// Reads the records that matter, in order, up to the first that is not whole or not the next one. Returns the
     /// number of that one.
-    pub fn records(
-        &self,
-        each: &mut dyn FnMut(&RecordLine, &[u8]) -> io::Result<()>,
-    ) -> io::Result<u64> {
+    pub fn records(&self, each: &mut dyn FnMut(&RecordLine, &[u8]) -> io::Result<()>) -> io::Result<u64> {
         let (mut commit, mut position) = (self.tail.commit, self.tail.position);
         while let Some((record, data, end)) = self.read_next(commit, position)? {
             each(&record, &data)?;
@@ -165,7 +162,9 @@ impl Ring {
     fn read_next(&self, commit: u64, position: u64) -> io::Result<Option<(RecordLine, Vec<u8>, u64)>> {
         for position in [position, 0] {
             let found = self.read_at(position)?;
-            if let Some(found) = found.filter(|(record, ..)| (record.commit, record.run) == (commit, self.run())) {
+            if let Some(found) =
+                found.filter(|(record, ..)| (record.commit, record.run) == (commit, self.run()))
+            {
                 return Ok(Some(found));
             }
         }
@@ -185,5 +184,124 @@ impl Ring {
         let whole = read_full_at(&*self.file, &mut data, start)? == data.len() && record.holds(&data);
         let end = start + record.bytes - RECORDS_START;
         Ok(whole.then_some((record, data, end)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fs::SimFs;
+    use crate::line;
+
+    fn path() -> &'static Path {
+        Path::new("ring")
+    }
+
+    /// A record without entries whose line is as long as wanted.
+    fn record_of(ring: &Ring, len: usize) -> Vec<u8> {
+        let (commit, run) = (ring.head().commit, ring.run());
+        let mut record =
+            format!("{{\"commit\":{commit},\"run\":{run},\"entries\":[],\"bytes\":0,").into_bytes();
+        record.extend_from_slice(b"\"data_crc32c\":\"00000000\"");
+        record.resize(record.len() + len, b' ');
+        line::seal(&mut record, 0);
+        record
+    }
+
+    fn commits(ring: &Ring) -> Vec<u64> {
+        let mut found = Vec::new();
+        let next = ring.records(&mut |record, _| {
+            found.push(record.commit);
+            Ok(())
+        });
+        assert_eq!(next.unwrap(), found.last().map_or(ring.since(), |last| last + 1));
+        found
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Write(usize),
+        Forget(usize),
+        Reopen,
+        NewRun,
+        Crash(u64),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            12 => (0usize..900).prop_map(Step::Write),
+            4 => (1usize..6).prop_map(Step::Forget),
+            1 => Just(Step::Reopen),
+            1 => Just(Step::NewRun),
+            2 => any::<u64>().prop_map(Step::Crash),
+        ];
+        proptest::collection::vec(step, 1..200)
+    }
+
+    proptest! {
+        #[test]
+        fn records_that_matter_are_found_and_no_others(steps in steps()) {
+            let mut fs = SimFs::new();
+            let mut ring = Ring::create(&fs, Path::new(""), path(), BYTES_MIN).unwrap();
+            // The marks before the records that matter.
+            let mut live: VecDeque<Mark> = VecDeque::new();
+            for step in steps {
+                match step {
+                    Step::Write(len) => {
+                        let record = record_of(&ring, len);
+                        let Some(position) = ring.room_for(record.len() as u64) else {
+                            prop_assert!(ring.used() + 2 * record.len() as u64 > ring.bytes());
+                            continue;
+                        };
+                        live.push_back(ring.head());
+                        ring.write(&record, position).unwrap();
+                    }
+                    Step::Forget(count) => {
+                        live.drain(..count.min(live.len()));
+                        let mark = live.front().copied().unwrap_or(ring.head());
+                        ring.forget_before(mark).unwrap();
+                    }
+                    Step::NewRun => {
+                        ring.begin_run(ring.head().commit).unwrap();
+                        live.clear();
+                    }
+                    Step::Reopen | Step::Crash(_) => {
+                        if let Step::Crash(seed) = step {
+                            fs = fs.crash(seed);
+                        }
+                        ring = Ring::open(&fs, path()).unwrap().unwrap();
+                        let found = commits(&ring);
+                        prop_assert_eq!(&found, &live.iter().map(|mark| mark.commit).collect::<Vec<_>>());
+                        ring.begin_run(found.last().map_or(ring.since(), |last| last + 1)).unwrap();
+                        live.clear();
+                    }
+                }
+                let expected: Vec<u64> = live.iter().map(|mark| mark.commit).collect();
+                prop_assert_eq!(commits(&ring), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_never_finished_is_none() {
+        for seed in 0..40 {
+            let fs = SimFs::new();
+            fs.sync_dir(Path::new("")).unwrap();
+            fs.inject(crate::fs::Fault {
+                operation: crate::fs::Operation::Sync,
+                path_contains: "ring".into(),
+                skip: seed % 2,
+                times: 1,
+                kind: crate::fs::FaultKind::Errno(5),
+            });
+            assert!(Ring::create(&fs, Path::new(""), path(), BYTES_MIN).is_err());
+            let opened = Ring::open(&fs.crash(seed), path()).unwrap();
+            assert!(opened.is_none_or(|ring| commits(&ring).is_empty()));
+        }
+        assert!(Ring::open(&SimFs::new(), path()).unwrap().is_none());
     }
 }

@@ -131,7 +131,8 @@ impl Turn {
 
     /// Where each log stands in `dirty`, in the order of slots.
     fn slots(&self) -> Vec<(LogSlot, usize)> {
-        let mut slots: Vec<_> = self.dirty.iter().zip(0..).map(|(dirty, index)| (dirty.slot, index)).collect();
+        let mut slots: Vec<_> =
+            self.dirty.iter().zip(0..).map(|(dirty, index)| (dirty.slot, index)).collect();
         slots.sort_unstable();
         slots
     }

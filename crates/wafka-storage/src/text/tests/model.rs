@@ -25,7 +25,8 @@ enum Step {
     Sync,
     /// Begins a sync that is waited for by [`Step::Wait`]; what happens in between is the point.
     Begin,
-    Wait,
+    /// Waits for one of the syncs under way, whichever order they began in.
+    Wait(usize),
     Crash(u64),
     Kill,
     Rewrite {
@@ -62,8 +63,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         8 => (log(), 1u64..6, 0usize..900).prop_map(|(log, lines, len)| Step::Append { log, lines, len }),
         4 => (0usize..900).prop_map(|len| Step::AppendToAll { len }),
         5 => Just(Step::Sync),
-        2 => Just(Step::Begin),
-        2 => Just(Step::Wait),
+        3 => Just(Step::Begin),
+        3 => (0usize..4).prop_map(Step::Wait),
         2 => any::<u64>().prop_map(Step::Crash),
         1 => Just(Step::Kill),
         2 => (log(), 0u64..120, 2u64..9)
@@ -135,7 +136,15 @@ struct World {
     logs: Vec<Model>,
     /// Whether a sync may have failed since the start, in the background too.
     sync_failed: bool,
-    pending: Option<(Box<dyn PendingSync>, Vec<(usize, u64, (usize, Offset))>)>,
+    /// Syncs under way, oldest first.
+    pending: Vec<Begun>,
+}
+
+/// A sync under way.
+struct Begun {
+    sync: Box<dyn PendingSync>,
+    /// Of each log its life, and what the sync covers.
+    covers: Vec<(u64, (usize, Offset))>,
 }
 
 fn name(log: usize) -> LogName {
@@ -147,7 +156,8 @@ impl World {
         let fs = SimFs::new();
         let storage = TextStorage::open(Arc::new(fs.clone()), Path::new("data"), options.clone()).unwrap();
         let shard = storage.shard(BrokerId(1)).unwrap();
-        let mut world = World { fs, options, storage, shard, logs: Vec::new(), sync_failed: false, pending: None };
+        let mut world =
+            World { fs, options, storage, shard, logs: Vec::new(), sync_failed: false, pending: Vec::new() };
         for log in 0..LOGS {
             world.logs.push(Model::default());
             world.open(log, true);
@@ -195,7 +205,7 @@ impl World {
     /// The process begins anew on what it finds.
     fn restart(&mut self, fs: SimFs, power_lost: bool) {
         fs.heal();
-        self.pending = None;
+        self.pending.clear();
         self.sync_failed = false;
         self.fs = fs;
         self.storage =
@@ -230,21 +240,15 @@ impl World {
     }
 
     fn begin(&mut self) {
-        self.wait();
-        let snapshot = self
-            .logs
-            .iter()
-            .enumerate()
-            .map(|(log, model)| (log, model.life, (model.content.len(), model.end)));
-        let snapshot = snapshot.collect();
-        self.pending = Some((self.shard.begin_sync(), snapshot));
+        let covers = self.logs.iter().map(|model| (model.life, (model.content.len(), model.end))).collect();
+        self.pending.push(Begun { sync: self.shard.begin_sync(), covers });
     }
 
-    fn wait(&mut self) {
-        let Some((pending, snapshot)) = self.pending.take() else { return };
-        let failures = pending.wait();
+    fn wait(&mut self, index: usize) {
+        let Begun { sync, covers } = self.pending.remove(index);
+        let failures = sync.wait();
         self.shard.finish_sync(&failures);
-        for (log, life, end) in snapshot {
+        for (log, (life, end)) in covers.into_iter().enumerate() {
             let model = &mut self.logs[log];
             if failures.iter().any(|failure| Some(failure.slot) == model.slot) {
                 model.poisoned = true;
@@ -310,10 +314,14 @@ impl World {
             Step::AppendToAll { len } => (0..LOGS).for_each(|log| self.append(log, 1, len)),
             Step::Sync => {
                 self.begin();
-                self.wait();
+                self.wait(self.pending.len() - 1);
             }
             Step::Begin => self.begin(),
-            Step::Wait => self.wait(),
+            Step::Wait(index) => {
+                if index < self.pending.len() {
+                    self.wait(index);
+                }
+            }
             Step::Crash(seed) => self.restart(self.fs.crash(seed), true),
             Step::Kill => {
                 // Bytes whose sync failed look as if they were on disk. A process that begins anew cannot tell; one
@@ -340,7 +348,7 @@ impl World {
                 self.begin();
                 self.sync_failed = true;
                 self.fs.inject(eio(Operation::Sync, log));
-                self.wait();
+                self.wait(self.pending.len() - 1);
                 self.fs.heal();
             }
             Step::FailWrite { log, room } => {
