@@ -15,6 +15,9 @@ pub struct Database(pub u16);
 /// systems allow.
 pub const ENCODED_NAME_LEN_MAX: usize = 200;
 
+/// The encoded form of the empty name: without it, its files would begin with a dot or a dash. No other name has it.
+const ENCODED_EMPTY_NAME: &str = "%";
+
 /// Why bytes are no topic name.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum TopicNameError {
@@ -54,6 +57,9 @@ impl TopicName {
     /// The name whose [`TopicName::file_stem`] is `stem`; `None` when there is none.
     #[must_use]
     pub fn from_file_stem(stem: &str) -> Option<Self> {
+        if stem == ENCODED_EMPTY_NAME {
+            return Self::new(b"").ok();
+        }
         let mut bytes = Vec::with_capacity(stem.len());
         let mut rest = stem.as_bytes();
         while let Some((&first, after)) = rest.split_first() {
@@ -76,9 +82,13 @@ impl TopicName {
         &self.0
     }
 
-    /// The name as it stands in file names: all but `A-Za-z0-9._-`, and a leading dot, percent-encoded.
+    /// The name as it stands in file names: all but `A-Za-z0-9._-`, and a leading dot, percent-encoded; the empty name is
+    /// a lone `%`.
     #[must_use]
     pub fn file_stem(&self) -> String {
+        if self.0.is_empty() {
+            return ENCODED_EMPTY_NAME.to_owned();
+        }
         let mut stem = String::with_capacity(self.0.len());
         for (at, &b) in self.0.iter().enumerate() {
             if is_plain(at, b) {
@@ -165,6 +175,9 @@ mod tests {
         assert_eq!(stem(b".hidden"), "%2Ehidden");
         assert_eq!(stem(b"a.b_c-9"), "a.b_c-9");
         assert_eq!(stem(b"a/b c\xff"), "a%2Fb%20c%FF");
+        assert_eq!(stem(b""), "%");
+        assert_eq!(stem(b"%"), "%25");
+        assert_eq!(TopicName::from_file_stem(""), None);
     }
 
     #[test]
@@ -185,8 +198,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn stems_are_injective_and_safe(a in proptest::collection::vec(any::<u8>(), 1..40),
-                                        b in proptest::collection::vec(any::<u8>(), 1..40)) {
+        fn stems_are_injective_and_safe(a in proptest::collection::vec(any::<u8>(), 0..40),
+                                        b in proptest::collection::vec(any::<u8>(), 0..40)) {
             if let (Ok(a), Ok(b)) = (TopicName::new(&a), TopicName::new(&b)) {
                 prop_assert_eq!(a == b, a.file_stem() == b.file_stem());
                 prop_assert_eq!(TopicName::from_file_stem(&a.file_stem()), Some(a.clone()));
