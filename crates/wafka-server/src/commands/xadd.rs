@@ -75,7 +75,7 @@ pub(crate) fn fast(session: &mut Session, args: &Args<'_>) -> Result<Append, Com
     }
 }
 
-/// Creates the topic if need be, appends, and waits for the commit.
+/// Creates the topic if need be, and appends.
 pub(crate) fn slow<'a>(session: &'a mut Session, args: &'a Args<'a>) -> HandlerFuture<'a> {
     Box::pin(async move {
         let request = parse(args)?;
@@ -93,11 +93,10 @@ pub(crate) fn slow<'a>(session: &'a mut Session, args: &'a Args<'a>) -> HandlerF
                 // Deleted since it was looked up: its successor, if any, takes the event.
                 Err(CommandError::Append(AppendError::Deleted)) => {}
                 Err(error) => return Err(error),
-                Ok(()) => break,
+                // Its commit is awaited together with those of the requests behind it.
+                Ok(()) => return Ok(()),
             }
         }
-        session.settle().await;
-        Ok(())
     })
 }
 
