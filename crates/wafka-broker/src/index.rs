@@ -45,7 +45,7 @@ impl IndexEntry {
         for (into, number) in bytes.chunks_exact_mut(8).zip(numbers) {
             into.copy_from_slice(&number.to_le_bytes());
         }
-        let crc = crc32c::crc32c(&bytes[..40]);
+        let crc = crc_fast::crc32_iscsi(&bytes[..40]);
         bytes[40..44].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
@@ -56,7 +56,7 @@ impl IndexEntry {
             eight.copy_from_slice(&bytes[at * 8..at * 8 + 8]);
             u64::from_le_bytes(eight)
         };
-        let crc = crc32c::crc32c(&bytes[..40]).to_le_bytes();
+        let crc = crc_fast::crc32_iscsi(&bytes[..40]).to_le_bytes();
         (bytes[40..44] == crc).then(|| IndexEntry {
             id: EventId::new(number(0), number(1)),
             offset: number(2),
@@ -176,6 +176,11 @@ impl SparseIndex {
         self.last_where(|entry| entry.id <= id)
     }
 
+    /// As [`SparseIndex::seek`], with the entry.
+    pub(crate) fn seek_entry(&self, id: EventId) -> Option<(Cursor, IndexEntry)> {
+        self.last_entry_where(|entry| entry.id <= id)
+    }
+
     /// The last entry that stands before `offset`.
     pub(crate) fn before_offset(&self, offset: Offset) -> Option<(Cursor, u64)> {
         self.last_where(|entry| entry.offset < offset)
@@ -188,6 +193,10 @@ impl SparseIndex {
 
     /// Cursor and ordinal of the last entry for which `test` holds; it holds for a prefix.
     fn last_where(&self, test: impl Fn(&IndexEntry) -> bool) -> Option<(Cursor, u64)> {
+        self.last_entry_where(test).map(|(cursor, entry)| (cursor, entry.ordinal))
+    }
+
+    fn last_entry_where(&self, test: impl Fn(&IndexEntry) -> bool) -> Option<(Cursor, IndexEntry)> {
         let inner = self.inner.read();
         let mut at = inner.partition_point(test);
         while at > 0 {
@@ -195,7 +204,7 @@ impl SparseIndex {
             if let Some(entry) = inner.get(at) {
                 let cursor =
                     Cursor { offset: entry.offset, position: entry.position, generation: inner.generation };
-                return Some((cursor, entry.ordinal));
+                return Some((cursor, entry));
             }
         }
         None

@@ -28,7 +28,7 @@ const OFFSET_KEY: &[u8] = b",\"offset\":";
 /// Ends the line that begins at `out[line_start]`: appends `,"crc32c":"xxxxxxxx"}` and a newline. What stands there is
 /// a JSON object with at least one key, still open. A `line_start` beyond the end counts as the end.
 pub fn seal(out: &mut Vec<u8>, line_start: usize) {
-    let crc = crc32c::crc32c(out.get(line_start..).unwrap_or_default());
+    let crc = crc_fast::crc32_iscsi(out.get(line_start..).unwrap_or_default());
     let mut tail = [b'\n'; SEAL_LEN + 1];
     tail[..SEAL_OPEN.len()].copy_from_slice(SEAL_OPEN);
     tail[SEAL_OPEN.len()..SEAL_OPEN.len() + DIGITS].copy_from_slice(&to_hex(crc));
@@ -44,7 +44,7 @@ pub fn seal(out: &mut Vec<u8>, line_start: usize) {
 /// that were sealed.
 pub fn verify(line: &[u8]) -> Result<&[u8], LineError> {
     let (covered, digits) = split(line).ok_or(LineError::NoSeal)?;
-    let expected = crc32c::crc32c(covered);
+    let expected = crc_fast::crc32_iscsi(covered);
     if *digits == to_hex(expected) {
         return Ok(covered);
     }

@@ -14,6 +14,7 @@
 //! that does not fit before the end stands at position 0. `run` changes with every start, so that a record left over
 //! from an earlier one is never taken for a new one.
 
+use crc_fast::{CrcAlgorithm, Digest};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -123,7 +124,7 @@ impl RecordLine {
 
     /// Whether these are the bytes it was written with.
     pub fn holds(&self, data: &[u8]) -> bool {
-        format!("{:08x}", crc32c::crc32c(data)) == self.data_crc32c
+        format!("{:08x}", crc_fast::crc32_iscsi(data)) == self.data_crc32c
     }
 }
 
@@ -148,7 +149,10 @@ pub(super) fn encode(commit: u64, run: u64, turn: &Turn, early: &[u8], out: &mut
         out.push(b'}');
     }
     field(out, "],\"bytes\":", (early.len() + turn.data.len()) as u64);
-    let crc = crc32c::crc32c_append(crc32c::crc32c(early), &turn.data);
+    let mut crc = Digest::new(CrcAlgorithm::Crc32Iscsi);
+    crc.update(early);
+    crc.update(&turn.data);
+    let crc = crc.finalize();
     out.extend_from_slice(format!(",\"data_crc32c\":\"{crc:08x}\"").as_bytes());
     line::seal(out, start);
     out.extend_from_slice(early);
