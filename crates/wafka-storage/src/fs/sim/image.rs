@@ -21,9 +21,15 @@ pub(super) struct Image {
     /// Pages of `live` not yet in `durable`.
     dirty: BTreeSet<usize>,
     len_dirty: bool,
+    errors: u64,
 }
 
 impl Image {
+    /// How many syncs failed.
+    pub fn errors(&self) -> u64 {
+        self.errors
+    }
+
     pub fn live(&self) -> &[u8] {
         &self.live
     }
@@ -80,6 +86,7 @@ impl Image {
 
     /// The pages count as clean although they were not written: Linux's way with a failed write-back.
     pub fn fail_sync(&mut self) {
+        self.errors += 1;
         self.dirty.clear();
     }
 

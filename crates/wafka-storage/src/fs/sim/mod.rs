@@ -12,6 +12,7 @@ mod state;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -158,19 +159,21 @@ impl SimFs {
 
 impl FileSystem for SimFs {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        let file = self.locked(|state| {
+        let (file, errors) = self.locked(|state| {
             let found = state.file(path);
             let operation = if found.is_some() { Operation::Open } else { Operation::Create };
             state.meet_fault(operation, path)?;
-            match (found, mode) {
+            let file = match (found, mode) {
                 (Some(_), OpenMode::CreateNew) => Err(io::ErrorKind::AlreadyExists.into()),
                 (Some(file), OpenMode::Truncate) => state.images[file].set_len(0).map(|()| file),
                 (Some(file), _) => Ok(file),
                 (None, OpenMode::Read | OpenMode::Write) => Err(io::ErrorKind::NotFound.into()),
                 (None, _) => state.create(path),
-            }
+            }?;
+            Ok((file, state.images[file].errors()))
         })?;
-        Ok(Arc::new(SimFile { fs: self.clone(), file, path: path.to_owned() }))
+        let (fs, path, errors_seen) = (self.clone(), path.to_owned(), AtomicU64::new(errors));
+        Ok(Arc::new(SimFile { fs, file, path, errors_seen }))
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
@@ -207,6 +210,8 @@ struct SimFile {
     fs: SimFs,
     file: usize,
     path: PathBuf,
+    /// How many failed syncs of the file this handle knows of.
+    errors_seen: AtomicU64,
 }
 
 impl File for SimFile {
@@ -247,12 +252,19 @@ impl File for SimFile {
     fn sync_data(&self) -> io::Result<()> {
         self.fs.locked(|state| {
             let met = state.meet_fault(Operation::Sync, &self.path);
+            let image = &mut state.images[self.file];
             if met.is_ok() {
-                state.images[self.file].sync();
+                image.sync();
             } else {
-                state.images[self.file].fail_sync();
+                image.fail_sync();
             }
-            met.map(|_| ())
+            // As Linux does: whoever had the file open when a write-back failed is told once.
+            let seen = self.errors_seen.swap(image.errors(), Ordering::Relaxed);
+            if seen < image.errors() {
+                met.and(Err(io::Error::from_raw_os_error(5)))
+            } else {
+                met.map(|_| ())
+            }
         })
     }
 

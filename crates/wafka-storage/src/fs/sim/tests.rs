@@ -60,8 +60,12 @@ fn after_a_failed_sync_the_bytes_are_seen_and_lost() {
         times: 1,
         kind: FaultKind::Errno(5),
     });
+    let other = fs.open(path(), OpenMode::Write).unwrap();
     write_all_at(&*file, b"abc", 0).unwrap();
     assert_eq!(file.sync_data().unwrap_err().raw_os_error(), Some(5));
+    assert_eq!(other.sync_data().unwrap_err().raw_os_error(), Some(5));
+    other.sync_data().unwrap();
+    fs.open(path(), OpenMode::Write).unwrap().sync_data().unwrap();
     file.sync_data().unwrap();
     assert_eq!(fs.content(path()).unwrap(), b"abc");
     assert_eq!(fs.crash(1).content(path()).unwrap(), [0; 3]);

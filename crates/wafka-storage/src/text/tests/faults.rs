@@ -15,7 +15,13 @@ struct Bench {
 }
 
 fn on(fs: SimFs) -> Bench {
-    let storage = TextStorage::open(Arc::new(fs.clone()), Path::new("data"), TextOptions::default()).unwrap();
+    with(fs, CommitJournalUse::Auto)
+}
+
+fn with(fs: SimFs, commit_journal: CommitJournalUse) -> Bench {
+    let options =
+        TextOptions { commit_journal, commit_journal_bytes: 1 << 16, inline: true, ..TextOptions::default() };
+    let storage = TextStorage::open(Arc::new(fs.clone()), Path::new("data"), options).unwrap();
     let shard = storage.shard(BrokerId(1)).unwrap();
     Bench { fs, storage, shard }
 }
@@ -136,6 +142,21 @@ fn a_failed_sync_is_not_repeated() {
         bench = bench.crash(seed);
         assert_eq!(all(&*bench.open("a-1").reader), lines_of(0..4));
         assert_eq!(all(&*bench.open("b-1").reader), lines_of(0..4));
+    }
+}
+
+#[test]
+fn a_sync_from_before_a_reopening_does_not_speak_for_cut_lines() {
+    for commit_journal in [CommitJournalUse::Never, CommitJournalUse::Always] {
+        let mut bench = with(SimFs::new(), commit_journal);
+        let opened = bench.open("a-1");
+        let end = bench.append(opened.slot, 0, 3).unwrap();
+        let pending = bench.shard.begin_sync();
+        bench.shard.reopen(opened.slot, end).unwrap();
+        bench.append(opened.slot, 0, 1).unwrap();
+        assert_eq!(pending.wait().len(), 1);
+        assert!(bench.sync().is_empty());
+        assert_eq!(all(&*bench.crash(5).open("a-1").reader), lines_of(0..1));
     }
 }
 

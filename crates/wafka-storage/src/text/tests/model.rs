@@ -43,8 +43,10 @@ enum Step {
     DeleteAndMake {
         log: usize,
     },
+    /// Syncs, and so many syncs of this log's file fail.
     FailSync {
         log: usize,
+        times: u64,
     },
     FailWrite {
         log: usize,
@@ -72,7 +74,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => log().prop_map(|log| Step::Reopen { log }),
         1 => log().prop_map(|log| Step::CloseAndOpen { log }),
         1 => log().prop_map(|log| Step::DeleteAndMake { log }),
-        2 => log().prop_map(|log| Step::FailSync { log }),
+        2 => (log(), 1u64..4).prop_map(|(log, times)| Step::FailSync { log, times }),
         1 => (log(), 0u64..3000).prop_map(|(log, room)| Step::FailWrite { log, room }),
         1 => (any::<bool>(), 0u64..4).prop_map(|(sync, skip)| Step::FailJournal { sync, skip }),
     ];
@@ -302,11 +304,11 @@ impl World {
     }
 
     fn step(&mut self, step: Step) {
-        let eio = |operation, log: usize| Fault {
+        let fault = |operation, file: String, skip, times| Fault {
             operation,
-            path_contains: format!("log-{log}.txt"),
-            skip: 0,
-            times: 1,
+            path_contains: file,
+            skip,
+            times,
             kind: FaultKind::Errno(5),
         };
         match step {
@@ -344,10 +346,10 @@ impl World {
                 self.logs[log] = Model { life: self.logs[log].life + 1, ..Model::default() };
                 self.open(log, true);
             }
-            Step::FailSync { log } => {
+            Step::FailSync { log, times } => {
                 self.begin();
                 self.sync_failed = true;
-                self.fs.inject(eio(Operation::Sync, log));
+                self.fs.inject(fault(Operation::Sync, format!("log-{log}.txt"), 0, times));
                 self.wait(self.pending.len() - 1);
                 self.fs.heal();
             }
@@ -356,13 +358,10 @@ impl World {
                 self.append(log, 3, 600);
                 self.fs.heal();
             }
-            Step::FailJournal { sync, skip } => self.fs.inject(Fault {
-                operation: if sync { Operation::Sync } else { Operation::Write },
-                path_contains: "wafka.commit".to_owned(),
-                skip,
-                times: 1,
-                kind: FaultKind::Errno(5),
-            }),
+            Step::FailJournal { sync, skip } => {
+                let operation = if sync { Operation::Sync } else { Operation::Write };
+                self.fs.inject(fault(operation, "wafka.commit".to_owned(), skip, 1));
+            }
         }
     }
 
