@@ -168,7 +168,9 @@ impl Client {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     break Err(io::Error::new(ErrorKind::TimedOut, "nothing came in time"));
                 }
-                Ok(0) => break Err(io::Error::new(ErrorKind::UnexpectedEof, "the server closed the connection")),
+                Ok(0) => {
+                    break Err(io::Error::new(ErrorKind::UnexpectedEof, "the server closed the connection"));
+                }
                 other => break other,
             }
         };
@@ -206,7 +208,9 @@ pub fn encode<A: AsRef<[u8]>>(out: &mut Vec<u8>, args: &[A]) {
 }
 
 fn show<A: AsRef<[u8]>>(args: &[A]) -> String {
-    let words: Vec<String> =
-        args.iter().map(|arg| arg.as_ref().iter().take(80).copied().collect::<Vec<u8>>().escape_ascii().to_string()).collect();
+    let words: Vec<String> = args
+        .iter()
+        .map(|arg| arg.as_ref().iter().take(80).copied().collect::<Vec<u8>>().escape_ascii().to_string())
+        .collect();
     words.join(" ")
 }

@@ -30,7 +30,8 @@ impl Id {
     #[must_use]
     #[track_caller]
     pub fn parse(text: &str) -> Self {
-        let parsed = text.split_once('-').and_then(|(ms, seq)| Some(Id::new(ms.parse().ok()?, seq.parse().ok()?)));
+        let parsed =
+            text.split_once('-').and_then(|(ms, seq)| Some(Id::new(ms.parse().ok()?, seq.parse().ok()?)));
         parsed.unwrap_or_else(|| panic!("no id: {text:?}"))
     }
 

@@ -150,7 +150,12 @@ pub fn read(data_dir: &Path, topic: &str, partition: u16) -> Vec<Line> {
     let (lines, rest) = read_whole_lines(&path, &content);
     assert!(rest.is_empty(), "{}: an unfinished last line: {}", path.display(), rest.escape_ascii());
     for line in &lines {
-        assert_eq!((line.topic.as_slice(), line.partition), (topic.as_bytes(), partition), "{}", path.display());
+        assert_eq!(
+            (line.topic.as_slice(), line.partition),
+            (topic.as_bytes(), partition),
+            "{}",
+            path.display()
+        );
     }
     lines
 }
@@ -170,7 +175,13 @@ pub fn read_whole_lines<'a>(path: &Path, content: &'a [u8]) -> (Vec<Line>, &'a [
         });
         if let Some(before) = lines.last() {
             assert!(before.id < line.id, "{}: {} before {}", path.display(), before.id, line.id);
-            assert!(before.offset < line.offset, "{}: offset {} before {}", path.display(), before.offset, line.offset);
+            assert!(
+                before.offset < line.offset,
+                "{}: offset {} before {}",
+                path.display(),
+                before.offset,
+                line.offset
+            );
         }
         lines.push(line);
     }

@@ -69,7 +69,9 @@ impl Oracle {
     pub fn range(&self, from: Bound<Id>, to: Bound<Id>, count: Option<usize>, reverse: bool) -> Vec<Event> {
         let empty = match (from, to) {
             (Bound::Included(from), Bound::Included(to)) => from > to,
-            (Bound::Included(from) | Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) => from >= to,
+            (Bound::Included(from) | Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) => {
+                from >= to
+            }
             (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
         };
         if empty {

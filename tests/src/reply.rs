@@ -151,9 +151,13 @@ impl fmt::Debug for Reply {
             Reply::Bool(value) => write!(f, "#{value}"),
             Reply::Double(value) => write!(f, ",{value}"),
             Reply::Array(elements) => f.debug_list().entries(elements).finish(),
-            Reply::Map(pairs) => f.debug_map().entries(pairs.iter().map(|(key, value)| (key, value))).finish(),
+            Reply::Map(pairs) => {
+                f.debug_map().entries(pairs.iter().map(|(key, value)| (key, value))).finish()
+            }
             Reply::Set(elements) => f.debug_set().entries(elements).finish(),
-            Reply::Push(elements) => f.write_str(">").and_then(|()| f.debug_list().entries(elements).finish()),
+            Reply::Push(elements) => {
+                f.write_str(">").and_then(|()| f.debug_list().entries(elements).finish())
+            }
         }
     }
 }

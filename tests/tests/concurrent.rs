@@ -143,7 +143,8 @@ fn follow(server: &Server, reader: u64, partitions: u16, acknowledged: &Acknowle
     let mut last = Id::MIN;
     while acknowledged.end().is_none_or(|end| last < end) {
         let count = rng.usize(1..200).to_string();
-        let reply = client.call(&["XREAD", "COUNT", &count, "BLOCK", "200", "STREAMS", KEY, &last.to_string()]);
+        let reply =
+            client.call(&["XREAD", "COUNT", &count, "BLOCK", "200", "STREAMS", KEY, &last.to_string()]);
         for (_, events) in events::by_key(&reply) {
             if let Some(files) = &mut files {
                 files.must_hold(&events);
@@ -181,7 +182,8 @@ fn snapshots(server: &Server, acknowledged: &Acknowledged) -> Vec<Vec<Id>> {
     let mut snapshots = Vec::new();
     while !acknowledged.is_complete() {
         let known = acknowledged.events.lock().unwrap().len();
-        let ids: Vec<Id> = events::read_all(&mut client, KEY.as_bytes()).into_iter().map(|(id, _)| id).collect();
+        let ids: Vec<Id> =
+            events::read_all(&mut client, KEY.as_bytes()).into_iter().map(|(id, _)| id).collect();
         assert!(ids.len() >= known, "{} events, though {known} were acknowledged before", ids.len());
         snapshots.push(ids);
     }
@@ -197,7 +199,8 @@ struct Files {
 impl Files {
     fn open(server: &Server, partitions: u16) -> Self {
         let path = |partition| log_file::path(server.data_dir(), KEY, partition);
-        let files = (1..=partitions).map(|partition| (File::open(path(partition)).unwrap(), Vec::new())).collect();
+        let files =
+            (1..=partitions).map(|partition| (File::open(path(partition)).unwrap(), Vec::new())).collect();
         Files { files, ids: HashSet::new() }
     }
 
@@ -236,25 +239,40 @@ fn check_partitions(server: &Server, parts: &[Vec<Event>], expected: &[Event]) {
         let written: Vec<Event> = lines.into_iter().map(log_file::Line::event).collect();
         assert!(&written == part, "{KEY}#{partition} is not what its file holds");
         let fair = expected.len() / parts.len();
-        assert!(part.len().abs_diff(fair) <= 1, "round-robin gave partition {partition} {} of {}", part.len(), expected.len());
+        assert!(
+            part.len().abs_diff(fair) <= 1,
+            "round-robin gave partition {partition} {} of {}",
+            part.len(),
+            expected.len()
+        );
         together.extend(part.iter().map(|(id, _)| *id));
     }
-    assert!(together.into_iter().eq(expected.iter().map(|(id, _)| *id)), "the partitions together are not the topic");
+    assert!(
+        together.into_iter().eq(expected.iter().map(|(id, _)| *id)),
+        "the partitions together are not the topic"
+    );
 }
 
 /// With deletions and trimming under way, too: what nobody deleted is seen by every reader, and in the end the topic
 /// holds exactly what is left.
 #[test]
 fn deleting_and_trimming_under_load() {
-    let setup = Setup::new().brokers(4).set("storage.tail_bytes", "64kb").set("storage.reclaim_dead_bytes_min", "8kb");
+    let setup = Setup::new()
+        .brokers(4)
+        .set("storage.tail_bytes", "64kb")
+        .set("storage.reclaim_dead_bytes_min", "8kb");
     let server = setup.start();
     let producing = AtomicBool::new(true);
     let kept = Mutex::new(BTreeMap::new());
     let (deleted, seen) = thread::scope(|scope| {
-        let producers: Vec<_> = (0..6).map(|producer| scope.spawn({
-            let (server, kept) = (&server, &kept);
-            move || produce_and_delete(server, producer, kept)
-        })).collect();
+        let producers: Vec<_> = (0..6)
+            .map(|producer| {
+                scope.spawn({
+                    let (server, kept) = (&server, &kept);
+                    move || produce_and_delete(server, producer, kept)
+                })
+            })
+            .collect();
         let reader = scope.spawn(|| {
             let mut client = server.client();
             let mut seen: Vec<Event> = Vec::new();
@@ -293,7 +311,10 @@ fn check_left(client: &mut Client, kept: &[Event], added: usize) {
     let found = events::read_all(client, KEY.as_bytes());
     assert!(found == kept, "{} events are left, expected {}", found.len(), kept.len());
     let info = client.call(&["XINFO", "STREAM", KEY]);
-    assert_eq!((info.get("length").int(), info.get("entries-added").int()), (kept.len() as i64, added as i64));
+    assert_eq!(
+        (info.get("length").int(), info.get("entries-added").int()),
+        (kept.len() as i64, added as i64)
+    );
 }
 
 /// Appends, and deletes about half of it again; returns how many it deleted.
@@ -309,7 +330,11 @@ fn produce_and_delete(server: &Server, producer: u64, kept: &Mutex<BTreeMap<Id, 
         own.push((Id::parse(client.call(&args).text()), fields));
         if rng.bool() {
             let (id, _) = own.swap_remove(rng.usize(..own.len()));
-            assert_eq!(client.call(&["XDEL", KEY, &id.to_string()]), Reply::Int(1), "event {id} was not there");
+            assert_eq!(
+                client.call(&["XDEL", KEY, &id.to_string()]),
+                Reply::Int(1),
+                "event {id} was not there"
+            );
             deleted += 1;
         }
     }

@@ -31,11 +31,15 @@ fn tail_and_jq_read_a_file() {
     client.run("XADD topic * truck 6 status late");
     client.call(&["XADD", "topic", "*", "truck", "7", "order", "{\"total\": 99.5}"]);
     let run = |script: &str| {
-        let output = Command::new("bash").args(["-c", script]).current_dir(server.data_dir()).output().unwrap();
+        let output =
+            Command::new("bash").args(["-c", script]).current_dir(server.data_dir()).output().unwrap();
         assert!(output.status.success(), "{script}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
-    assert_eq!(run("tail -n 1 topic-1.txt | jq -c .message"), "{\"truck\":\"7\",\"order\":{\"total\":99.5}}\n");
+    assert_eq!(
+        run("tail -n 1 topic-1.txt | jq -c .message"),
+        "{\"truck\":\"7\",\"order\":{\"total\":99.5}}\n"
+    );
     assert_eq!(run("jq -r .message.truck topic-1.txt"), "6\n7\n");
     assert_eq!(run("jq .message.order.total topic-1.txt | tail -n 1"), "99.5\n");
     assert_eq!(run("grep -c '\"status\":\"late\"' topic-1.txt"), "1\n");
@@ -192,7 +196,8 @@ impl RestartAndConnect for Server {
 
 /// Many events in one partition, with small steps in its index.
 fn filled(setup: &Setup) -> (Server, Vec<events::Event>) {
-    let server = setup.clone().set("storage.index_interval_bytes", "1kb").set("storage.tail_bytes", "64kb").start();
+    let server =
+        setup.clone().set("storage.index_interval_bytes", "1kb").set("storage.tail_bytes", "64kb").start();
     let mut client = server.client();
     let mut request = Vec::new();
     for n in 1..=2_000 {
@@ -328,9 +333,15 @@ fn space_of_deleted_events_is_given_back() {
     let before = fs::metadata(&path).unwrap().len();
     let mut client = server.client();
     assert_eq!(client.run("XTRIM topic MINID 1500"), Reply::Int(1_499));
-    wafka_tests::server::wait_until("the file is rewritten", || fs::metadata(&path).unwrap().len() < before / 2);
+    wafka_tests::server::wait_until("the file is rewritten", || {
+        fs::metadata(&path).unwrap().len() < before / 2
+    });
     let lines = log_file::read(server.data_dir(), "topic", 1);
-    assert_eq!((lines[0].offset, lines.last().unwrap().offset), (1_499, 1_999), "the survivors keep their offsets");
+    assert_eq!(
+        (lines[0].offset, lines.last().unwrap().offset),
+        (1_499, 1_999),
+        "the survivors keep their offsets"
+    );
     assert!(events::read_all(&mut client, b"topic") == all[1_499..]);
     let server = server.kill().start();
     assert!(events::read_all(&mut server.client(), b"topic") == all[1_499..]);

@@ -36,11 +36,16 @@ fn protected_mode_refuses_clients_from_elsewhere() {
     let mut client = Client::connect(from_outside(&server));
     let replies = client.until_closed().unwrap();
     assert!(replies.len() == 1 && replies[0].is_error("DENIED "), "{replies:?}");
-    assert!(replies[0].error().contains("requirepass") || replies[0].error().contains("password"), "{replies:?}");
+    assert!(
+        replies[0].error().contains("requirepass") || replies[0].error().contains("password"),
+        "{replies:?}"
+    );
     let local = SocketAddr::new([127, 0, 0, 1].into(), server.addr().port());
     assert_eq!(Client::connect(local).run("PING"), pong());
     server.stop();
-    for setup in [setup.clone().set("server.protected_mode", "false"), setup.set("server.requirepass", "secret")] {
+    for setup in
+        [setup.clone().set("server.protected_mode", "false"), setup.set("server.requirepass", "secret")]
+    {
         let server = setup.start();
         let reply = Client::connect(from_outside(&server)).run("PING");
         assert!(reply == pong() || reply.is_error("NOAUTH "), "{reply:?}");
@@ -76,7 +81,10 @@ fn without_a_password_requests_are_small() {
         let mut client = server.client();
         client.send_raw(request);
         let replies = client.until_closed().unwrap();
-        assert!(replies.len() == 1 && replies[0].is_error("ERR Protocol error: unauthenticated"), "{replies:?}");
+        assert!(
+            replies.len() == 1 && replies[0].is_error("ERR Protocol error: unauthenticated"),
+            "{replies:?}"
+        );
     }
 }
 

@@ -40,12 +40,23 @@ fn four_partitions() {
 fn run(partitions: u16) {
     let seed = payload::seed() + u64::from(partitions);
     // A small tail and short index intervals: reads find their way through files, too.
-    let setup = Setup::new().brokers(partitions).set("storage.tail_bytes", "64kb").set("storage.index_interval_bytes", "1kb");
+    let setup = Setup::new()
+        .brokers(partitions)
+        .set("storage.tail_bytes", "64kb")
+        .set("storage.index_interval_bytes", "1kb");
     let setup = setup.set("storage.reclaim_dead_bytes_min", "2kb");
     let server = setup.start();
     let client = server.client();
     let rng = Rng::with_seed(seed);
-    let mut run = Run { server: Some(server), client, oracle: Oracle::default(), exists: false, rng, partitions, added: 0 };
+    let mut run = Run {
+        server: Some(server),
+        client,
+        oracle: Oracle::default(),
+        exists: false,
+        rng,
+        partitions,
+        added: 0,
+    };
     for _ in 0..STEPS {
         run.step();
     }
@@ -160,7 +171,11 @@ impl Run {
             1 => {
                 let id = self.any_id();
                 // Where no id lies beyond it, an exclusive bound is an error.
-                if id == Id::MIN { (id.to_string(), Bound::Included(id)) } else { (format!("({id}"), Bound::Excluded(id)) }
+                if id == Id::MIN {
+                    (id.to_string(), Bound::Included(id))
+                } else {
+                    (format!("({id}"), Bound::Excluded(id))
+                }
             }
             _ => {
                 let id = self.any_id();
@@ -188,7 +203,8 @@ impl Run {
     fn read(&mut self) {
         let after = self.any_id();
         let count = self.rng.usize(1..40);
-        let args = ["XREAD", "COUNT", &count.to_string(), "STREAMS", KEY, &after.to_string()].map(str::to_owned);
+        let args =
+            ["XREAD", "COUNT", &count.to_string(), "STREAMS", KEY, &after.to_string()].map(str::to_owned);
         let expected = self.oracle.range(Bound::Excluded(after), Bound::Unbounded, Some(count), false);
         let found = events::by_key(&self.client.call(&args));
         if expected.is_empty() {
@@ -284,7 +300,10 @@ impl Trim {
 #[track_caller]
 fn assert_same(found: &[Event], expected: &[Event], what: &[String]) {
     let show = |event: Option<&(Id, Fields)>| match event {
-        Some((id, fields)) => format!("{id} {:?}", fields.iter().map(|part| part.escape_ascii().to_string()).collect::<Vec<_>>()),
+        Some((id, fields)) => format!(
+            "{id} {:?}",
+            fields.iter().map(|part| part.escape_ascii().to_string()).collect::<Vec<_>>()
+        ),
         None => "nothing".to_owned(),
     };
     for at in 0..found.len().max(expected.len()) {

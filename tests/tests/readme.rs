@@ -55,7 +55,8 @@ fn other_commands_exist() {
             "wafka-server" => assert_options(line),
             script => {
                 assert!(script.starts_with("./"), "{at}: neither cargo, nor wafka-server, nor a script");
-                let script = fs::metadata(repository().join(script)).unwrap_or_else(|error| panic!("{at}: {error}"));
+                let script =
+                    fs::metadata(repository().join(script)).unwrap_or_else(|error| panic!("{at}: {error}"));
                 assert!(script.permissions().mode() & 0o111 != 0, "{at}: not executable");
             }
         }
@@ -76,7 +77,8 @@ fn assert_options(synopsis: &str) {
         options.dedup();
         options
     };
-    let listed: String = help.lines().filter(|line| line.trim_start().starts_with('-')).collect::<Vec<_>>().join("\n");
+    let listed: String =
+        help.lines().filter(|line| line.trim_start().starts_with('-')).collect::<Vec<_>>().join("\n");
     assert_eq!(options(synopsis), options(&listed), "{synopsis}\n{help}");
 }
 
@@ -100,7 +102,8 @@ fn lines_are_whole() {
     assert!(!blocks.is_empty());
     for (block, line) in blocks.iter().flat_map(|block| block.text.iter().map(move |line| (block, line))) {
         if line.starts_with("{\"event_id\"") {
-            Line::parse(line.as_bytes()).unwrap_or_else(|reason| panic!("README.md:{}: {reason}", block.line));
+            Line::parse(line.as_bytes())
+                .unwrap_or_else(|reason| panic!("README.md:{}: {reason}", block.line));
         } else {
             let parsed = serde_json::from_str::<serde_json::Value>(line);
             parsed.unwrap_or_else(|error| panic!("README.md:{}: {error}", block.line));

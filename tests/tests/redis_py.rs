@@ -59,6 +59,10 @@ fn redis_py_works() {
     }
     let status = script.0.wait().unwrap();
     let log = server.as_ref().map(Server::log).unwrap_or_default();
-    assert!(status.success(), "{status}: {printed:?}\n{}\n--- the server's log\n{log}", errors.join().unwrap());
+    assert!(
+        status.success(),
+        "{status}: {printed:?}\n{}\n--- the server's log\n{log}",
+        errors.join().unwrap()
+    );
     assert_eq!(printed, ["RESP2: ok", "RESP3: ok"]);
 }

@@ -54,7 +54,10 @@ fn a_bad_file_is_named_with_key_and_what_was_expected() {
 
 #[test]
 fn a_file_that_cannot_be_read_is_named() {
-    refused(&Setup::new().arg("--config").arg("/no/such/wafka.toml"), &["/no/such/wafka.toml", "No such file"]);
+    refused(
+        &Setup::new().arg("--config").arg("/no/such/wafka.toml"),
+        &["/no/such/wafka.toml", "No such file"],
+    );
     let (setup, path) = with_file("[server]\n");
     refused(&Setup::new().arg("--config").arg(setup.dir().to_str().unwrap()), &["directory"]);
     fs::write(&path, b"\xff\xfe").unwrap();
@@ -85,7 +88,9 @@ fn precedence_is_defaults_file_environment_command_line() {
     let setup = setup.env("WAFKA_SERVER__MAXCLIENTS", "22").env("WAFKA_SERVER__DATABASES", "22");
     let server = setup.set("server.databases", "33").start();
     let mut client = server.client();
-    for (key, value) in [("timeout", "11"), ("maxclients", "22"), ("databases", "33"), ("tcp-keepalive", "300")] {
+    for (key, value) in
+        [("timeout", "11"), ("maxclients", "22"), ("databases", "33"), ("tcp-keepalive", "300")]
+    {
         assert_eq!(client.call(&["CONFIG", "GET", key]).get(key).text(), value, "{key}");
     }
 }

@@ -52,6 +52,10 @@ pub(crate) async fn waiting(session: &mut Session, request: Request, args: &Args
             session.shared.stats.commands.add(1);
             conclude(session, command, Err(error));
         }
+        Request::Run if is_http(args[0]) => {
+            tracing::warn!(client = session.client.id, addr = %session.client.addr, "closing: this is an HTTP request");
+            session.close_without_reply();
+        }
         Request::Run => match find(session, args) {
             Ok(command) => {
                 session.client.set_last_command(command.index);
@@ -66,6 +70,12 @@ pub(crate) async fn waiting(session: &mut Session, request: Request, args: &Args
         },
     }
     session.end_command();
+}
+
+/// Whether a command is the beginning of an HTTP request, or its first header. A web page can make a browser send one
+/// here with commands as its body; as Redis does, the connection is ended before any of them is read.
+fn is_http(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"POST") || name.eq_ignore_ascii_case(b"Host:")
 }
 
 /// Turns a failed command's reply into the error.

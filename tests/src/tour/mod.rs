@@ -77,7 +77,9 @@ impl Tour {
         let thread = std::thread::spawn(move || steps.iter().try_for_each(|step| terminal.check(step)));
         let mut client = self.server.as_ref().ok_or("there is no server")?.client();
         let waiting = self.background.len() + 1;
-        wait_until("the reader in the background waits", || thread.is_finished() || blocked(&mut client) >= waiting);
+        wait_until("the reader in the background waits", || {
+            thread.is_finished() || blocked(&mut client) >= waiting
+        });
         self.background.push((block.line, thread));
         Ok(())
     }

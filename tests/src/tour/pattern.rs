@@ -24,7 +24,8 @@ fn next_wildcard(pattern: &str) -> Option<(&str, &str, &str)> {
     let mut from = 0;
     while let Some(open) = pattern[from..].find('<').map(|at| from + at) {
         let inner = &pattern[open + 1..];
-        let len = inner.find(|c: char| !(c.is_ascii_lowercase() || "._- ".contains(c))).unwrap_or(inner.len());
+        let len =
+            inner.find(|c: char| !(c.is_ascii_lowercase() || "._- ".contains(c))).unwrap_or(inner.len());
         if len > 0 && inner[len..].starts_with('>') {
             return Some((&pattern[..open], &inner[..len], &inner[len + 1..]));
         }

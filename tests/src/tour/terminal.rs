@@ -59,7 +59,11 @@ impl Terminal {
             Err(found) => return fail(format!("does not end, and printed:\n{}", found.join("\n"))),
         };
         let same = found.len() == step.expected.len()
-            && step.expected.iter().zip(&found).all(|(pattern, line)| matches(pattern.trim_end(), line.trim_end()));
+            && step
+                .expected
+                .iter()
+                .zip(&found)
+                .all(|(pattern, line)| matches(pattern.trim_end(), line.trim_end()));
         if !same {
             let (expected, found) = (step.expected.join("\n"), found.join("\n"));
             return fail(format!("--- expected:\n{expected}\n--- printed:\n{found}"));

@@ -63,7 +63,8 @@ impl Ledger {
         self.maybe_deleted.extend(report.maybe_deleted.difference(&report.deleted));
         self.deleted.extend(report.deleted);
         self.trimmed_below = self.trimmed_below.max(report.trimmed_below.unwrap_or(Id::MIN));
-        self.maybe_trimmed_below = self.maybe_trimmed_below.max(report.maybe_trimmed_below.unwrap_or(Id::MIN));
+        self.maybe_trimmed_below =
+            self.maybe_trimmed_below.max(report.maybe_trimmed_below.unwrap_or(Id::MIN));
     }
 
     /// What a reader saw must be there, answered or not.
@@ -90,7 +91,8 @@ impl Ledger {
                 Some(there) => assert_eq!(there, fields, "{}: event {id} changed", self.topic),
                 // What a trim that was not answered took is everything below some id.
                 None => assert!(
-                    self.maybe_deleted.contains(id) || (*id < self.maybe_trimmed_below && (found.is_empty() || *id < first)),
+                    self.maybe_deleted.contains(id)
+                        || (*id < self.maybe_trimmed_below && (found.is_empty() || *id < first)),
                     "{}: event {id} is lost",
                     self.topic
                 ),
@@ -105,14 +107,23 @@ impl Ledger {
         self.deleted.extend(gone);
         self.maybe_deleted.clear();
         self.trimmed_below = self.trimmed_below.max(first.min(self.maybe_trimmed_below));
-        assert_eq!(client.call(&["XLEN", self.topic]), Reply::Int(self.certain.len() as i64), "{}", self.topic);
+        assert_eq!(
+            client.call(&["XLEN", self.topic]),
+            Reply::Int(self.certain.len() as i64),
+            "{}",
+            self.topic
+        );
     }
 
     /// An event that is there must be known, or have been sent without an answer, and be whole.
     fn check_found(&mut self, id: Id, fields: &Fields) {
         let topic = self.topic;
         assert!(!self.deleted.contains(&id), "{topic}: event {id} was deleted and is there");
-        assert!(id >= self.trimmed_below, "{topic}: event {id} was trimmed (below {}) and is there", self.trimmed_below);
+        assert!(
+            id >= self.trimmed_below,
+            "{topic}: event {id} was trimmed (below {}) and is there",
+            self.trimmed_below
+        );
         if self.certain.contains_key(&id) {
             return;
         }
@@ -120,7 +131,9 @@ impl Ledger {
         assert_eq!(fields, &payload::fields(producer, n), "{topic}: event {id} is not whole");
         match self.unanswered.get_mut(&(producer, n)) {
             Some(place @ None) => *place = Some(id),
-            Some(Some(other)) => panic!("{topic}: event {n} of producer {producer} is there twice: {other}, {id}"),
+            Some(Some(other)) => {
+                panic!("{topic}: event {n} of producer {producer} is there twice: {other}, {id}")
+            }
             None => panic!("{topic}: event {id} is there, which nobody sent in this round: {producer}, {n}"),
         }
     }
@@ -131,10 +144,21 @@ impl Ledger {
         for partition in 1..=partitions {
             for line in log_file::read(data_dir, self.topic, partition) {
                 let (id, fields) = line.event();
-                assert_eq!(written.insert(id, fields), None, "{}: event {id} stands in two files", self.topic);
+                assert_eq!(
+                    written.insert(id, fields),
+                    None,
+                    "{}: event {id} stands in two files",
+                    self.topic
+                );
             }
         }
         written.retain(|id, _| !self.deleted.contains(id) && *id >= self.trimmed_below);
-        assert!(written == self.certain, "{}: the files hold {} live events, the topic {}", self.topic, written.len(), self.certain.len());
+        assert!(
+            written == self.certain,
+            "{}: the files hold {} live events, the topic {}",
+            self.topic,
+            written.len(),
+            self.certain.len()
+        );
     }
 }

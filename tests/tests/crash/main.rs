@@ -88,7 +88,8 @@ fn run(server: Server, round: u64, target: u64, ledgers: &mut [Ledger; 3]) -> Se
             for number in 0..2 {
                 let producer = round * 10 + at as u64 * 2 + number;
                 let (topic, kind) = (ledger.topic, ledger.kind);
-                producers.push((at, scope.spawn(move || producer::run(addr, topic, kind, producer, replies))));
+                producers
+                    .push((at, scope.spawn(move || producer::run(addr, topic, kind, producer, replies))));
             }
         }
         let from = ledgers[0].last();
@@ -111,7 +112,8 @@ fn check_files_after_crash(setup: &Setup, ledger: &Ledger, whole: bool) {
         // A server that was killed at once has not made the topic.
         let Ok(content) = std::fs::read(&path) else { continue };
         let from = content.len().saturating_sub(if whole { usize::MAX } else { END });
-        let from = if from == 0 { 0 } else { from + content[from..].iter().position(|b| *b == b'\n').unwrap() + 1 };
+        let from =
+            if from == 0 { 0 } else { from + content[from..].iter().position(|b| *b == b'\n').unwrap() + 1 };
         let (lines, _torn) = log_file::read_whole_lines(&path, &content[from..]);
         assert!(lines.iter().all(|line| line.partition == partition), "{}", path.display());
     }

@@ -42,7 +42,13 @@ pub fn run(addr: SocketAddr, topic: &str, kind: Kind, producer: u64, replies: &R
     report
 }
 
-fn produce(mut client: Client, topic: &str, kind: Kind, report: &mut Report, replies: &Replies) -> io::Result<()> {
+fn produce(
+    mut client: Client,
+    topic: &str,
+    kind: Kind,
+    report: &mut Report,
+    replies: &Replies,
+) -> io::Result<()> {
     let mut rng = Rng::with_seed(report.producer);
     let mut own: VecDeque<Id> = VecDeque::new();
     loop {
