@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use wafka_core::partitioner::{Options, Partitioner, PartitionerError, Route, RouteRequest};
 use wafka_core::storage::{Cursor, LogName, LogReader, OpenRequest, Opened, Shard, StorageError};
 use wafka_core::{Database, EventId, PartitionId, TopicName};
-use wafka_storage::line::{EventEncoder, RecordLine};
+use wafka_storage::line::{self, EventEncoder, RecordLine};
 
 use super::journal::JournalRecord;
 use super::lane::Pending;
@@ -300,8 +300,9 @@ impl OpenLane<'_> {
             interval: self.spec.limits.index_interval_bytes,
             lines: start.map_or(0, |entry| entry.ordinal),
             since_mark: if start.is_some() { 0 } else { u64::MAX },
-            last_id: EventId::MIN,
+            last_id: start.map_or(EventId::MIN, |entry| entry.id),
             skip_mark: start.is_some(),
+            damaged: !opened.damage.is_empty(),
         };
         let from = start.map_or(Cursor { generation, ..opened.first }, |entry| Cursor {
             offset: entry.offset,
@@ -347,17 +348,23 @@ struct Tally<'a> {
     last_id: EventId,
     /// The first line is in the index already.
     skip_mark: bool,
+    /// Some lines are damaged: none is believed without being verified.
+    damaged: bool,
 }
 
 impl Tally<'_> {
     fn line(&mut self, cursor: Cursor, line: &[u8]) {
-        if let Some((id, offset)) = lines::peek(line) {
+        let believed = !self.damaged || line::verify(line).is_ok();
+        if let Some((id, offset)) = lines::peek(line).filter(|_| believed) {
             if self.since_mark >= self.interval && !self.skip_mark {
                 let entry = IndexEntry { id, offset, position: cursor.position, ordinal: self.lines };
                 self.index.push(std::iter::once(entry));
                 self.since_mark = 0;
             }
             self.last_id = self.last_id.max(id);
+        } else {
+            // It had some id above the one before it, and that must not be given to another event.
+            self.last_id = self.last_id.next().unwrap_or(EventId::MAX);
         }
         self.skip_mark = false;
         self.since_mark = self.since_mark.saturating_add(line.len() as u64);
@@ -370,7 +377,9 @@ fn stands(reader: &dyn LogReader, entry: &IndexEntry) -> Result<bool, StorageErr
     let cursor = Cursor { offset: entry.offset, position: entry.position, generation: reader.generation() };
     let mut lines = Lines::none();
     lines.fill(reader, cursor, 1)?;
-    Ok(lines.advance() && lines::peek(lines.current()) == Some((entry.id, entry.offset)))
+    Ok(lines.advance()
+        && lines::peek(lines.current()) == Some((entry.id, entry.offset))
+        && line::verify(lines.current()).is_ok())
 }
 
 /// Hands out every line from `from` on, with its place.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use wafka_core::storage::{Cursor, LogName, LogReader};
 use wafka_core::{EventId, Offset, PartitionId};
 pub use wafka_storage::line::DecodedFields as EntryFields;
-use wafka_storage::line::{EventHeader, FieldBuf};
+use wafka_storage::line::{self, EventHeader, FieldBuf};
 
 use super::deletions::Deletions;
 use super::read_back::Backward;
@@ -123,8 +123,8 @@ impl View {
             if id > self.visible {
                 break;
             }
-            if self.is_live(id) {
-                // A damaged line whose id cannot be read is left where it is.
+            // A damaged line whose id cannot be read is left where it is.
+            if self.is_live(id) && merge.lanes[at].damage.is_none() {
                 found.push(Uncommitted { id, lane: self.lanes[at].number, sequence: 0 });
             }
             merge.advance(at)?;
@@ -138,7 +138,10 @@ impl View {
             return Ok(None);
         }
         for lane in &self.lanes {
-            let forward = Forward::new(lane, id, Some(1))?;
+            let mut forward = Forward::new(lane, id, Some(1))?;
+            if forward.damage.is_some() {
+                forward.advance()?;
+            }
             if let Some((found, offset)) = forward.item()
                 && found == id
             {
@@ -180,7 +183,7 @@ impl Lane {
         let view = self.view(0, Vec::new());
         let mut forward = Forward::at(&view, start, EventId::MIN, CHUNK_MIN)?;
         while forward.item().is_some_and(|(found, _)| found <= id) {
-            rank += 1 + forward.damaged_before();
+            rank += forward.damage.as_ref().map_or(1, |bad| bad.lines);
             forward.advance()?;
         }
         Ok(rank)
@@ -289,9 +292,9 @@ fn read_forward<S: EntrySink>(view: &View, range: &ReadRange, sink: &mut S) -> R
         if id > to {
             break;
         }
+        let lane = &merge.lanes[at];
+        lane.check_damage()?;
         if view.is_live(id) {
-            let lane = &merge.lanes[at];
-            lane.check_damage()?;
             if hand_out(lane.header(), lane.line(), &mut fields, sink)
                 .map_err(|reason| lane.damaged(reason))?
                 .is_break()
@@ -316,14 +319,14 @@ fn read_backward<S: EntrySink>(view: &View, range: &ReadRange, sink: &mut S) -> 
     let mut left = range.count.unwrap_or(u64::MAX);
     let mut fields = FieldBuf::new();
     while left > 0 {
-        let highest = lanes.iter().enumerate().filter_map(|(at, lane)| Some((lane.id()?, at))).max();
-        let Some((id, at)) = highest else { break };
+        let next = |(at, lane): (usize, &Backward<'_>)| Some((lane.id()?, !lane.is_damage(), at));
+        let Some((id, _, at)) = lanes.iter().enumerate().filter_map(next).max() else { break };
         if id < from {
             break;
         }
         let lane = &mut lanes[at];
+        lane.check_damage()?;
         if view.is_live(id) {
-            lane.check_damage()?;
             if hand_out(EventHeader::read(lane.line()), lane.line(), &mut fields, sink)
                 .map_err(|reason| lane.damaged(reason))?
                 .is_break()
@@ -367,7 +370,7 @@ impl<'v> Merge<'v> {
         let mut lowest: Option<(usize, EventId)> = None;
         for (at, lane) in self.lanes.iter().enumerate() {
             if let Some((id, _)) = lane.item()
-                && lowest.is_none_or(|(_, least)| id < least)
+                && lowest.is_none_or(|(_, least)| id < least || (id == least && lane.damage.is_none()))
             {
                 lowest = Some((at, id));
             }
@@ -392,8 +395,21 @@ struct Forward<'v> {
     /// The header of the current line.
     header: Option<EventHeader>,
     last_id: EventId,
-    /// Damaged lines between the last event and the current one, and the place of the first of them.
-    damage: Option<(u64, u64)>,
+    /// The current item is no event, but damage.
+    damage: Option<Bad>,
+    /// The event behind the damage.
+    behind: Option<(EventId, Offset)>,
+    /// Events below it are passed over.
+    from: EventId,
+}
+
+/// A stretch of damaged lines. It takes part in the order as if it had the id right behind the event before it, the
+/// lowest that the lost events can have had: whoever reads on from there is told, whoever reads on from behind it goes on.
+struct Bad {
+    /// Where the first of them begins, in bytes.
+    position: u64,
+    lines: u64,
+    reason: String,
 }
 
 impl<'v> Forward<'v> {
@@ -408,11 +424,16 @@ impl<'v> Forward<'v> {
             let lines = Lines::block(Arc::clone(first), from);
             return Self { block: 1, ..Self::empty(lane, lines) }.begin(from);
         }
-        let start = lane.index.seek(from).map_or(
-            Cursor { offset: 0, position: 0, generation: lane.reader.generation() },
-            |(cursor, _)| cursor,
-        );
-        Self::at(lane, start, from, chunk)
+        let (start, last_id) = match lane.index.seek_entry(from) {
+            // When the line that the index names is damaged, at least its id is known.
+            Some((cursor, entry)) => (cursor, entry.id.prev().unwrap_or(EventId::MIN)),
+            None => {
+                let start = Cursor { offset: 0, position: 0, generation: lane.reader.generation() };
+                (start, EventId::MIN)
+            }
+        };
+        let forward = Self::empty(lane, Lines::none());
+        Forward { next: start, chunk_bytes: chunk, last_id, ..forward }.begin(from)
     }
 
     /// Begins to read the file at `start` and goes to the first event at or above `from`.
@@ -432,14 +453,15 @@ impl<'v> Forward<'v> {
             header: None,
             last_id: EventId::MIN,
             damage: None,
+            behind: None,
+            from: EventId::MIN,
         }
     }
 
     fn begin(mut self, from: EventId) -> Result<Self, ReadError> {
+        self.from = from;
         self.advance()?;
         while self.item.is_some_and(|(id, _)| id < from) {
-            // Damage before an event that is below the range is below the range too.
-            self.damage = None;
             self.advance()?;
         }
         Ok(self)
@@ -457,35 +479,70 @@ impl<'v> Forward<'v> {
         self.lines.current()
     }
 
-    /// Moves to the next event.
+    /// Moves to the next event, or damage.
     fn advance(&mut self) -> Result<(), ReadError> {
+        if self.damage.take().is_some() {
+            self.item = self.behind.take();
+            return Ok(());
+        }
         if let Some((id, _)) = self.item.take() {
             self.last_id = id;
-            self.damage = None;
         }
-        loop {
-            while self.lines.advance() {
-                match EventHeader::read(self.lines.current()) {
-                    Some(header) if header.offset >= self.lane.end => return Ok(()),
-                    // An id that does not go up is damage in the header that the checksum will show.
-                    Some(header) if header.id > self.last_id => {
-                        self.item = Some((header.id, header.offset));
-                        self.header = Some(header);
-                        return Ok(());
-                    }
-                    _ => {
-                        let (at, count) = self.damage.unwrap_or((self.lines.position(), 0));
-                        self.damage = Some((at, count + 1));
-                    }
+        while self.next_line()? {
+            match self.examine() {
+                Ok(header) if header.offset >= self.lane.end => break,
+                // After a rewrite a read may begin again with lines that were passed.
+                Ok(header) if header.id <= self.last_id => {}
+                Ok(header) => {
+                    self.item = Some((header.id, header.offset));
+                    self.header = Some(header);
+                    break;
+                }
+                Err(reason) => {
+                    let position = self.lines.position();
+                    self.damage.get_or_insert(Bad { position, lines: 0, reason }).lines += 1;
                 }
             }
+        }
+        if self.damage.is_some() {
+            self.behind = self.item.take();
+            let right_behind = self.last_id.next().unwrap_or(EventId::MAX);
+            // A line that never was an event may stand where no id is left.
+            let id = if self.behind.is_some_and(|(id, _)| id <= right_behind) {
+                self.last_id
+            } else {
+                right_behind
+            };
+            self.item = Some((id, self.behind.map_or(self.lane.end, |(_, offset)| offset)));
+        }
+        Ok(())
+    }
+
+    fn next_line(&mut self) -> Result<bool, ReadError> {
+        while !self.lines.advance() {
             if !self.refill()? {
-                // Damage with nothing behind it is met where the next event would be.
-                if self.damage.is_some() {
-                    self.item = self.last_id.next().map(|id| (id, self.lane.end));
-                }
-                return Ok(());
+                return Ok(false);
             }
+        }
+        Ok(true)
+    }
+
+    /// The header of the current line. A header from a file decides what is merged before and after it, and where the
+    /// partition ends, so it is not believed unless the whole line is; what is in memory is as it was accepted.
+    fn examine(&self) -> Result<EventHeader, String> {
+        let line = self.lines.current();
+        let header = EventHeader::read(line);
+        match header {
+            Some(header) if self.block != usize::MAX => Ok(header),
+            // What is passed over anyway.
+            Some(header)
+                if header.id < self.from && header.id > self.last_id && header.offset < self.lane.end =>
+            {
+                Ok(header)
+            }
+            header => line::verify(line)
+                .map_err(|error| error.to_string())
+                .and_then(|_| header.ok_or_else(|| "this is no event line".to_owned())),
         }
     }
 
@@ -510,22 +567,11 @@ impl<'v> Forward<'v> {
         Ok(chunk.next != before && !self.lines.is_empty())
     }
 
-    fn damaged_before(&self) -> u64 {
-        self.damage.map_or(0, |(_, count)| count)
-    }
-
-    /// An error when lines before the current event are damaged.
+    /// An error when the current item is damage.
     fn check_damage(&self) -> Result<(), ReadError> {
-        match self.damage {
-            None => Ok(()),
-            Some((position, _)) => Err(damage(
-                self.lane,
-                position,
-                self.last_id,
-                "this is no event line".to_owned(),
-                self.item.filter(|(_, offset)| *offset < self.lane.end).map(|(id, _)| id),
-            )),
-        }
+        let Some(bad) = &self.damage else { return Ok(()) };
+        let next = self.item.and_then(|(id, _)| id.next());
+        Err(damage(self.lane, bad.position, self.last_id, bad.reason.clone(), next))
     }
 
     /// The current line, which looked like an event, fails its check.

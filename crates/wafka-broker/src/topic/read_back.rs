@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use wafka_core::storage::Cursor;
 use wafka_core::{EventId, Offset};
+use wafka_storage::line;
 
 use super::read::{LaneView, damage};
 use crate::error::ReadError;
@@ -21,14 +22,24 @@ pub(super) struct Backward<'v> {
     lines: Lines,
     /// Blocks of the tail that were not walked yet.
     blocks: usize,
+    /// The generation of the file that the lines come from; `None` when they come from the tail.
+    generation: Option<u32>,
     /// Lines at or above this offset were walked before.
     end: Offset,
     /// Where the lines at hand begin: what is below comes next.
     start: Offset,
+    /// The last line walked in a file: its generation, and where it begins. The lines behind it were walked before.
+    walked: Option<(u32, u64)>,
     to: EventId,
     id: Option<EventId>,
     last_id: EventId,
-    damage: Option<u64>,
+    /// The lowest id that was come across, above the range too.
+    seen: EventId,
+    /// The current item is no event, but damage: where it begins, in bytes, and what is wrong. It takes part in the
+    /// order as if it had the id right before the event behind it, the highest that the lost events can have had.
+    damage: Option<(u64, String)>,
+    /// The event before the damage.
+    before: Option<EventId>,
 }
 
 impl<'v> Backward<'v> {
@@ -38,37 +49,46 @@ impl<'v> Backward<'v> {
             lane,
             lines: Lines::none(),
             blocks: lane.blocks.len(),
+            generation: None,
             end: lane.end,
             start: lane.end,
+            walked: None,
             to,
             id: None,
             last_id: EventId::MAX,
+            seen: EventId::MAX,
             damage: None,
+            before: None,
         };
         if lane.blocks.is_empty()
             && let Some(next) = to.next()
             && let Some((cursor, _)) = lane.index.seek(next)
         {
             // The entry behind the one that holds the end of the range bounds the search.
-            backward.start = backward.first_offset_above(cursor, to)?.min(lane.end);
+            let (seen, start) = backward.first_above(cursor, to)?;
+            (backward.seen, backward.start) = (seen, start.min(lane.end));
         }
         backward.advance()?;
         Ok(backward)
     }
 
-    /// The offset of the first event above `to`, looked for from `cursor` on.
-    fn first_offset_above(&self, mut cursor: Cursor, to: EventId) -> Result<Offset, ReadError> {
+    /// Id and offset of the first event above `to`, looked for from `cursor` on.
+    fn first_above(&self, mut cursor: Cursor, to: EventId) -> Result<(EventId, Offset), ReadError> {
         let mut lines = Lines::none();
         loop {
             let chunk = lines.fill(&*self.lane.reader, cursor, CHUNK_BYTES)?;
             while lines.advance() {
                 match lines::peek(lines.current()) {
-                    Some((id, offset)) if id > to || offset >= self.lane.end => return Ok(offset),
+                    Some((id, offset))
+                        if (id > to || offset >= self.lane.end) && line::verify(lines.current()).is_ok() =>
+                    {
+                        return Ok((id, offset));
+                    }
                     _ => {}
                 }
             }
             if chunk.next == cursor || lines.is_empty() {
-                return Ok(self.lane.end);
+                return Ok((EventId::MAX, self.lane.end));
             }
             cursor = chunk.next;
         }
@@ -82,30 +102,83 @@ impl<'v> Backward<'v> {
         self.lines.current()
     }
 
-    /// Moves to the event before.
+    /// Whether the current item is no event, but damage.
+    pub(super) fn is_damage(&self) -> bool {
+        self.damage.is_some()
+    }
+
+    /// Moves to the event before, or damage.
     pub(super) fn advance(&mut self) -> Result<(), ReadError> {
-        if let Some(id) = self.id.take() {
-            self.last_id = id;
-            self.damage = None;
+        if self.damage.take().is_some() {
+            self.id = self.before.take();
+            return Ok(());
         }
+        if let Some(id) = self.id.take() {
+            (self.last_id, self.seen) = (id, id);
+        }
+        while self.line_before()? {
+            match self.examine() {
+                // Damage above the range is no matter of this read.
+                Ok((id, offset)) if id > self.to || offset >= self.end => {
+                    self.damage = None;
+                    self.seen = self.seen.min(id);
+                }
+                // After a rewrite lines may come again.
+                Ok((id, _)) if id >= self.last_id => {}
+                Ok((id, _)) => {
+                    self.id = Some(id);
+                    break;
+                }
+                Err(reason) => self.damage = Some((self.lines.position(), reason)),
+            }
+        }
+        if self.damage.is_some() {
+            self.place_damage();
+        }
+        Ok(())
+    }
+
+    /// Gives the damage that was come across its place in the order, or drops it when that is above the range.
+    fn place_damage(&mut self) {
+        let before = self.id.unwrap_or(EventId::MIN);
+        // With nothing behind it there is no highest id: the lowest takes its place.
+        let place = if self.seen == EventId::MAX { before.next() } else { self.seen.prev() };
+        let place = place.unwrap_or(EventId::MIN);
+        if place > self.to {
+            self.damage = None;
+            return;
+        }
+        self.before = self.id.take();
+        // A line that never was an event may stand where no id is left.
+        self.id = Some(if self.before.is_some_and(|id| id >= place) { self.seen } else { place });
+    }
+
+    /// Moves to the line before that was not walked yet.
+    fn line_before(&mut self) -> Result<bool, ReadError> {
         loop {
             while self.lines.retreat() {
-                match lines::peek(self.lines.current()) {
-                    Some((id, offset)) if id > self.to || offset >= self.end => {}
-                    Some((id, _)) if id < self.last_id => {
-                        self.id = Some(id);
-                        return Ok(());
-                    }
-                    _ => self.damage = Some(self.lines.position()),
+                let Some(generation) = self.generation else { return Ok(true) };
+                let position = self.lines.position();
+                let again = self.walked.is_some_and(|(of, at)| of == generation && position >= at);
+                if !again {
+                    self.walked = Some((generation, position));
+                    return Ok(true);
                 }
             }
             if !self.refill()? {
-                if self.damage.is_some() {
-                    self.id = Some(EventId::MIN);
-                }
-                return Ok(());
+                return Ok(false);
             }
         }
+    }
+
+    /// Id and offset of the current line. A header from a file decides what is merged before and after it, so it is not
+    /// believed unless the whole line is; what is in memory is as it was accepted.
+    fn examine(&self) -> Result<(EventId, Offset), String> {
+        let line = self.lines.current();
+        if self.generation.is_some() {
+            line::verify(line).map_err(|error| error.to_string())?;
+        }
+        lines::peek(line).ok_or_else(|| "this is no event line".to_owned())
     }
 
     fn refill(&mut self) -> Result<bool, ReadError> {
@@ -121,11 +194,21 @@ impl<'v> Backward<'v> {
             return Ok(false);
         }
         self.end = self.start;
-        let from = match self.lane.index.before_offset(self.end) {
+        let mut from = match self.lane.index.before_offset(self.end) {
             Some((cursor, _)) if self.end - cursor.offset <= STEP_LINES_MAX => cursor,
             _ => Cursor::at_offset(self.end.saturating_sub(STEP_LINES)),
         };
         let mut chunk = self.lines.fill(&*self.lane.reader, from, CHUNK_BYTES)?;
+        if self.lines.is_empty() || chunk.start.offset >= self.end {
+            // A gap that compaction left may be millions of offsets wide.
+            let Some(below) = self.last_below(from.offset)? else {
+                self.start = 0;
+                return Ok(false);
+            };
+            from = Cursor::at_offset((below + 1).saturating_sub(STEP_LINES));
+            chunk = self.lines.fill(&*self.lane.reader, from, CHUNK_BYTES)?;
+        }
+        self.generation = Some(chunk.start.generation);
         self.start = from.offset.min(chunk.start.offset);
         while chunk.next.offset < self.end {
             let before = chunk.next;
@@ -138,21 +221,40 @@ impl<'v> Backward<'v> {
         Ok(true)
     }
 
-    /// An error when lines above the current event are damaged.
-    pub(super) fn check_damage(&self) -> Result<(), ReadError> {
-        match self.damage {
-            None => Ok(()),
-            Some(position) => {
-                let after = self.id.unwrap_or(EventId::MIN);
-                let next = (self.last_id < EventId::MAX).then_some(self.last_id);
-                Err(damage(self.lane, position, after, "this is no event line".to_owned(), next))
+    /// The offset of the last line below `self.end`, when there is none from `limit` on; by bisection.
+    fn last_below(&self, limit: Offset) -> Result<Option<Offset>, ReadError> {
+        let mut line = Vec::new();
+        let mut first_from = |offset: Offset| -> Result<Offset, ReadError> {
+            line.clear();
+            let chunk = self.lane.reader.read(Cursor::at_offset(offset), 1, &mut line)?;
+            Ok(if line.is_empty() { Offset::MAX } else { chunk.start.offset })
+        };
+        let (mut low, mut high) = (first_from(0)?, limit);
+        if low >= self.end {
+            return Ok(None);
+        }
+        while low + 1 < high {
+            let middle = low + (high - low) / 2;
+            match first_from(middle)? {
+                found if found < self.end => low = found.max(middle),
+                _ => high = middle,
             }
         }
+        Ok(Some(low))
+    }
+
+    /// An error when the current item is damage.
+    pub(super) fn check_damage(&self) -> Result<(), ReadError> {
+        let Some((position, reason)) = &self.damage else { return Ok(()) };
+        let after = self.id.and_then(EventId::prev).unwrap_or(EventId::MIN);
+        let next = (self.seen < EventId::MAX).then_some(self.seen);
+        Err(damage(self.lane, *position, after, reason.clone(), next))
     }
 
     /// The current line, which looked like an event, fails its check.
     pub(super) fn damaged(&self, reason: String) -> ReadError {
         let next = (self.last_id < EventId::MAX).then_some(self.last_id);
-        damage(self.lane, self.lines.position(), EventId::MIN, reason, next)
+        let after = self.id.and_then(EventId::prev).unwrap_or(EventId::MIN);
+        damage(self.lane, self.lines.position(), after, reason, next)
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use wafka_core::storage::{KeptLine, RewritePlan, StorageError};
+use wafka_core::storage::{Cursor, KeptLine, RewritePlan, StorageError};
 use wafka_core::{EventId, Offset};
 
 use super::{Lane, State, Topic};
@@ -80,24 +80,33 @@ impl Topic {
         rewrite.run(&mut |line| entries.kept(line))?;
         let freed = broker.with_shard(|shard| -> Result<u64, StorageError> {
             let mut state = self.state.lock();
+            let lane = &mut state.lanes[number];
+            lane.rewriting = false;
             if self.is_deleted() {
                 return Ok(0);
             }
-            let lane = &mut state.lanes[number];
+            let generation = lane.reader.generation();
             // Between the two renames neither index may be taken for the other log's: first it goes, then it comes.
             lane.index.reset().map_err(|source| StorageError::Io {
                 log: lane.log.to_string(),
                 operation: "reset the index",
                 source,
             })?;
-            let rewritten = shard.finish_rewrite(rewrite, &mut |line| entries.kept(line))?;
-            lane.rewriting = false;
+            let result = shard.finish_rewrite(rewrite, &mut |line| entries.kept(line));
+            let swapped = lane.reader.generation();
+            if result.is_err() && swapped == generation {
+                // The log is as it was.
+                return result.map(|rewritten| rewritten.bytes_freed);
+            }
+            let position = lane.reader.size_bytes();
             lane.lines = entries.lines;
-            lane.end = rewritten.end;
+            lane.end = Cursor { offset: lane.end.offset, position, generation: swapped };
             lane.since_mark = entries.since_mark;
-            lane.index.replace(std::mem::take(&mut entries.entries), rewritten.end.generation);
+            lane.index.replace(std::mem::take(&mut entries.entries), swapped);
             // The tail still holds what was deleted.
             broker.tail_forgotten(lane.tail.clear());
+            // As long as power might bring the old file back, its deleted events must stay deleted.
+            let rewritten = result?;
             let gone = std::mem::take(&mut entries.dropped);
             let lane_number = u16::try_from(number).unwrap_or(u16::MAX);
             Arc::make_mut(&mut state.deletions)
