@@ -68,11 +68,31 @@ pub trait FileSystem: Send + Sync {
     /// As `unlink(2)`.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
+    /// A handle that makes everything on the file system of `dir` durable at once; `None` where there is no such thing,
+    /// or where it would not tell of an error.
+    ///
+    /// # Errors
+    /// As `open(2)`.
+    fn volume(&self, dir: &Path) -> io::Result<Option<Arc<dyn Volume>>> {
+        let _ = dir;
+        Ok(None)
+    }
+
     /// Makes the names in a directory durable: what was created, renamed and removed in it.
     ///
     /// # Errors
     /// As `fsync(2)`.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+}
+
+/// A whole file system.
+pub trait Volume: Send + Sync {
+    /// Makes every file and directory on it durable. An error of any write-back since the handle was made, or last told
+    /// of one, is told, though not whose it was: that shows when the files are synced one by one.
+    ///
+    /// # Errors
+    /// As `syncfs(2)`.
+    fn sync(&self) -> io::Result<()>;
 }
 
 /// An open file. Reads and writes say their position and may run at the same time.

@@ -6,6 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+#[cfg(target_os = "linux")]
+use super::Volume;
 use super::{DirEntry, File, FileSystem, OpenMode};
 
 /// The operating system's file system.
@@ -45,8 +47,31 @@ impl FileSystem for StdFs {
         fs::remove_file(path)
     }
 
+    /// `syncfs(2)`, which tells of errors since Linux 5.8.
+    #[cfg(target_os = "linux")]
+    fn volume(&self, dir: &Path) -> io::Result<Option<Arc<dyn Volume>>> {
+        let uname = rustix::system::uname();
+        let mut numbers =
+            uname.release().to_str().unwrap_or_default().split('.').map_while(|n| n.parse().ok());
+        let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        if version < (5, 8) {
+            return Ok(None);
+        }
+        Ok(Some(Arc::new(StdVolume(fs::File::open(dir)?))))
+    }
+
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         fs::File::open(path)?.sync_all()
+    }
+}
+
+#[cfg(target_os = "linux")]
+struct StdVolume(fs::File);
+
+#[cfg(target_os = "linux")]
+impl Volume for StdVolume {
+    fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(&self.0)?)
     }
 }
 

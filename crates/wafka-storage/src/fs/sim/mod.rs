@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::{DirEntry, File, FileSystem, OpenMode};
+use super::{DirEntry, File, FileSystem, OpenMode, Volume};
 use state::State;
 
 /// What a fault can hit, and what is counted.
@@ -40,6 +40,8 @@ pub enum Operation {
     Remove,
     /// [`FileSystem::sync_dir`].
     SyncDir,
+    /// [`Volume::sync`].
+    SyncVolume,
 }
 
 /// How an operation fails.
@@ -198,10 +200,29 @@ impl FileSystem for SimFs {
         })
     }
 
+    fn volume(&self, dir: &Path) -> io::Result<Option<Arc<dyn Volume>>> {
+        Ok(Some(Arc::new(SimVolume { fs: self.clone(), dir: dir.to_owned() })))
+    }
+
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.locked(|state| {
             state.meet_fault(Operation::SyncDir, path)?;
             state.sync_dir(path)
+        })
+    }
+}
+
+struct SimVolume {
+    fs: SimFs,
+    dir: PathBuf,
+}
+
+impl Volume for SimVolume {
+    fn sync(&self) -> io::Result<()> {
+        self.fs.locked(|state| {
+            let met = state.meet_fault(Operation::SyncVolume, &self.dir);
+            state.sync_volume(met.is_ok());
+            met.map(|_| ())
         })
     }
 }

@@ -47,7 +47,7 @@ pub(super) struct State {
     pub images: Vec<Image>,
     pub faults: Vec<Fault>,
     pub space_left: Option<u64>,
-    pub counts: [u64; 9],
+    pub counts: [u64; 10],
     pub bytes_read: u64,
     pub run: u64,
     live: BTreeMap<PathBuf, Node>,
@@ -57,6 +57,13 @@ pub(super) struct State {
 }
 
 impl State {
+    /// Makes every file durable, or fails to.
+    pub fn sync_volume(&mut self, works: bool) {
+        for image in &mut self.images {
+            if works { image.sync() } else { image.fail_sync() }
+        }
+    }
+
     /// Counts an operation and fails it when a fault says so; `Some` is how many bytes a write may take.
     pub fn meet_fault(&mut self, operation: Operation, path: &Path) -> io::Result<Option<usize>> {
         self.counts[operation as usize] += 1;

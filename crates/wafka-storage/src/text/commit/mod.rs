@@ -18,13 +18,14 @@ mod record;
 mod replay;
 mod ring;
 mod state;
+mod sync;
 mod turn;
 
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use wafka_core::BrokerId;
@@ -36,6 +37,7 @@ use crate::fs::{File, OpenMode};
 pub(super) use replay::replay_all;
 use ring::Ring;
 use state::{Covered, Phase, State};
+use sync::SyncMany;
 pub(super) use turn::{Dirty, Turn};
 
 /// When a turn's appends go through the commit journal.
@@ -56,9 +58,6 @@ pub const DIRTY_FILES_MAX: usize = 2;
 /// A turn whose record takes more than this part of the ring is synced directly: its bytes would cost more to write
 /// twice than the syncs they save.
 const RECORD_SHARE: u64 = 4;
-/// How many files are synced at the same time. Beyond this the disk's own queue is the limit.
-const SYNC_THREADS: usize = 8;
-
 /// A broker's commit journal.
 pub(super) struct CommitJournal {
     home: Arc<Home>,
@@ -74,12 +73,14 @@ pub(super) struct CommitJournal {
     next_turn: AtomicU64,
     /// Behind the last turn that is durable, or failed.
     settled: AtomicU64,
+    sync: SyncMany,
     /// Buffers of turns that are done.
     spare: Mutex<Vec<Vec<u8>>>,
 }
 
 impl CommitJournal {
     pub fn new(home: Arc<Home>, broker: BrokerId) -> Self {
+        let sync = SyncMany::new(&home);
         CommitJournal {
             path: home.dir.join(file_name(broker)),
             home,
@@ -91,6 +92,7 @@ impl CommitJournal {
             next_turn: AtomicU64::new(0),
             settled: AtomicU64::new(0),
             spare: Mutex::default(),
+            sync,
         }
     }
 
@@ -163,7 +165,7 @@ impl CommitJournal {
         if !(turn.journaled && self.write_record(state, &turn, &covered)) {
             direct.extend(covered);
         }
-        sync_all(&direct);
+        self.sync.all(&direct);
         self.spare.lock().push(turn.data);
     }
 
@@ -183,7 +185,8 @@ impl CommitJournal {
             }
         };
         let State { phase: Phase::Ready(ring), record, early, .. } = &mut **state else { return false };
-        (record.clear(), early.clear());
+        record.clear();
+        early.clear();
         if turn.read_early(early).is_err() {
             // The files' own sync will tell.
             return false;
@@ -215,7 +218,7 @@ impl CommitJournal {
         let covered = std::mem::take(&mut state.covered);
         state.checkpoints += 1;
         state.checkpointing = true;
-        let failed = MutexGuard::unlocked(state, || sync_all(&covered));
+        let failed = MutexGuard::unlocked(state, || self.sync.all(&covered));
         state.checkpointing = false;
         let failed = match &state.phase {
             Phase::Ready(ring) | Phase::Broken(ring) => self.rescue(ring, failed),
@@ -381,7 +384,7 @@ impl CommitJournal {
     /// Syncs what only the records of a broken journal keep, and removes its file, so that no start replays it.
     fn remove(&self, state: &mut MutexGuard<'_, State>) {
         let Phase::Broken(ring) = &state.phase else { return };
-        state.covered = self.rescue(ring, sync_all(&state.covered));
+        state.covered = self.rescue(ring, self.sync.all(&state.covered));
         if !state.covered.is_empty() {
             return;
         }
@@ -411,33 +414,6 @@ impl CommitJournal {
             task(self);
         }
     }
-}
-
-/// Syncs files, several at a time; returns those that failed.
-fn sync_all(files: &[Covered]) -> Vec<Covered> {
-    let sync = |file: &Covered| {
-        file.generation.role() == Role::Superseded || file.generation.sync(&file.log.name).is_ok()
-    };
-    if files.len() <= DIRTY_FILES_MAX {
-        return files.iter().filter(|file| !sync(file)).cloned().collect();
-    }
-    let next = AtomicUsize::new(0);
-    let failed = Mutex::new(Vec::new());
-    let work = || {
-        while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if !sync(file) {
-                failed.lock().push(file.clone());
-            }
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..SYNC_THREADS.min(files.len()) {
-            // Without a further thread this one does the work.
-            _ = std::thread::Builder::new().name("wafka-sync".to_owned()).spawn_scoped(scope, work);
-        }
-        work();
-    });
-    failed.into_inner()
 }
 
 /// The name of a broker's journal; no log's file ends so.

@@ -9,9 +9,9 @@ use parking_lot::Mutex;
 use wafka_core::Database;
 use wafka_core::storage::LogName;
 
-use super::SYNC_THREADS;
 use super::record::Entry;
 use super::ring::Ring;
+use super::sync::SYNC_THREADS;
 use crate::fs::{File, OpenMode, read_full_at, write_all_at};
 use crate::text::{Home, LOG_ENDING, database_number, is_stem};
 

@@ -1,14 +1,16 @@
 mod faults;
+mod journal;
 mod model;
+mod volume;
 
 use std::path::PathBuf;
 
-use wafka_core::storage::{Cursor, LogReader, Storage};
+use wafka_core::storage::{Batch, Cursor, LogReader, LogSlot, OpenRequest, Opened, Storage};
 
 use super::*;
 pub(super) use crate::conformance::line_of;
-use crate::conformance::{self, Harness};
-use crate::fs::{SimFs, StdFs};
+use crate::conformance::{self, Harness, lines_of};
+use crate::fs::{Fault, FaultKind, Operation, SimFs, StdFs};
 
 struct OnFs {
     options: TextOptions,
@@ -64,4 +66,63 @@ fn all(reader: &dyn LogReader) -> Vec<u8> {
     let mut bytes = Vec::new();
     reader.read(Cursor::at_offset(0), usize::MAX / 2, &mut bytes).unwrap();
     bytes
+}
+
+const EIO: FaultKind = FaultKind::Errno(5);
+
+struct Bench {
+    fs: SimFs,
+    storage: TextStorage,
+    shard: Box<dyn Shard>,
+}
+
+fn on(fs: SimFs) -> Bench {
+    with(fs, CommitJournalUse::Auto)
+}
+
+fn with(fs: SimFs, commit_journal: CommitJournalUse) -> Bench {
+    let options =
+        TextOptions { commit_journal, commit_journal_bytes: 1 << 16, inline: true, ..TextOptions::default() };
+    let storage = TextStorage::open(Arc::new(fs.clone()), Path::new("data"), options).unwrap();
+    let shard = storage.shard(BrokerId(1)).unwrap();
+    Bench { fs, storage, shard }
+}
+
+fn name(stem: &str) -> LogName {
+    LogName::new(Database(0), stem)
+}
+
+fn path(stem: &str) -> PathBuf {
+    Path::new("data").join(format!("{stem}.txt"))
+}
+
+impl Bench {
+    fn open(&mut self, stem: &str) -> Opened {
+        self.try_open(stem).unwrap()
+    }
+
+    fn try_open(&mut self, stem: &str) -> Result<Opened, StorageError> {
+        self.shard.open(&name(stem), OpenRequest { create: true, known: None })
+    }
+
+    fn append(&mut self, slot: LogSlot, from: u64, to: u64) -> Result<Cursor, StorageError> {
+        let bytes = lines_of(from..to);
+        self.shard.append(slot, Batch { first_offset: from, lines: to - from, bytes: &bytes })
+    }
+
+    fn sync(&mut self) -> Vec<LogSlot> {
+        let failures = self.shard.begin_sync().wait();
+        self.shard.finish_sync(&failures);
+        failures.iter().map(|failure| failure.slot).collect()
+    }
+
+    fn fail(&self, operation: Operation, path_contains: &str, kind: FaultKind) {
+        let path_contains = path_contains.to_owned();
+        self.fs.inject(Fault { operation, path_contains, skip: 0, times: 1, kind });
+    }
+
+    /// After a loss of power.
+    fn crash(self, seed: u64) -> Bench {
+        on(self.fs.crash(seed))
+    }
 }

@@ -1,0 +1,203 @@
+//! The commit journal as seen from outside: which files are synced when, and what a start does with it.
+
+use wafka_core::storage::Cursor;
+
+use super::*;
+
+fn journal_path() -> &'static Path {
+    Path::new("data/wafka.commit-1.log")
+}
+
+/// Logs `a-1`, `b-1`, …, opened.
+fn logs(bench: &mut Bench, count: u8) -> Vec<Opened> {
+    (b'a'..b'a' + count).map(|letter| bench.open(&format!("{}-1", char::from(letter)))).collect()
+}
+
+/// Appends lines to each and makes them durable; returns how many syncs it took.
+fn commit(bench: &mut Bench, logs: &[Opened], from: u64, to: u64) -> u64 {
+    for log in logs {
+        bench.append(log.slot, from, to).unwrap();
+    }
+    let before = bench.fs.count(Operation::Sync);
+    assert!(bench.sync().is_empty());
+    bench.fs.count(Operation::Sync) - before
+}
+
+#[test]
+fn one_sync_covers_many_logs_and_few_logs_need_no_journal() {
+    let mut bench = with(SimFs::new(), CommitJournalUse::Auto);
+    let logs = logs(&mut bench, 9);
+    for turn in 0..3 {
+        assert_eq!(commit(&mut bench, &logs[..2], turn, turn + 1), 2);
+    }
+    assert_eq!(bench.fs.content(journal_path()), None);
+    commit(&mut bench, &logs[2..], 0, 3);
+    for turn in 3..12 {
+        assert_eq!(commit(&mut bench, &logs, turn, turn + 1), 1);
+    }
+    let journal = bench.fs.content(journal_path()).unwrap();
+    assert!(String::from_utf8(journal).unwrap().contains("{\"log\":\"i-1.txt\",\"position\":"));
+    for seed in 0..3 {
+        bench = bench.crash(seed);
+        for log in super::journal::logs(&mut bench, 9) {
+            assert_eq!(all(&*log.reader), lines_of(0..12));
+            assert!(log.damage.is_empty() && log.torn.is_none());
+        }
+    }
+}
+
+#[test]
+fn a_kill_needs_no_replay_and_a_clean_end_leaves_nothing() {
+    let mut bench = with(SimFs::new(), CommitJournalUse::Always);
+    let opened = logs(&mut bench, 3);
+    commit(&mut bench, &opened, 0, 5);
+    let Bench { fs, storage, shard } = bench;
+    drop(shard);
+    drop(storage);
+    let before = fs.count(Operation::Sync);
+    let mut bench = with(fs, CommitJournalUse::Always);
+    // Only the new run is begun.
+    assert_eq!(bench.fs.count(Operation::Sync) - before, 1);
+    let opened = logs(&mut bench, 3);
+    commit(&mut bench, &opened, 5, 9);
+    let mut bench = with(bench.fs.kill(), CommitJournalUse::Always);
+    for log in logs(&mut bench, 3) {
+        assert_eq!(all(&*log.reader), lines_of(0..9));
+    }
+}
+
+#[test]
+fn large_turns_go_to_their_files() {
+    let mut bench = with(SimFs::new(), CommitJournalUse::Always);
+    let opened = logs(&mut bench, 4);
+    commit(&mut bench, &opened, 0, 1);
+    assert_eq!(commit(&mut bench, &opened, 1, 2), 1);
+    // A quarter of 64 KiB, which these exceed.
+    assert_eq!(commit(&mut bench, &opened, 2, 50), 4);
+    assert_eq!(commit(&mut bench, &opened, 50, 51), 1);
+    for log in logs(&mut bench.crash(1), 4) {
+        assert_eq!(all(&*log.reader), lines_of(0..51));
+    }
+}
+
+#[test]
+fn a_journal_that_cannot_be_made_is_done_without() {
+    for (operation, kind) in [
+        (Operation::Create, EIO),
+        (Operation::Write, FaultKind::Errno(28)),
+        (Operation::Sync, EIO),
+        (Operation::SyncDir, EIO),
+    ] {
+        let mut bench = with(SimFs::new(), CommitJournalUse::Always);
+        let opened = logs(&mut bench, 3);
+        let part = if operation == Operation::SyncDir { "data" } else { "wafka.commit" };
+        bench.fail(operation, part, kind);
+        assert!(commit(&mut bench, &opened, 0, 4) >= 3);
+        assert_eq!(bench.fs.content(journal_path()), None);
+        assert_eq!(commit(&mut bench, &opened, 4, 5), 3);
+        for log in logs(&mut bench.crash(2), 3) {
+            assert_eq!(all(&*log.reader), lines_of(0..5));
+        }
+    }
+}
+
+#[test]
+fn a_journal_that_fails_is_removed_and_nothing_is_lost() {
+    for operation in [Operation::Write, Operation::Sync] {
+        for seed in 0..5 {
+            let mut bench = with(SimFs::new(), CommitJournalUse::Always);
+            let opened = logs(&mut bench, 3);
+            commit(&mut bench, &opened, 0, 4);
+            bench.fail(operation, "wafka.commit", EIO);
+            commit(&mut bench, &opened, 4, 6);
+            assert_eq!(bench.fs.content(journal_path()), None);
+            assert_eq!(commit(&mut bench, &opened, 6, 7), 3);
+            for log in logs(&mut bench.crash(seed), 3) {
+                assert_eq!(all(&*log.reader), lines_of(0..7));
+            }
+        }
+    }
+}
+
+/// The file of one log cannot be synced for a while: what its records hold outlives that.
+#[test]
+fn a_log_that_a_checkpoint_could_not_sync_keeps_what_was_acknowledged() {
+    let mut bench = with(SimFs::new(), CommitJournalUse::Always);
+    let opened = logs(&mut bench, 3);
+    for turn in 0..8 {
+        commit(&mut bench, &opened[..1], turn * 10, turn * 10 + 10);
+    }
+    commit(&mut bench, &opened[1..], 0, 1);
+    bench.fs.inject(Fault {
+        operation: Operation::Sync,
+        path_contains: "a-1".into(),
+        skip: 0,
+        times: 3,
+        kind: EIO,
+    });
+    // Closing a log releases its records, which syncs all that they cover.
+    bench.shard.close(opened[1].slot);
+    assert!(bench.try_open("b-1").is_err(), "its records still matter");
+    assert!(bench.storage.delete(&[name("b-1")]).is_err());
+    bench.fs.heal();
+    assert!(matches!(bench.append(opened[0].slot, 80, 81), Err(StorageError::Poisoned { .. })));
+    bench.shard.reopen(opened[0].slot, Cursor::at_offset(80)).unwrap();
+    bench.append(opened[0].slot, 80, 81).unwrap();
+    assert!(bench.sync().is_empty());
+    // From here on no record matters any more.
+    bench.shard.close(opened[2].slot);
+    for seed in 0..4 {
+        bench = bench.crash(seed);
+        assert_eq!(all(&*bench.open("a-1").reader), lines_of(0..81));
+        assert_eq!(all(&*bench.open("b-1").reader), lines_of(0..1));
+    }
+}
+
+#[test]
+fn a_start_refuses_a_journal_it_cannot_read_and_passes_over_logs_that_are_gone() {
+    let mut bench = with(SimFs::new(), CommitJournalUse::Always);
+    let opened = logs(&mut bench, 3);
+    commit(&mut bench, &opened, 0, 4);
+    let fs = bench.fs.kill();
+    let journal = fs.content(journal_path()).unwrap();
+
+    fs.remove(Path::new("data/b-1.txt")).unwrap();
+    let mut without = with(fs.kill(), CommitJournalUse::Always);
+    assert_eq!(without.open("b-1").end.offset, 0);
+    assert_eq!(without.open("c-1").end.offset, 4);
+
+    let fs = without.fs.kill();
+    let mut damaged = journal.clone();
+    damaged[..8192].fill(b'x');
+    fs.put(journal_path(), &damaged);
+    let opened = TextStorage::open(Arc::new(fs.clone()), Path::new("data"), TextOptions::default());
+    let error = opened.map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("wafka.commit-1.log") && error.contains("headers are damaged"), "{error}");
+
+    // A damaged record ends the replay; the records before it count.
+    let mut damaged = journal;
+    let record = damaged.windows(10).rposition(|bytes| bytes == b"{\"commit\":").unwrap();
+    damaged[record + 30] ^= 1;
+    fs.put(journal_path(), &damaged);
+    with(fs, CommitJournalUse::Always);
+}
+
+#[test]
+fn a_turn_waits_for_room_and_gets_it() {
+    let options = TextOptions {
+        commit_journal: CommitJournalUse::Always,
+        commit_journal_bytes: 1 << 14,
+        ..TextOptions::default()
+    };
+    let fs = SimFs::new();
+    let storage = TextStorage::open(Arc::new(fs.clone()), Path::new("data"), options).unwrap();
+    let shard = storage.shard(BrokerId(1)).unwrap();
+    let mut bench = Bench { fs, storage, shard };
+    let opened = logs(&mut bench, 4);
+    for turn in 0..400 {
+        commit(&mut bench, &opened, turn, turn + 1);
+    }
+    for log in logs(&mut bench.crash(3), 4) {
+        assert_eq!(all(&*log.reader), lines_of(0..400));
+    }
+}
