@@ -196,6 +196,23 @@ mod tests {
         }
     }
 
+    /// redis-cli complains about any other type.
+    #[test]
+    fn rows_have_redis_s_types_only() {
+        fn check(arguments: &[Argument]) {
+            for argument in arguments {
+                let kinds = ["string", "integer", "double", "key", "pattern", "pure-token", "oneof", "block"];
+                assert!(kinds.contains(&argument.kind.as_str()), "{argument:?}");
+                let compound = matches!(argument.kind.as_str(), "oneof" | "block");
+                assert_eq!(compound, !argument.arguments.is_empty(), "{argument:?}");
+                check(&argument.arguments);
+            }
+        }
+        for command in table::commands() {
+            check(&parse(command.syntax));
+        }
+    }
+
     /// How many arguments it is at least.
     fn least(argument: &Argument) -> usize {
         if argument.optional {

@@ -84,7 +84,7 @@ static CLIENT: &[CommandSpec] = &[
     row("client|kill", -3, Handler::Sync(client_list::kill)).flags(&[ADMIN]).docs(
         CONNECTION,
         "2.4.0",
-        "<ip:port | <ID client-id:integer | TYPE type | USER username | ADDR address | LADDR address | \
+        "<ip-port | <ID client-id:integer | TYPE type | USER username | ADDR address | LADDR address | \
          SKIPME yes-no | MAXAGE seconds:integer>...>",
         "Closes connections.",
     ),
