@@ -196,12 +196,12 @@ impl Server {
         if let Some(addr) = addr {
             return Ok(Server { child, addr, setup, log, readers });
         }
-        let status = if first.is_some() { wait(&mut child, PATIENCE) } else { None };
-        if status.is_none() {
+        let ended = first.is_some() && wait(&mut child, PATIENCE).is_some();
+        if !ended {
             // It runs on without being ready; an error means that it has ended just now.
             let _ = child.kill();
-            let _ = child.wait();
         }
+        let status = child.wait().ok().filter(|_| ended);
         readers.into_iter().for_each(|reader| reader.join().unwrap());
         let stderr = log.text.lock().unwrap().clone();
         Err(Failure { status, stdout: first.unwrap_or_default(), stderr })

@@ -136,7 +136,8 @@ fn produce(server: &Server, producer: u64, acknowledged: &Acknowledged) {
 /// Follows the topic from its beginning, resuming from the last id each time.
 fn follow(server: &Server, reader: u64, partitions: u16, acknowledged: &Acknowledged) -> Vec<Event> {
     let mut rng = Rng::with_seed(reader);
-    let mut client = if reader % 2 == 0 { server.client() } else { Client::connect_resp3(server.addr()) };
+    let mut client =
+        if reader.is_multiple_of(2) { server.client() } else { Client::connect_resp3(server.addr()) };
     // The first one looks into the files for everything that it gets.
     let mut files = (reader == 0).then(|| Files::open(server, partitions));
     let mut seen: Vec<Event> = Vec::new();

@@ -16,28 +16,26 @@ use wafka_tests::{Client, Reply, Server, Setup, client, payload};
 fn sigterm_while_producing() {
     for round in 0..5 {
         let server = Setup::new().brokers(3).start();
-        ends_well(&server, round, |server| server.terminate());
-        check_end(server);
+        let answered = produce_until_the_end(&server, round, |server| server.terminate());
+        check_end(server, &answered);
     }
 }
 
 #[test]
 fn shutdown_command_while_producing() {
     let server = Setup::new().brokers(3).start();
-    ends_well(&server, 0, |server| {
+    let answered = produce_until_the_end(&server, 0, |server| {
         let mut client = server.client();
         client.send(&["SHUTDOWN"]);
         assert_eq!(client.until_closed().unwrap(), []);
     });
-    check_end(server);
+    check_end(server, &answered);
 }
 
-thread_local! {
-    static ACKNOWLEDGED: std::cell::RefCell<BTreeMap<Id, Fields>> = const { std::cell::RefCell::new(BTreeMap::new()) };
-}
+type Events = BTreeMap<Id, Fields>;
 
-/// Produces from many clients, ends the server in the middle, and notes what was answered.
-fn ends_well(server: &Server, round: u64, end: impl FnOnce(&Server)) {
+/// Produces from many clients and ends the server in the middle; returns what was answered.
+fn produce_until_the_end(server: &Server, round: u64, end: impl FnOnce(&Server)) -> Events {
     let answered = Mutex::new(BTreeMap::new());
     let replies = AtomicU64::new(0);
     thread::scope(|scope| {
@@ -48,27 +46,26 @@ fn ends_well(server: &Server, round: u64, end: impl FnOnce(&Server)) {
         wait_until("the producers are under way", || replies.load(Ordering::Relaxed) > 500);
         end(server);
     });
-    ACKNOWLEDGED.set(answered.into_inner().unwrap());
+    answered.into_inner().unwrap()
 }
 
 /// It has exited with 0, has logged no error, and has everything when it comes back.
-fn check_end(server: Server) {
+fn check_end(server: Server, acknowledged: &Events) {
     let setup = server.setup().clone();
     let (status, log) = server.wait_for_end();
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(!log.contains("ERROR") && !log.contains("panicked"), "{log}");
     let server = setup.start();
     assert!(!server.log().contains("torn"), "{}", server.log());
-    let found: BTreeMap<Id, Fields> = events::read_all(&mut server.client(), b"topic").into_iter().collect();
-    let acknowledged = ACKNOWLEDGED.take();
+    let found: Events = events::read_all(&mut server.client(), b"topic").into_iter().collect();
     assert!(acknowledged.len() >= 500);
-    for (id, fields) in &acknowledged {
+    for (id, fields) in acknowledged {
         assert_eq!(found.get(id), Some(fields), "event {id} was answered and is lost");
     }
 }
 
 /// Produces in pipelines until the server ends the connection, which it does between two replies.
-fn produce(mut client: Client, producer: u64, answered: &Mutex<BTreeMap<Id, Fields>>, replies: &AtomicU64) {
+fn produce(mut client: Client, producer: u64, answered: &Mutex<Events>, replies: &AtomicU64) {
     for batch in 0.. {
         let events: Vec<Fields> = (0..20).map(|n| payload::fields(producer, batch * 20 + n)).collect();
         let mut request = Vec::new();

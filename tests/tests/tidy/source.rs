@@ -131,8 +131,8 @@ fn token(text: &str, before: Option<char>) -> usize {
     if !in_word && text.starts_with('r') && text[1 + hashes..].starts_with('"') {
         return within(2 + hashes, &format!("\"{}", "#".repeat(hashes)));
     }
-    if text.starts_with('\'') {
-        let mut chars = text[1..].chars();
+    if let Some(quoted) = text.strip_prefix('\'') {
+        let mut chars = quoted.chars();
         // A lifetime has no closing quote behind its first letter.
         return match (chars.next(), chars.next()) {
             (Some('\\'), _) => escaped(text, '\''),
