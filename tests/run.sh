@@ -12,18 +12,30 @@ exec </dev/null
 target=${CARGO_TARGET_DIR:-target}
 venv=$target/test-venv
 started=$SECONDS
-done_steps=()
+summary=()
+failed=0
 
-# Shows the step and how long it took; a failure ends the run and names it.
+# Runs a step, and notes how long it took. One that fails does not keep the next from showing what is wrong, too.
 step() {
-    local name=$1 begun=$SECONDS
+    local name=$1 begun=$SECONDS verdict=ok
     shift
     printf '\n== %s\n' "$name"
-    if ! "$@"; then
-        printf '\nFAILED: %s (after %d s)\n' "$name" $((SECONDS - started)) >&2
-        exit 1
-    fi
-    done_steps+=("$(printf '  %4d s  %s' $((SECONDS - begun)) "$name")")
+    "$@" || { verdict=FAILED; failed=1; }
+    summary+=("$(printf '%-6s %4d s  %s' "$verdict" $((SECONDS - begun)) "$name")")
+}
+
+# A step that the others need.
+required() {
+    step "$@"
+    [ $failed = 0 ] || finish
+}
+
+finish() {
+    local verdict="All passed"
+    [ $failed = 0 ] || verdict="FAILED"
+    printf '\n== %s, after %d s\n' "$verdict" $((SECONDS - started))
+    printf '%s\n' "${summary[@]}"
+    exit $failed
 }
 
 as_root() {
@@ -70,15 +82,12 @@ lint() { cargo clippy --locked --workspace --all-targets -- -D warnings; }
 document() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps; }
 run_tests() { cargo test --locked --workspace --no-fail-fast; }
 
-step "packages" install_packages
-step "Rust components" install_components
-step "redis-py" install_python_client
+required "packages" install_packages
+required "Rust components" install_components
+required "redis-py" install_python_client
 step "formatting" cargo fmt --all --check
 step "lints" lint
 step "documentation" document
 step "build of the tests" cargo test --locked --workspace --no-run
 step "unit and end-to-end tests" run_tests
-
-printf '\n== All passed\n'
-printf '%s\n' "${done_steps[@]}"
-printf '  %4d s  in all\n' $((SECONDS - started))
+finish

@@ -1,7 +1,12 @@
 //! Many clients at once on one topic, at 1, 2 and 4 partitions: nothing is lost, duplicated, reordered, or seen before it
 //! is written; who resumes from the last id sees everything.
 
-#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a failure here is a failed test"
+)]
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;

@@ -1,6 +1,11 @@
 //! The files are what the README and the design promise, for people, `tail`, `jq` and after accidents.
 
-#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a failure here is a failed test"
+)]
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;

@@ -1,6 +1,11 @@
 //! Everything that is built in is under a permissive licence.
 
-#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a failure here is a failed test"
+)]
 
 use std::process::Command;
 

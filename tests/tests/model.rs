@@ -1,6 +1,11 @@
 //! One client, random commands, restarts in between: every reply is that of one Redis stream, at 1, 2 and 4 partitions.
 
-#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a failure here is a failed test"
+)]
 
 use std::ops::Bound;
 

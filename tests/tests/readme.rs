@@ -1,6 +1,11 @@
 //! The README works as typed: every fenced block of it is run, or checked, here.
 
-#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a failure here is a failed test"
+)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,6 +1,11 @@
 //! An ordered end: what was accepted is finished and synced, and the exit code says so.
 
-#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a failure here is a failed test"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

@@ -1,6 +1,11 @@
 //! What keeps the server from starting, and what it says then.
 
-#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a failure here is a failed test"
+)]
 
 use std::fs;
 use std::net::TcpListener;

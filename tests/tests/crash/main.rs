@@ -3,7 +3,12 @@
 //!
 //! `WAFKA_TEST_CRASH_ROUNDS` sets the number of rounds.
 
-#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a failure here is a failed test"
+)]
 
 mod ledger;
 mod producer;
@@ -24,8 +29,11 @@ const BROKERS: u16 = 3;
 /// What is done to a topic beside appending to it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
+    /// Nothing.
     Append,
+    /// Single events are deleted.
     Delete,
+    /// It is trimmed by id.
     Trim,
 }
 
@@ -37,6 +45,7 @@ pub struct Replies {
 }
 
 impl Replies {
+    /// Counts more of them.
     pub fn add(&self, replies: u64) {
         *self.count.lock().unwrap() += replies;
         self.grew.notify_all();

@@ -1,6 +1,11 @@
 //! The house in order: sizes, panics, dependencies, links. What a compiler does not check.
 
-#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a failure here is a failed test"
+)]
 
 mod source;
 
