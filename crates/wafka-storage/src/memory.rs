@@ -2,109 +2,23 @@
 //!
 //! A log is a row of blocks, each a run of lines with an index. It keeps offsets itself and never looks into a line.
 
-use std::any::Any;
-use std::collections::{HashMap, VecDeque};
+mod content;
+mod rewrite;
+
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::{Mutex, RwLock};
+use wafka_core::BrokerId;
 use wafka_core::storage::{
     Batch, Chunk, Cursor, KeptLine, LogName, LogReader, LogSlot, OpenRequest, Opened, PendingSync, Rewrite,
     RewritePlan, Rewritten, Shard, Storage, StorageError, SyncFailure,
 };
-use wafka_core::{BrokerId, Offset};
 
-/// A block takes further lines as long as it is shorter than this.
-const BLOCK_BYTES: usize = 1 << 16;
-
-/// A run of lines.
-struct Block {
-    /// The position of its first byte.
-    position: u64,
-    bytes: Vec<u8>,
-    /// Of each line its offset and where it begins in `bytes`.
-    lines: Vec<(Offset, usize)>,
-}
-
-impl Block {
-    fn end(&self) -> u64 {
-        self.position + self.bytes.len() as u64
-    }
-
-    /// The bytes of the lines from the one with this index on.
-    fn lines_from(&self, index: usize) -> &[u8] {
-        self.lines.get(index).map_or(&[], |(_, start)| &self.bytes[*start..])
-    }
-
-    fn line_end(&self, index: usize) -> usize {
-        self.lines.get(index + 1).map_or(self.bytes.len(), |(_, start)| *start)
-    }
-}
-
-#[derive(Default)]
-struct Content {
-    generation: u32,
-    blocks: VecDeque<Block>,
-    end: u64,
-    end_offset: Offset,
-    /// How often lines were cut or the log was rewritten.
-    rewriting: bool,
-}
-
-impl Content {
-    fn cursor(&self, offset: Offset, position: u64) -> Cursor {
-        Cursor { offset, position, generation: self.generation }
-    }
-
-    fn end(&self) -> Cursor {
-        self.cursor(self.end_offset, self.end)
-    }
-
-    fn first(&self) -> Cursor {
-        let first =
-            self.blocks.front().and_then(|block| Some(self.cursor(block.lines.first()?.0, block.position)));
-        first.unwrap_or(self.end())
-    }
-
-    /// Adds a line at the end.
-    fn push(&mut self, offset: Offset, line: &[u8]) {
-        if self.blocks.back().is_none_or(|block| block.bytes.len() >= BLOCK_BYTES) {
-            self.blocks.push_back(Block { position: self.end, bytes: Vec::new(), lines: Vec::new() });
-        }
-        if let Some(block) = self.blocks.back_mut() {
-            block.lines.push((offset, block.bytes.len()));
-            block.bytes.extend_from_slice(line);
-            self.end = block.end();
-            self.end_offset = offset + 1;
-        }
-    }
-
-    /// The block and the line in it that is the first with at least this offset.
-    fn find(&self, offset: Offset) -> Option<(usize, usize)> {
-        let block =
-            self.blocks.partition_point(|block| block.lines.last().is_some_and(|last| last.0 < offset));
-        let lines = &self.blocks.get(block)?.lines;
-        Some((block, lines.partition_point(|line| line.0 < offset)))
-    }
-
-    /// Drops every line from this offset on.
-    fn cut(&mut self, offset: Offset) {
-        if let Some((block, line)) = self.find(offset) {
-            self.blocks.truncate(block + 1);
-            if let Some(last) = self.blocks.back_mut() {
-                let start = last.lines[line].1;
-                last.bytes.truncate(start);
-                last.lines.truncate(line);
-            }
-            if line == 0 {
-                self.blocks.pop_back();
-            }
-        }
-        self.end = self.blocks.back().map_or(0, Block::end);
-        self.end_offset = offset;
-    }
-}
+use content::Content;
+use rewrite::MemoryRewrite;
 
 type Log = Arc<RwLock<Content>>;
 
@@ -300,67 +214,6 @@ struct NothingToSync;
 impl PendingSync for NothingToSync {
     fn wait(self: Box<Self>) -> Vec<SyncFailure> {
         Vec::new()
-    }
-}
-
-struct MemoryRewrite {
-    slot: LogSlot,
-    log: Log,
-    /// The generation that is copied.
-    source: u32,
-    plan: RewritePlan,
-    /// Below this offset the plan counts.
-    plan_end: Offset,
-    /// The next offset to copy.
-    next: Offset,
-    target: Content,
-}
-
-impl MemoryRewrite {
-    fn copy(&mut self, kept: &mut dyn FnMut(KeptLine<'_>)) {
-        let log = self.log.read();
-        let last =
-            log.find(self.plan_end).map_or(log.blocks.back().and_then(|block| block.lines.last()), |at| {
-                let (block, line) = at;
-                let before = line.checked_sub(1).and_then(|line| log.blocks[block].lines.get(line));
-                before.or_else(|| block.checked_sub(1).and_then(|block| log.blocks[block].lines.last()))
-            });
-        let last = last.map(|line| line.0);
-        let Some((first_block, _)) = log.find(self.next) else { return };
-        for block in log.blocks.range(first_block..) {
-            for (index, (offset, start)) in block.lines.iter().enumerate() {
-                let planned = *offset < self.plan_end && Some(*offset) != last;
-                let drops = *offset < self.plan.drop_below || self.plan.drop.binary_search(offset).is_ok();
-                if *offset < self.next || (planned && drops) {
-                    continue;
-                }
-                let bytes = &block.bytes[*start..block.line_end(index)];
-                kept(KeptLine { cursor: self.target.cursor(*offset, self.target.end), bytes });
-                self.target.push(*offset, bytes);
-            }
-        }
-        self.next = log.end_offset;
-    }
-}
-
-impl Rewrite for MemoryRewrite {
-    fn slot(&self) -> LogSlot {
-        self.slot
-    }
-
-    fn run(&mut self, kept: &mut dyn FnMut(KeptLine<'_>)) -> Result<(), StorageError> {
-        self.copy(kept);
-        Ok(())
-    }
-
-    fn into_any(self: Box<Self>) -> Box<dyn Any> {
-        self
-    }
-}
-
-impl Drop for MemoryRewrite {
-    fn drop(&mut self) {
-        self.log.write().rewriting = false;
     }
 }
 

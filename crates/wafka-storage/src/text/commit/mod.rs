@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use wafka_core::BrokerId;
-use wafka_core::storage::{LogSlot, PendingSync, StorageError, SyncFailure};
+use wafka_core::storage::{LogSlot, PendingSync};
 
 use super::log::{Generation, Role, SharedLog};
 use super::{Claim, Home};
@@ -38,6 +38,7 @@ pub(super) use replay::replay_all;
 use ring::Ring;
 use state::{Covered, Phase, State};
 use sync::SyncMany;
+use turn::TurnSync;
 pub(super) use turn::{Dirty, Turn};
 
 /// When a turn's appends go through the commit journal.
@@ -419,27 +420,4 @@ impl CommitJournal {
 /// The name of a broker's journal; no log's file ends so.
 fn file_name(broker: BrokerId) -> String {
     format!("wafka.commit-{broker}.log")
-}
-
-/// A turn being made durable.
-struct TurnSync {
-    journal: Arc<CommitJournal>,
-    number: u64,
-    /// The logs of the turns it covers.
-    logs: Vec<Arc<[Dirty]>>,
-}
-
-impl PendingSync for TurnSync {
-    fn wait(self: Box<Self>) -> Vec<SyncFailure> {
-        self.journal.settle_up_to(self.number);
-        let mut failures: Vec<SyncFailure> = Vec::new();
-        for dirty in self.logs.iter().flat_map(|logs| &**logs) {
-            let Some(reason) = dirty.generation.failure() else { continue };
-            if failures.iter().all(|failure| failure.slot != dirty.slot) {
-                let error = StorageError::Poisoned { log: dirty.log.name.clone(), reason };
-                failures.push(SyncFailure { slot: dirty.slot, error });
-            }
-        }
-        failures
-    }
 }

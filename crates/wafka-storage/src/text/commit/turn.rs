@@ -3,9 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
-use wafka_core::storage::LogSlot;
+use wafka_core::storage::{LogSlot, PendingSync, StorageError, SyncFailure};
 
 use super::super::log::{Generation, SharedLog};
+use super::CommitJournal;
 use crate::fs::read_full_at;
 
 /// A log appended to in a turn.
@@ -149,5 +150,28 @@ impl Turn {
             }
         }
         Ok(())
+    }
+}
+
+/// A turn being made durable.
+pub(super) struct TurnSync {
+    pub journal: Arc<CommitJournal>,
+    pub number: u64,
+    /// The logs of the turns it covers.
+    pub logs: Vec<Arc<[Dirty]>>,
+}
+
+impl PendingSync for TurnSync {
+    fn wait(self: Box<Self>) -> Vec<SyncFailure> {
+        self.journal.settle_up_to(self.number);
+        let mut failures: Vec<SyncFailure> = Vec::new();
+        for dirty in self.logs.iter().flat_map(|logs| &**logs) {
+            let Some(reason) = dirty.generation.failure() else { continue };
+            if failures.iter().all(|failure| failure.slot != dirty.slot) {
+                let error = StorageError::Poisoned { log: dirty.log.name.clone(), reason };
+                failures.push(SyncFailure { slot: dirty.slot, error });
+            }
+        }
+        failures
     }
 }
