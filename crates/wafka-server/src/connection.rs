@@ -58,7 +58,6 @@ impl Connection {
             Ok(()) => tracing::debug!(client = id, "connection closed"),
             Err(error) => tracing::debug!(client = id, %error, "connection lost"),
         }
-        self.session.shared.clients.remove(id);
     }
 
     async fn serve(&mut self) -> io::Result<()> {
@@ -217,5 +216,12 @@ impl Connection {
             }
         }
         Ok(())
+    }
+}
+
+impl Drop for Connection {
+    /// However the connection ends, its place is free again.
+    fn drop(&mut self) {
+        self.session.shared.clients.remove(self.session.client.id);
     }
 }

@@ -8,6 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use support::Client;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_wafka-server");
@@ -54,9 +55,8 @@ impl Running {
         Client::new(TcpStream::connect(&self.addr).unwrap())
     }
 
-    fn signal(&self, signal: &str) {
-        let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
-        assert!(status.success());
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Waits for the end: the exit code, what else it wrote to stdout, and stderr.
@@ -78,7 +78,7 @@ impl Drop for Running {
 
 #[test]
 fn signals_end_it_in_order() {
-    for signal in ["-TERM", "-INT"] {
+    for signal in [Signal::TERM, Signal::INT] {
         let dir = tempfile::tempdir().unwrap();
         let running = Running::start(dir.path(), &["--set", "log.format=json"]);
         assert!(running.addr.starts_with("127.0.0.1:"));

@@ -34,10 +34,11 @@ fn hash(name: &[u8]) -> usize {
 /// The command called `name`, in any case.
 #[must_use]
 pub fn lookup(name: &[u8]) -> Option<&'static Command> {
-    // Nearly every command of a busy server is the first in the table, XADD.
-    let first = table::top_level().first()?;
-    if first.name.as_bytes().eq_ignore_ascii_case(name) {
-        return Some(first);
+    // Nearly every command of a busy server is this one, the first in the table.
+    if let Ok(name) = <[u8; 4]>::try_from(name)
+        && u32::from_le_bytes(name) | u32::from_le_bytes([b' '; 4]) == u32::from_le_bytes(*b"xadd")
+    {
+        return table::top_level().first();
     }
     if name.len() > NAME_LEN_MAX {
         return None;
@@ -92,5 +93,6 @@ mod tests {
             table::top_level().iter().map(|command| command.name).collect();
         assert_eq!(names.len(), table::top_level().len());
         assert!(names.len() * 2 < SLOTS);
+        assert_eq!(table::top_level()[0].name, "xadd");
     }
 }

@@ -20,6 +20,8 @@ pub(super) fn alone(config: &Config) -> Result<(), RangeError> {
     within("server.brokers", u64::from(server.brokers), 0, 1024)?;
     within("server.io_threads", u64::from(server.io_threads), 0, 256)?;
     within("server.maxclients", u64::from(server.maxclients), 1, u64::from(u32::MAX))?;
+    // What Linux takes for TCP_KEEPIDLE.
+    within("server.tcp_keepalive", u64::from(server.tcp_keepalive), 0, 32_767)?;
     size("server.proto_max_bulk_len", server.proto_max_bulk_len, ByteSize::mib(1))?;
     size("server.query_buffer_limit", server.query_buffer_limit, ByteSize::mib(1))?;
     size("server.output_buffer_limit", server.output_buffer_limit, ByteSize::kib(64))?;

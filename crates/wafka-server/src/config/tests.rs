@@ -128,6 +128,10 @@ fn bad_values_say_what_was_expected() {
 fn ranges_name_the_key() {
     says(toml("[server]\ndatabases = 0"), &["server.databases: found 0, expected 1 to 10000"]);
     says(toml("[server]\nmaxclients = 0"), &["server.maxclients: found 0, expected 1 to"]);
+    says(
+        toml("[server]\ntcp_keepalive = 32768"),
+        &["server.tcp_keepalive: found 32768, expected 0 to 32767"],
+    );
     says(toml("[server]\nbrokers = 5000"), &["server.brokers: found 5000, expected 0 to 1024"]);
     says(toml("[server]\nio_threads = 5000"), &["server.io_threads: found 5000"]);
     says(toml("[server]\ndata_dir = \"\""), &["server.data_dir: found an empty path"]);

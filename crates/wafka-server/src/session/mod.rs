@@ -239,7 +239,7 @@ impl Session {
                         self.closing = true;
                         return Interrupt::Closed;
                     }
-                    Ok(_) => {}
+                    Ok(read) => self.shared.stats.input_bytes.add(read as u64),
                 },
             }
         }

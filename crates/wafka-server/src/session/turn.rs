@@ -102,6 +102,8 @@ impl Session {
     /// Waits for the commits of all pending appends and writes their replies, in order.
     pub(crate) async fn settle(&mut self) {
         if self.pending.is_empty() {
+            // Topics whose append failed are kept no longer than others.
+            self.keep_last_topic();
             return;
         }
         self.kicker.kick();
@@ -109,7 +111,11 @@ impl Session {
         // From the last to the first: a commit covers what its topic was sent before, so mostly one wait serves all.
         for pending in self.pending.iter_mut().rev() {
             let topic = &self.topics[pending.topic.0];
-            pending.outcome = committed(topic, pending.appended.ticket).await;
+            // Without a future for those that the first wait covered.
+            pending.outcome = match topic.is_committed(&pending.appended.ticket) {
+                Some(outcome) => outcome,
+                None => topic.committed(pending.appended.ticket).await,
+            };
             if let Some(trimmed) = pending.appended.trimmed {
                 let outcome = committed(topic, trimmed).await;
                 pending.outcome = std::mem::replace(&mut pending.outcome, Ok(())).and(outcome);
@@ -127,6 +133,11 @@ impl Session {
             }
         }
         self.pending.clear();
+        self.keep_last_topic();
+    }
+
+    /// Forgets the topics of the batch but the last, which the next batch will probably append to again.
+    fn keep_last_topic(&mut self) {
         if self.topics.len() > 1 {
             let last = self.topics.len() - 1;
             self.topics.swap(0, last);
