@@ -92,7 +92,8 @@ fn catch_up(criterion: &mut Criterion) {
             let mut total = Count::default();
             loop {
                 let before = total.events;
-                let range = ReadRange::after(total.last, Some(1000), None).expect("invariant: ids do not end here");
+                let range =
+                    ReadRange::after(total.last, Some(1000), None).expect("invariant: ids do not end here");
                 setup.topic.read(&range, &mut total).expect("read");
                 if total.events == before {
                     break black_box(total.bytes);
