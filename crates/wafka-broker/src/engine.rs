@@ -1,5 +1,6 @@
 //! The engine: brokers, catalog and topics together.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
@@ -307,14 +308,10 @@ impl Engine {
                 LaneFiles::new(Database(topic.database), &name).all(usize::from(topic.partitions))
             })
         };
-        let in_use: Vec<LogName> = topics.iter().filter_map(logs).flatten().collect();
-        let present = self.storage.list()?;
-        let left: Vec<LogName> = deleted
-            .iter()
-            .filter_map(logs)
-            .flatten()
-            .filter(|log| present.contains(log) && !in_use.contains(log))
-            .collect();
+        let in_use: HashSet<LogName> = topics.iter().filter_map(logs).flatten().collect();
+        let gone: HashSet<LogName> = deleted.iter().filter_map(logs).flatten().collect();
+        let mut left = self.storage.list()?;
+        left.retain(|log| gone.contains(log) && !in_use.contains(log));
         if !left.is_empty() {
             tracing::warn!(files = ?left, "removing what an interrupted deletion left behind");
             self.storage.delete(&left)?;

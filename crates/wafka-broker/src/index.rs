@@ -131,7 +131,9 @@ impl SparseIndex {
         if let Some((place, path)) = &inner.place {
             match place.fs.remove(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+                Err(_) => {}
+                // Entries of one log must not come back beside another: the last one is believed to be durable.
+                Ok(()) => place.fs.sync_dir(path.parent().unwrap_or(&place.dir))?,
             }
         }
         Ok(())

@@ -46,11 +46,11 @@ impl Broker {
     pub(super) fn fail(&self, writer: &mut Writer, slot: LogSlot, reason: &Arc<str>) {
         let Some((owner, kind)) = writer.owners.get(&slot).cloned() else { return };
         let mut wakers: Vec<Waker> = Vec::new();
-        if let Some(topic) = owner.upgrade() {
-            topic.fail_log(kind, reason, &mut wakers);
+        // As long as a log is offline every sync reports it anew.
+        if let Some(topic) = owner.upgrade().filter(|topic| topic.fail_log(kind, reason, &mut wakers)) {
             topic.watch.notify();
+            writer.offline.push((owner, kind));
         }
-        writer.offline.push((owner, kind));
         for waker in wakers {
             waker.wake();
         }
@@ -87,7 +87,7 @@ impl Broker {
         let mut writer = self.writer.lock();
         let offline = std::mem::take(&mut writer.offline);
         for (owner, kind) in offline {
-            let Some(topic) = owner.upgrade().filter(|topic| !topic.is_deleted()) else { continue };
+            let Some(topic) = owner.upgrade().filter(|topic| !topic.is_gone()) else { continue };
             let Some((retry_at, slot, end)) = topic.retry_at(kind) else { continue };
             if Instant::now() < retry_at {
                 writer.offline.push((owner, kind));

@@ -98,6 +98,11 @@ impl Broker {
     fn open_journal(&self, writer: &mut Writer, work: &mut Work) {
         let Lines::Journal(batch) = &work.lines else { return };
         match writer.shard.open(&batch.log, OpenRequest { create: true, known: None }) {
+            Ok(opened) if opened.end.offset > 0 => {
+                writer.shard.close(opened.slot);
+                let reason = format!("{} exists and is no journal of this topic: move it away", batch.log);
+                work.outcome = Outcome::Failed { reason: reason.into() };
+            }
             Ok(opened) => {
                 work.topic.journal_opened(opened.slot);
                 writer.owners.insert(opened.slot, (Arc::downgrade(&work.topic), TicketKind::Journal));

@@ -68,6 +68,21 @@ impl Topic {
             return Err(AppendError::ReadOnly { topic: self.name.to_string(), reason: Arc::clone(reason) });
         }
         let id = next_id(state.last_id, request.id, request.now_ms)?;
+        let (cycle, unkeyed) = (state.cycle, state.unkeyed);
+        let accepted = self.accept(state, id, request);
+        if accepted.is_err() {
+            // What is refused takes no part in the cycle.
+            (state.cycle, state.unkeyed) = (cycle, unkeyed);
+        }
+        accepted
+    }
+
+    fn accept(
+        self: &Arc<Self>,
+        state: &mut State,
+        id: EventId,
+        request: &AppendRequest<'_>,
+    ) -> Result<Appended, AppendError> {
         let index = self.route(state, request)?;
         let lane = &state.lanes[index];
         if lane.pending.bytes.len() > self.limits.queue_bytes_max {

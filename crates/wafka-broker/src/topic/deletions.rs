@@ -75,9 +75,15 @@ impl Topic {
         let mut guard = self.state.lock();
         let state = &mut *guard;
         self.check_journal(state)?;
-        let mut events = Vec::new();
+        // All are looked up before one is deleted: what fails to be read leaves everything as it was.
+        let mut found = BTreeMap::new();
         for &id in ids {
-            let Some((lane, offset)) = Self::find(state, id)? else { continue };
+            if let Some(place) = Self::find(state, id)? {
+                found.insert(id, place);
+            }
+        }
+        let mut events = Vec::new();
+        for (id, (lane, offset)) in found {
             Arc::make_mut(&mut state.deletions).insert(id, Deleted { lane, offset });
             let counted = &mut state.lanes[usize::from(lane)].live;
             *counted = counted.saturating_sub(1);

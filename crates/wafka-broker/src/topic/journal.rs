@@ -145,6 +145,11 @@ impl Journal {
         self.taken + 1
     }
 
+    /// Gives up the number of the next batch: what was pending is lost.
+    pub(crate) fn skip_batch(&mut self) {
+        self.taken += 1;
+    }
+
     /// Whether there is something to write.
     pub(crate) fn has_pending(&self) -> bool {
         !self.pending.is_empty() || self.pending_trim.is_some() || self.wants_snapshot
@@ -205,7 +210,8 @@ impl State {
         self.journal.flush_trim();
         let mut records = std::mem::take(&mut self.journal.pending);
         let due = self.journal.snapshot_due();
-        if records.is_empty() && !self.journal.wants_snapshot {
+        let offline = self.journal_reason().is_some();
+        if offline || (records.is_empty() && !self.journal.wants_snapshot) {
             return None;
         }
         let first_offset = self.journal.end.offset;

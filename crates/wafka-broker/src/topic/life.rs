@@ -78,7 +78,8 @@ impl Topic {
             sequence: state.last_sequence,
             id: state.last_id,
         }];
-        if !state.journal.is_idle() {
+        // A journal that is offline has answered everybody.
+        if !state.journal.is_idle() && state.journal_reason().is_none() {
             let pending = state.journal.has_pending();
             tickets.push(Ticket {
                 kind: TicketKind::Journal,
@@ -92,6 +93,8 @@ impl Topic {
 
     /// Closes the topic's logs at their brokers.
     pub(crate) fn close_logs(&self) {
+        // A turn that began before the topic was marked as deleted may be about to make its journal.
+        self.brokers[self.home].with_shard(|_| ());
         let (lanes, journal) = {
             let state = self.state.lock();
             let lanes: Vec<_> = state.lanes.iter().map(|lane| (lane.broker, lane.slot)).collect();

@@ -147,6 +147,11 @@ impl Topic {
         self.deleted.load(Ordering::Acquire)
     }
 
+    /// Whether the deletion has come about: nobody waits any more, and the logs are closed or about to be.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.journaled.load(Ordering::Acquire) == u64::MAX
+    }
+
     /// The highest visible id, or what `XSETID` made it: what `$` means.
     #[must_use]
     pub fn visible_id(&self) -> EventId {
@@ -163,9 +168,13 @@ impl Topic {
             None => Ok(state.len()),
             Some(id) => {
                 let index = self.lane_index(&state, id)?;
+                let lane = &state.lanes[index];
+                // A partition alone is visible as far as it is committed, whatever the others do.
+                let hidden = |event: &&Uncommitted| {
+                    usize::from(event.lane) == index && event.sequence > lane.last_sequence_committed
+                };
                 let open = state.uncommitted.iter().skip(state.uncommitted_trimmed);
-                let hidden = open.filter(|event| usize::from(event.lane) == index).count() as u64;
-                Ok(state.lanes[index].live.saturating_sub(hidden))
+                Ok(lane.live.saturating_sub(open.filter(hidden).count() as u64))
             }
         }
     }

@@ -126,6 +126,10 @@ impl Topic {
     /// Takes what waits for the journal.
     pub(crate) fn take_journal(&self, now_ms: u64) -> Option<JournalBatch> {
         let mut state = self.state.lock();
+        if self.is_gone() {
+            // Its journal must not come into being again.
+            return None;
+        }
         state.take_journal(&self.name, now_ms)
     }
 
@@ -146,7 +150,7 @@ impl Topic {
             }
             Outcome::Failed { reason } => self.fail_journal(state, batch.number, reason),
         }
-        self.journal_reached(state, batch.number, wakers);
+        self.journal_reached(state, wakers);
     }
 
     /// Takes the journal offline: the batch `number`, and what waits behind it, is lost.
@@ -158,12 +162,17 @@ impl Topic {
             reason: Arc::clone(reason),
         });
         journal.fail(reason, Instant::now() + RETRY_AFTER);
+        if journal.next_batch() == number + 1 {
+            // Who waits for the batch after this one is answered too.
+            journal.skip_batch();
+        }
         self.ever_failed.store(true, Ordering::Release);
         tracing::error!(topic = %self.name, %reason, "journal is offline");
     }
 
-    fn journal_reached(&self, state: &mut State, number: u64, wakers: &mut Vec<Waker>) {
-        self.journaled.fetch_max(number, Ordering::AcqRel);
+    /// Every batch up to the last one taken is committed or has failed.
+    fn journal_reached(&self, state: &mut State, wakers: &mut Vec<Waker>) {
+        self.journaled.fetch_max(state.journal.next_batch() - 1, Ordering::AcqRel);
         release(&mut state.journal_waiters, self.journaled.load(Ordering::Acquire), wakers);
     }
 
@@ -177,24 +186,30 @@ impl Topic {
         self.state.lock().lanes[usize::from(lane)].tail.pop()
     }
 
-    /// A log failed outside a turn of its own: what is pending for it fails with it.
-    pub(crate) fn fail_log(&self, kind: TicketKind, reason: &Arc<str>, wakers: &mut Vec<Waker>) {
+    /// A log failed outside a turn of its own: what is pending for it fails with it. `false` when it was offline before.
+    pub(crate) fn fail_log(&self, kind: TicketKind, reason: &Arc<str>, wakers: &mut Vec<Waker>) -> bool {
         let mut guard = self.state.lock();
         let state = &mut *guard;
         match kind {
             TicketKind::Partition(lane) => {
-                if state.lanes[usize::from(lane)].is_online() {
-                    self.fail_lane(state, lane, reason);
-                    self.advance(state, wakers);
+                if !state.lanes[usize::from(lane)].is_online() {
+                    return false;
                 }
+                self.fail_lane(state, lane, reason);
+                self.advance(state, wakers);
             }
             TicketKind::Journal => {
+                if state.journal_reason().is_some() {
+                    return false;
+                }
                 // What waits to be journaled has the next number.
                 let number = state.journal.next_batch();
+                state.journal.skip_batch();
                 self.fail_journal(state, number, reason);
-                self.journal_reached(state, number - 1, wakers);
+                self.journal_reached(state, wakers);
             }
         }
+        true
     }
 
     /// Whether a log that failed may be tried again, and from where.
@@ -218,7 +233,12 @@ impl Topic {
         let mut guard = self.state.lock();
         let state = &mut *guard;
         let lane_state = match kind {
-            TicketKind::Partition(lane) => &mut state.lanes[usize::from(lane)].state,
+            TicketKind::Partition(lane) => {
+                let lane = &mut state.lanes[usize::from(lane)];
+                // Lines may have been cut; those that the index knows stand where they stood.
+                lane.index.set_generation(lane.reader.generation());
+                &mut lane.state
+            }
             TicketKind::Journal => &mut state.journal.state,
         };
         match result {

@@ -3,14 +3,14 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+pub use wafka_broker::ReadRange;
 use wafka_broker::{
     AppendError, AppendRequest, Appended, Engine, EngineOptions, EntryFields, EntrySink, FsyncPolicy, IdSpec,
-    IndexPlace, PartitionState, ReadError, ReadRange, ReclaimOptions, StartError, Topic, Trim, TrimStrategy,
-    wait,
+    IndexPlace, PartitionState, ReadError, ReclaimOptions, StartError, Topic, Trim, TrimStrategy, wait,
 };
 use wafka_core::storage::Storage;
 use wafka_core::{Clock, Database, EventId, Fields, PartitionId, TopicName};
@@ -348,5 +348,14 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     while !holds() {
         assert!(Instant::now() < end, "not within {DEADLINE:?}: {what}");
         std::thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+/// Tells other threads to end, also when this one panics.
+pub struct StopOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }
