@@ -53,6 +53,8 @@ pub(super) struct Journaled {
     end: AtomicU64,
     /// The checkpoint that will sync it, plus 1.
     checkpoint: AtomicU64,
+    /// Whether a reopening is about to cut its file.
+    reopening: AtomicBool,
 }
 
 impl Journaled {
@@ -73,6 +75,14 @@ impl Journaled {
     /// Whether this is the first call for a checkpoint.
     pub fn enter(&self, checkpoint: u64) -> bool {
         self.checkpoint.swap(checkpoint + 1, Ordering::Relaxed) != checkpoint + 1
+    }
+
+    pub fn set_reopening(&self, reopening: bool) {
+        self.reopening.store(reopening, Ordering::Relaxed);
+    }
+
+    pub fn is_reopening(&self) -> bool {
+        self.reopening.load(Ordering::Relaxed)
     }
 
     /// What is held of one generation is held of the one with the same positions that follows it.
@@ -259,6 +269,15 @@ impl OpenLog {
 
     /// Opens the file afresh and cuts it at `end`; see [`wafka_core::storage::Shard::reopen`].
     pub fn reopen(&mut self, home: &Home, journal: &CommitJournal, end: Cursor) -> Result<(), StorageError> {
+        let old = Arc::clone(&self.generation);
+        // From here on no sync that is under way can make lines durable that may be cut.
+        journal.begin_reopening(&old);
+        let outcome = self.cut_afresh(home, journal, end);
+        journal.end_reopening(&old);
+        outcome
+    }
+
+    fn cut_afresh(&mut self, home: &Home, journal: &CommitJournal, end: Cursor) -> Result<(), StorageError> {
         let shared = Arc::clone(&self.shared);
         let failed = |source| log_error(&shared.name, "reopen", source);
         let file = home.fs.open(&shared.path, OpenMode::Write).map_err(failed)?;
@@ -270,8 +289,6 @@ impl OpenLog {
             bisect::position_of(&*file, len.min(published), end.offset, shared.line_bytes_max)
                 .map_err(failed)?
         };
-        // From here on no sync that is under way can make lines durable that may be cut.
-        self.generation.retire();
         // What only a record holds goes into the file, and no record may hold what is cut.
         if self.generation.journal.held_commit() > 0 {
             journal.restore(&shared, &*file, position).map_err(failed)?;

@@ -241,6 +241,13 @@ impl CommitJournal {
     /// which that failed too.
     fn rescue(&self, ring: &Ring, mut failed: Vec<Covered>) -> Vec<Covered> {
         failed.retain(|Covered { log, generation }| {
+            if generation.role() == Role::Superseded {
+                return false;
+            }
+            if generation.journal.is_reopening() {
+                // What the records hold may be about to be cut; the reopening sees to the rest.
+                return true;
+            }
             let rescued = self.home.fs.open(&log.path, OpenMode::Write).and_then(|file| {
                 replay::restore(ring, &log.displayed, &*file, generation.end())?;
                 file.sync_data()
@@ -287,6 +294,19 @@ impl CommitJournal {
     /// As [`CommitJournal::release`], when records hold bytes at `end` or behind it.
     pub fn release_behind(&self, generation: &Generation, end: u64) -> io::Result<()> {
         if generation.journal.held_end() > end { self.release(generation) } else { Ok(()) }
+    }
+
+    /// No sync of this generation succeeds any more, and its file is left alone: it may be cut.
+    pub fn begin_reopening(&self, generation: &Generation) {
+        let _state = self.state.lock();
+        generation.retire();
+        generation.journal.set_reopening(true);
+    }
+
+    /// The file is not being cut any more.
+    pub fn end_reopening(&self, generation: &Generation) {
+        let _state = self.state.lock();
+        generation.journal.set_reopening(false);
     }
 
     /// Records may hold bytes of this generation again.
