@@ -55,7 +55,7 @@ pub enum CommitJournalUse {
 
 /// With more dirty files than this, one record costs less than the syncs it replaces, although its bytes are written
 /// twice.
-pub const DIRTY_FILES_MAX: usize = 2;
+pub const DIRTY_FILES_MAX: usize = 1;
 /// A turn whose record takes more than this part of the ring is synced directly: its bytes would cost more to write
 /// twice than the syncs they save.
 const RECORD_SHARE: u64 = 4;

@@ -54,7 +54,7 @@ fn a_full_disk_stops_one_log_until_it_is_reopened() {
 
 #[test]
 fn a_failed_sync_is_not_repeated() {
-    let mut bench = on(SimFs::new());
+    let mut bench = with(SimFs::new(), CommitJournalUse::Never);
     let (a, b) = (bench.open("a-1"), bench.open("b-1"));
     bench.append(a.slot, 0, 3).unwrap();
     assert!(bench.sync().is_empty());
