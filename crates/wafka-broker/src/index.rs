@@ -14,6 +14,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLock;
 use wafka_core::storage::Cursor;
@@ -69,6 +70,8 @@ impl IndexEntry {
 /// The index of one partition. Shared between its writer and its readers.
 pub(crate) struct SparseIndex {
     inner: RwLock<Inner>,
+    /// Whether the broker's list of indexes to be written names it.
+    listed: AtomicBool,
 }
 
 struct Inner {
@@ -98,7 +101,7 @@ impl SparseIndex {
             },
         };
         let inner = Inner { generation: 0, place, file, flushed, recent: Vec::new() };
-        SparseIndex { inner: RwLock::new(inner) }
+        SparseIndex { inner: RwLock::new(inner), listed: AtomicBool::new(false) }
     }
 
     /// Says which generation of the log the positions are of.
@@ -145,6 +148,11 @@ impl SparseIndex {
         if entries.peek().is_some() {
             self.inner.write().recent.extend(entries);
         }
+    }
+
+    /// Notes whether a list names the index; returns what was noted before.
+    pub(crate) fn set_listed(&self, listed: bool) -> bool {
+        self.listed.swap(listed, Ordering::AcqRel)
     }
 
     /// How many entries are not in the file yet.

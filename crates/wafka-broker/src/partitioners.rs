@@ -1,6 +1,7 @@
 //! The built-in strategies, and the registry that plugins will add to.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use wafka_core::partitioner::{
@@ -22,6 +23,18 @@ impl Partitioners {
             all.by_name.insert(factory.name().to_owned(), factory);
         }
         all
+    }
+
+    /// Adds a strategy. `false` when its name is taken: nothing changes then.
+    #[must_use = "a name that is taken must be refused"]
+    pub fn register(&mut self, factory: Arc<dyn PartitionerFactory>) -> bool {
+        match self.by_name.entry(factory.name().to_owned()) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(free) => {
+                free.insert(factory);
+                true
+            }
+        }
     }
 
     /// The strategy called `name`.

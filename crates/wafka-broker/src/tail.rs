@@ -46,6 +46,11 @@ impl Tail {
         std::mem::take(&mut self.blocks).iter().map(|block| block.bytes.capacity()).sum()
     }
 
+    /// How many blocks are held.
+    pub(crate) fn len(&self) -> usize {
+        self.blocks.len()
+    }
+
     /// How many lines are held.
     pub(crate) fn lines(&self) -> u64 {
         self.lines

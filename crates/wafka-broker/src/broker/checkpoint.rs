@@ -17,7 +17,14 @@ impl Broker {
     pub(super) fn checkpoint(&self) {
         let (sync, indexes) = {
             let mut writer = self.writer.lock();
-            let indexes: Vec<_> = writer.unsynced.drain(..).map(|index| (index.unflushed(), index)).collect();
+            let indexes: Vec<_> = writer
+                .unsynced
+                .drain(..)
+                .map(|index| {
+                    index.set_listed(false);
+                    (index.unflushed(), index)
+                })
+                .collect();
             if !writer.dirty && indexes.is_empty() {
                 return;
             }
@@ -65,7 +72,7 @@ impl Broker {
                 if count >= INDEX_FLUSH {
                     flush(&index, count);
                 }
-            } else if !writer.unsynced.iter().any(|known| Arc::ptr_eq(known, &index)) {
+            } else if !index.set_listed(true) {
                 writer.unsynced.push(index);
             }
         }

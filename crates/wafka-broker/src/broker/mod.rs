@@ -26,6 +26,8 @@ use turn::Work;
 
 /// How long a broker looks for more work before it sleeps: about what going to sleep and being woken costs.
 const SPIN: Duration = Duration::from_micros(50);
+/// So many entries of [`Writer::tails`] are never looked through.
+const TAILS_PRUNE_MIN: usize = 1024;
 /// How often what nobody waits for is made durable.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
@@ -101,6 +103,8 @@ pub(crate) struct Writer {
     queue: Vec<(Arc<Topic>, TicketKind)>,
     /// The blocks in the tails of this broker's partitions, oldest first.
     tails: VecDeque<(Weak<Topic>, u16)>,
+    /// When there are so many, those of blocks that were forgotten otherwise are dropped.
+    tails_prune_at: usize,
     /// Indexes with entries whose lines are not synced yet.
     unsynced: Vec<Arc<SparseIndex>>,
     /// Something was appended since the last sync.
@@ -122,6 +126,7 @@ impl Broker {
                 work: Vec::new(),
                 queue: Vec::new(),
                 tails: VecDeque::new(),
+                tails_prune_at: TAILS_PRUNE_MIN,
                 unsynced: Vec::new(),
                 dirty: false,
                 offline: Vec::new(),
@@ -241,3 +246,6 @@ impl Broker {
         self.asleep.store(false, Ordering::SeqCst);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,13 @@
 //! One turn: everything queued is appended, one batch per log; one sync covers all of it; then it is published.
 
-use std::sync::Arc;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::task::Waker;
 
 use wafka_core::storage::{Cursor, LogSlot, OpenRequest};
 
-use super::{Broker, Writer};
+use super::{Broker, TAILS_PRUNE_MIN, Writer};
 use crate::options::FsyncPolicy;
 use crate::ticket::TicketKind;
 use crate::topic::{JournalBatch, Outcome, Pending, Topic};
@@ -176,5 +177,28 @@ impl Broker {
                 self.tail_bytes.fetch_sub(bytes, Ordering::Relaxed);
             }
         }
+        if writer.tails.len() >= writer.tails_prune_at {
+            prune_tails(&mut writer.tails);
+            writer.tails_prune_at = writer.tails.len() * 2 + TAILS_PRUNE_MIN;
+        }
     }
+}
+
+/// Drops the entries of blocks that are gone already, with their topic or in a rewrite: of each partition the newest
+/// stay, as many as it has blocks.
+fn prune_tails(tails: &mut VecDeque<(Weak<Topic>, u16)>) {
+    let mut left: HashMap<(*const Topic, u16), usize> = HashMap::new();
+    let mut kept: VecDeque<_> = std::mem::take(tails)
+        .into_iter()
+        .rev()
+        .filter(|(topic, lane)| {
+            let blocks = || topic.upgrade().map_or(0, |topic| topic.tail_blocks(*lane));
+            let left = left.entry((topic.as_ptr(), *lane)).or_insert_with(blocks);
+            let keep = *left > 0;
+            *left = left.saturating_sub(1);
+            keep
+        })
+        .collect();
+    kept.make_contiguous().reverse();
+    *tails = kept;
 }

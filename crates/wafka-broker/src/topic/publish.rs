@@ -186,6 +186,11 @@ impl Topic {
         self.state.lock().lanes[usize::from(lane)].tail.pop()
     }
 
+    /// How many blocks a partition's tail has.
+    pub(crate) fn tail_blocks(&self, lane: u16) -> usize {
+        self.state.lock().lanes[usize::from(lane)].tail.len()
+    }
+
     /// A log failed outside a turn of its own: what is pending for it fails with it. `false` when it was offline before.
     pub(crate) fn fail_log(&self, kind: TicketKind, reason: &Arc<str>, wakers: &mut Vec<Waker>) -> bool {
         let mut guard = self.state.lock();

@@ -64,6 +64,8 @@ pub(super) struct LaneView {
     pub(super) end: Offset,
     /// Blocks of the tail that the read can begin in.
     pub(super) blocks: Vec<Arc<Block>>,
+    /// Whether the read begins behind the last event.
+    pub(super) is_past: bool,
     /// Average length of a line, in bytes.
     pub(super) line_bytes: u64,
     /// Whether the read may wait for a disk.
@@ -87,14 +89,15 @@ impl View {
         let lanes = lanes
             .map(|number| {
                 let lane = &state.lanes[number];
-                let blocks = if range.reverse {
-                    lane.tail.up_to(range.to, count)
-                } else if lane.covers(from) {
-                    lane.tail.from(from, count)
-                } else {
-                    Vec::new()
-                };
-                lane.view(number, blocks)
+                if range.reverse {
+                    return lane.view(number, lane.tail.up_to(range.to, count));
+                }
+                if !lane.covers(from) {
+                    return lane.view(number, Vec::new());
+                }
+                let blocks = lane.tail.from(from, count);
+                // The tail holds all there is from here on: when that is nothing, the file has nothing either.
+                LaneView { is_past: blocks.is_empty(), ..lane.view(number, blocks) }
             })
             .collect();
         // One partition alone is visible as far as it is committed itself: its end is a snapshot already.
@@ -169,6 +172,7 @@ impl Lane {
             index: Arc::clone(&self.index),
             end: self.end.offset,
             blocks,
+            is_past: false,
             may_wait: true,
             line_bytes: self.reader.size_bytes().checked_div(self.lines).unwrap_or(255) + 1,
         }
@@ -423,6 +427,9 @@ impl<'v> Forward<'v> {
         if let Some(first) = lane.blocks.first() {
             let lines = Lines::block(Arc::clone(first), from);
             return Self { block: 1, ..Self::empty(lane, lines) }.begin(from);
+        }
+        if lane.is_past {
+            return Ok(Self { next: Cursor::at_offset(lane.end), ..Self::empty(lane, Lines::none()) });
         }
         let (start, last_id) = match lane.index.seek_entry(from) {
             // When the line that the index names is damaged, at least its id is known.

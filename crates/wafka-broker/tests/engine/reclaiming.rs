@@ -253,19 +253,3 @@ fn a_crash_anywhere_in_a_rewrite_loses_nothing() {
         }
     }
 }
-
-#[test]
-fn the_memory_of_forgotten_tails_is_bounded() {
-    let bench = Bench::sim(1).with(|_| ());
-    for round in 0..50 {
-        let name = format!("t{round}");
-        let topic = bench.topic(&name);
-        for n in 0..20 {
-            bench.add(&topic, &n.to_string()).unwrap();
-        }
-        drop(topic);
-        bench.engine().delete_topics(crate::support::DB, &[name.as_bytes()]).unwrap();
-    }
-    let weak = Arc::downgrade(&bench.topic("t"));
-    assert!(weak.upgrade().is_some());
-}
