@@ -102,7 +102,7 @@ fn write(bench: &Bench, topic: &Arc<Topic>, writer: u64, pipeline: u64) -> Vec<(
             // What was answered can be read, by anybody, at once.
             assert!(topic.visible_id() >= appended.id);
             let range = ReadRange { from: appended.id, to: appended.id, ..ALL };
-            assert_eq!(strings(&read(topic, &range).unwrap()), [value.clone()]);
+            assert_eq!(strings(&read(topic, &range).unwrap()), std::slice::from_ref(&value));
             added.push((appended.id, value));
         }
     }

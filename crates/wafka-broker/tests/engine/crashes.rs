@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use wafka_broker::{IdSpec, Ticket, Topic, wait};
+use wafka_broker::{IdSpec, ReadError, ReadRange, Ticket, Topic, wait};
 use wafka_core::EventId;
 use wafka_storage::fs::{Operation, SimFs};
 
 use crate::support::{
-    ALL, Bench, DB, EAGER, Home, NEVER, Rng, accept, eventually, ids, maxlen, read, values,
+    ALL, Bench, DB, EAGER, Entry, Home, NEVER, Rng, accept, eventually, ids, maxlen, read_until_error, values,
 };
 
 fn bench(brokers: u16, eager: bool) -> Bench {
@@ -70,9 +70,24 @@ fn work(bench: &Bench, topic: &Arc<Topic>, known: &Mutex<Known>, seed: u64) {
     }
 }
 
+/// Everything that can be read. Of a write that nobody was told of, power may leave a hole with whole lines behind it;
+/// the backend keeps what it cannot tell from damage and reports it.
+fn read_around_damage(topic: &Topic) -> Vec<Entry> {
+    let mut found = Vec::new();
+    let mut from = EventId::MIN;
+    loop {
+        let (entries, result) = read_until_error(topic, &ReadRange { from, ..ALL });
+        found.extend(entries);
+        match result {
+            Ok(()) => return found,
+            Err(ReadError::Damaged { next_readable: Some(next), .. }) => from = next,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
 fn check(topic: &Topic, known: &Known) {
-    let found: BTreeMap<EventId, String> = read(topic, &ALL)
-        .unwrap()
+    let found: BTreeMap<EventId, String> = read_around_damage(topic)
         .into_iter()
         .map(|(id, parts)| (id, String::from_utf8(parts[1].clone()).unwrap()))
         .collect();
@@ -85,10 +100,9 @@ fn check(topic: &Topic, known: &Known) {
     for (id, value) in &found {
         assert_eq!(known.accepted.get(id), Some(value), "{id} was never sent");
     }
-    assert_eq!(topic.len(None).unwrap(), found.len() as u64);
-    for partition in topic.info().unwrap().partitions {
-        assert!(partition.damage.is_empty(), "{:?}", partition.damage);
-    }
+    let damaged = topic.info().unwrap().partitions.iter().any(|partition| !partition.damage.is_empty());
+    // A damaged line counts, since nobody knows that it is none.
+    assert!(topic.len(None).unwrap() == found.len() as u64 || damaged);
 }
 
 #[test]
@@ -118,7 +132,7 @@ fn while_events_are_written_and_deleted() {
             check(&topic, &known.lock());
             // What came back is durable now, whatever it was before.
             let mut known = known.lock();
-            let found = ids(&read(&topic, &ALL).unwrap());
+            let found = ids(&read_around_damage(&topic));
             let found: BTreeSet<EventId> = found.into_iter().collect();
             known.acknowledged = found.clone();
             known.accepted.retain(|id, _| found.contains(id));

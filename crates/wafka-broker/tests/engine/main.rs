@@ -1,5 +1,7 @@
 //! The engine as a whole, over every backend and every fault of the file-system seam.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests: what is not as expected ends them")]
+
 mod concurrency;
 mod crashes;
 mod damage;

@@ -241,7 +241,8 @@ fn a_crash_anywhere_in_a_rewrite_loses_nothing() {
             // What was acknowledged is done; what failed may have been done or not.
             let live = |at: usize| {
                 let gone = deleted.is_ok() && [150, 151, 199].contains(&at);
-                !gone && !(trimmed.is_ok() && at < 147)
+                let below = trimmed.is_ok() && at < 147;
+                !gone && !below
             };
             let must: Vec<EventId> =
                 (147..199).filter(|at| ![150, 151].contains(at)).map(|at| all[at].0).collect();

@@ -3,14 +3,14 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 pub use wafka_broker::ReadRange;
 use wafka_broker::{
-    AppendError, AppendRequest, Appended, Engine, EngineOptions, EntryFields, EntrySink, FsyncPolicy, IdSpec,
-    IndexPlace, PartitionState, ReadError, ReclaimOptions, StartError, Topic, Trim, TrimStrategy, wait,
+    AppendError, AppendRequest, Appended, Engine, EngineOptions, EntryFields, EntrySink, IdSpec, IndexPlace,
+    PartitionState, ReadError, ReclaimOptions, StartError, Topic, Trim, TrimStrategy, wait,
 };
 use wafka_core::storage::Storage;
 use wafka_core::{Clock, Database, EventId, Fields, PartitionId, TopicName};
@@ -24,19 +24,12 @@ pub const ENOSPC: FaultKind = FaultKind::Errno(28);
 /// No test waits longer for what must happen.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A clock that stands still until it is moved.
-#[derive(Default)]
-pub struct HeldClock(AtomicU64);
-
-impl HeldClock {
-    pub fn set(&self, ms: u64) {
-        self.0.store(ms, Ordering::SeqCst);
-    }
-}
+/// A clock that stands still.
+struct HeldClock;
 
 impl Clock for HeldClock {
     fn now_ms(&self) -> u64 {
-        self.0.load(Ordering::SeqCst)
+        1_000
     }
 }
 
@@ -87,16 +80,13 @@ impl Home {
 pub struct Bench {
     pub home: Home,
     pub options: EngineOptions,
-    pub clock: Arc<HeldClock>,
     engine: Option<Arc<Engine>>,
 }
 
 impl Bench {
     pub fn new(home: Home, brokers: u16) -> Self {
-        let clock = Arc::new(HeldClock::default());
-        clock.set(1_000);
-        let options = EngineOptions::new(brokers, Arc::clone(&clock) as Arc<dyn Clock>);
-        Bench { home, options, clock, engine: None }
+        let options = EngineOptions::new(brokers, Arc::new(HeldClock));
+        Bench { home, options, engine: None }
     }
 
     /// Over a simulated file system, started.
@@ -265,8 +255,6 @@ pub fn name(name: &str) -> TopicName {
 pub fn path(file: &str) -> PathBuf {
     Path::new("data").join(file)
 }
-
-pub const ALWAYS: FsyncPolicy = FsyncPolicy::Always;
 
 /// Space is given back as soon as anything is dead.
 pub const EAGER: ReclaimOptions = ReclaimOptions { dead_bytes_min: 0, dead_percent: 1, deletions_max: 2 };

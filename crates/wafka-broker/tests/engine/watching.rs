@@ -1,5 +1,6 @@
 //! Waiting for a name to change.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,8 +25,6 @@ fn is_ready(changed: &mut Changed, woken: &Arc<Woken>) -> bool {
     let waker = Waker::from(Arc::clone(woken));
     matches!(Pin::new(changed).poll(&mut Context::from_waker(&waker)), Poll::Ready(()))
 }
-
-use std::future::Future;
 
 #[test]
 fn creation_events_and_deletion_wake() {
