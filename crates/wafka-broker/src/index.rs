@@ -155,6 +155,11 @@ impl SparseIndex {
         self.listed.swap(listed, Ordering::AcqRel)
     }
 
+    /// Which generation of the log the positions are of.
+    pub(crate) fn generation(&self) -> u32 {
+        self.inner.read().generation
+    }
+
     /// How many entries are not in the file yet.
     pub(crate) fn unflushed(&self) -> usize {
         self.inner.read().recent.len()

@@ -6,7 +6,7 @@ use wafka_core::partitioner::Options;
 use wafka_core::storage::Damage;
 use wafka_core::{BrokerId, EventId, Offset, PartitionId};
 
-use super::read::View;
+use super::view::View;
 use super::{LaneState, Topic};
 use crate::error::ReadError;
 

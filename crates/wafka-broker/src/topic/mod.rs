@@ -6,6 +6,7 @@
 mod append;
 mod committed;
 mod deletions;
+mod forward;
 mod info;
 mod journal;
 mod lane;
@@ -17,6 +18,7 @@ mod read_back;
 mod reclaim;
 mod set_id;
 mod trim;
+mod view;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

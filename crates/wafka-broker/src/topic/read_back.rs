@@ -6,7 +6,8 @@ use wafka_core::storage::Cursor;
 use wafka_core::{EventId, Offset};
 use wafka_storage::line;
 
-use super::read::{LaneView, damage};
+use super::forward::damage;
+use super::view::LaneView;
 use crate::error::ReadError;
 use crate::lines::{self, Lines};
 

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use wafka_core::EventId;
 
-use super::read::View;
 use super::set_id::newest;
+use super::view::View;
 use super::{State, Topic, Uncommitted};
 use crate::error::{AppendError, ReadError};
 use crate::ticket::{Ticket, TicketKind};

@@ -52,6 +52,11 @@ pub fn verify(line: &[u8]) -> Result<&[u8], LineError> {
     Err(LineError::Checksum { expected, found })
 }
 
+/// The bytes of a line that its checksum covers, the checksum unseen.
+pub(super) fn covered(line: &[u8]) -> Result<&[u8], LineError> {
+    split(line).map(|(covered, _)| covered).ok_or(LineError::NoSeal)
+}
+
 /// The line's offset: the number behind the first `,"offset":`. Nothing is verified.
 ///
 /// Only a topic name stands before that key, and its quotes are escaped, so the first occurrence is the key itself.

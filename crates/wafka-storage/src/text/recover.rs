@@ -3,6 +3,10 @@
 //! * A *whole line* ends in a newline, its checksum holds and its offset is above that of the whole line before it.
 //! * A *torn tail* is what a crash leaves of writes that were never acknowledged: bytes behind the last whole line that
 //!   end without a newline, or lines with NUL bytes (pages that never reached the disk), to the end. It is cut.
+//! * A *hole* is a lost page with pages behind it that reached the disk: NUL bytes up to a page's end, and whole lines
+//!   later. Pages reach the disk in any order, but a sync waits for all of them, so nothing from the hole on was ever
+//!   synced: it is torn too, to the end, if it is no more than what may be unsynced at a time. What is cut then is kept
+//!   in a file of its own.
 //! * Everything else is *damage*: it is reported and kept, even at the very end. Each damaged line counts one offset, so
 //!   that offsets never repeat.
 //! * A last line that lacks nothing but its newline is whole: it gets one. Somebody's editor may have dropped it.
@@ -10,6 +14,7 @@
 
 use std::io;
 
+use memchr::memrchr;
 use wafka_core::Offset;
 use wafka_core::storage::{Cursor, Damage, TornTail};
 
@@ -18,6 +23,10 @@ use super::lines::{Lines, Segment};
 use crate::fs::File;
 use crate::line;
 
+/// The unit in which the system brings a file to the disk, in bytes.
+const PAGE_BYTES: u64 = 4096;
+/// The most that is taken for unsynced behind a hole, in bytes. A hole further from the end is damage.
+const UNSYNCED_BYTES_MAX: u64 = 256 << 20;
 /// How many damaged stretches are reported one by one; the last one speaks for all that follow.
 const DAMAGE_REPORTED_MAX: usize = 1000;
 
@@ -34,6 +43,8 @@ pub(super) struct Recovered {
     pub unterminated: bool,
     /// What is to be cut.
     pub torn: Option<TornTail>,
+    /// Whether there are whole lines in what is to be cut.
+    pub torn_lines: bool,
     /// What is damaged.
     pub damage: Vec<Damage>,
 }
@@ -49,17 +60,38 @@ pub(super) fn recover(
         Some(known) if is_there(file, len, known, line_bytes_max)? => known.position,
         _ => 0,
     };
-    let mut check = Check::default();
-    let mut lines = Lines::new(file, start, len, CHUNK_BYTES, line_bytes_max);
-    while let Some(segment) = lines.next()? {
-        check.take(&segment);
+    let (mut check, mut end) = pass(file, start, len, line_bytes_max)?;
+    let hole = check.hole.filter(|hole| len - hole <= UNSYNCED_BYTES_MAX);
+    if let Some(hole) = hole {
+        (check, end) = pass(file, start, hole, line_bytes_max)?;
     }
     let lost = known.filter(|known| check.next_offset() <= known.offset);
-    let mut found = check.finish(lines.position(), lost);
+    let mut found = check.finish(end, lost);
+    if hole.is_some() {
+        found.torn = Some(TornTail { position: found.end_position, bytes: len - found.end_position });
+        found.torn_lines = true;
+    }
     if start > 0 {
         found.first_offset = first_offset(file, start, line_bytes_max)?;
     }
     Ok(found)
+}
+
+/// Goes through the lines of `start..end`; returns what was found and where the range really ends.
+fn pass(file: &dyn File, start: u64, end: u64, line_bytes_max: u64) -> io::Result<(Check, u64)> {
+    let mut check = Check::default();
+    let mut lines = Lines::new(file, start, end, CHUNK_BYTES, line_bytes_max);
+    while let Some(segment) = lines.next()? {
+        check.take(&segment);
+    }
+    let end = lines.position();
+    Ok((check, end))
+}
+
+/// Whether a page that a segment reaches into was lost: NUL bytes to the page's end.
+fn has_lost_page(segment: &Segment<'_>) -> bool {
+    let last_nul = segment.bytes.filter(|_| segment.has_nul).and_then(|bytes| memrchr(0, bytes));
+    last_nul.is_some_and(|last| (segment.position + last as u64 + 1).is_multiple_of(PAGE_BYTES))
 }
 
 /// Whether the whole line `known` lies where it is said to.
@@ -108,6 +140,8 @@ struct Bad {
     lines: u64,
     /// Where the lines begin that are torn when nothing whole follows, and how many lines stand before them.
     torn: Option<(u64, u64)>,
+    /// Where a line begins that reaches into a lost page.
+    hole: Option<u64>,
     unterminated: bool,
 }
 
@@ -120,6 +154,8 @@ struct Check {
     /// How many lines were damaged since the last whole line, or since the start.
     damaged_lines: u64,
     bad: Option<Bad>,
+    /// The first hole that whole lines follow.
+    hole: Option<u64>,
     unterminated: bool,
     damage: Vec<Damage>,
 }
@@ -136,6 +172,7 @@ impl Check {
         });
         match offset {
             Ok(offset) => {
+                self.hole = self.hole.or(self.bad.as_ref().and_then(|bad| bad.hole));
                 self.settle(segment.position);
                 let damaged = std::mem::take(&mut self.damaged_lines);
                 self.first_offset.get_or_insert(offset.saturating_sub(damaged));
@@ -152,8 +189,12 @@ impl Check {
             reason,
             lines: 0,
             torn: None,
+            hole: None,
             unterminated: false,
         });
+        if bad.hole.is_none() && has_lost_page(segment) {
+            bad.hole = Some(segment.position);
+        }
         let overlong = segment.bytes.is_none();
         if segment.has_nul || !(segment.terminated || overlong) {
             bad.torn.get_or_insert((segment.position, bad.lines));
@@ -210,6 +251,7 @@ impl Check {
             end_offset,
             end_position: end,
             unterminated: self.unterminated,
+            torn_lines: false,
             torn: (end < len).then_some(TornTail { position: end, bytes: len - end }),
             damage: self.damage,
         }

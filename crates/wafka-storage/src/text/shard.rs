@@ -7,7 +7,7 @@ use std::sync::Arc;
 use wafka_core::BrokerId;
 use wafka_core::storage::{
     Batch, Cursor, Damage, KeptLine, LogName, LogSlot, OpenRequest, Opened, PendingSync, Rewrite,
-    RewritePlan, Rewritten, Shard, StorageError, SyncFailure,
+    RewritePlan, Rewritten, Shard, StorageError, SyncFailure, TornTail,
 };
 
 use super::commit::{CommitJournal, Dirty, Turn};
@@ -15,8 +15,8 @@ use super::log::{Generation, OpenLog, SharedLog, write_again};
 use super::reader::TextReader;
 use super::recover::{Recovered, recover};
 use super::rewrite::TextRewrite;
-use super::{Home, log_error};
-use crate::fs::{File, OpenMode, write_all_at};
+use super::{CHUNK_BYTES, Home, log_error};
+use crate::fs::{File, OpenMode, read_full_at, write_all_at};
 
 /// The logs that one broker has open.
 pub(super) struct TextShard {
@@ -133,6 +133,9 @@ impl Shard for TextShard {
         let mut found = examined.map_err(|source| log_error(log, "open", source))?;
         report(log, &found);
         let unsure = home.unsure.lock().contains(log);
+        if let Some(torn) = found.torn.filter(|_| found.torn_lines) {
+            keep_torn(&home, log, &*file, torn).map_err(|source| log_error(log, "open", source))?;
+        }
         settle(&*file, &mut found, unsure).map_err(|source| log_error(log, "open", source))?;
         home.unsure.lock().remove(log);
 
@@ -283,6 +286,31 @@ fn report(log: &LogName, found: &Recovered) {
     for Damage { position, bytes, reason } in &found.damage {
         tracing::error!(%log, position, bytes, reason, "damage");
     }
+}
+
+/// Copies what is about to be cut into a file beside the log: there are whole lines in it, though none that was synced.
+fn keep_torn(home: &Home, log: &LogName, file: &dyn File, torn: TornTail) -> io::Result<()> {
+    let mut path = home.path_of(log).into_os_string();
+    path.push(format!(".torn-{}", torn.position));
+    let kept = home.fs.open(path.as_ref(), OpenMode::Truncate)?;
+    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut done = 0;
+    loop {
+        let count = read_full_at(file, &mut buffer, torn.position + done)?;
+        if count == 0 {
+            break;
+        }
+        write_all_at(&*kept, &buffer[..count], done)?;
+        done += count as u64;
+    }
+    kept.sync_data()?;
+    home.fs.sync_dir(&home.dir_of(log.database()))?;
+    tracing::warn!(
+        %log,
+        kept = %path.display(),
+        "pages were lost before lines that reached the disk: what was written since the last sync is kept apart"
+    );
+    Ok(())
 }
 
 /// Brings a file to the state that was found to be right, and makes it durable: what a killed process wrote and did not

@@ -108,6 +108,28 @@ fn lost_pages_at_the_end_are_torn() {
 }
 
 #[test]
+fn nothing_behind_a_lost_page_was_synced() {
+    let mut content = lines_of(0..200);
+    let page = PAGE_BYTES as usize;
+    assert!(content.len() > 5 * page);
+    content[2 * page..3 * page].fill(0);
+    // The line that reaches into the page, and everything behind it.
+    let (offset, start) =
+        (0..).zip(line_starts(&content)).take_while(|(_, at)| *at < 2 * page).last().unwrap();
+    let found = recovered(&content, None);
+    check(&found, (offset, start), content.len() - start, &[]);
+    assert!(found.torn_lines);
+    // A line known to be synced behind it tells that it is damage.
+    let known_at = content.len() - line_of(199, 199 * 37 % 200).len();
+    check(&recovered(&content, known(199, known_at)), (200, content.len()), 0, &[]);
+}
+
+fn line_starts(content: &[u8]) -> Vec<usize> {
+    let ends = content.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(at, _)| at + 1);
+    std::iter::once(0).chain(ends).collect()
+}
+
+#[test]
 fn damage_is_kept_wherever_it_is() {
     let (before, bad, after) = (lines_of(0..3), damaged(3), lines_of(4..6));
     let content = [&before[..], &bad, &after].concat();

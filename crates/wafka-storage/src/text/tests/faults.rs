@@ -353,3 +353,24 @@ fn names_that_lead_elsewhere_are_refused() {
         assert!(bench.storage.delete(&[name(stem)]).is_err(), "{stem}");
     }
 }
+
+#[test]
+fn what_is_cut_behind_a_lost_page_is_kept_apart() {
+    let content = {
+        let mut content = lines_of(0..100);
+        content[4096..8192].fill(0);
+        content
+    };
+    let fs = SimFs::new();
+    fs.create_dir_all(Path::new("data")).unwrap();
+    fs.put(&path("a-1"), &content);
+    let mut bench = on(fs);
+    let opened = bench.open("a-1");
+    let torn = opened.torn.unwrap();
+    assert_eq!(all(&*opened.reader), content[..torn.position as usize]);
+    let kept = format!("data/a-1.txt.torn-{}", torn.position);
+    assert_eq!(bench.fs.content(Path::new(&kept)).unwrap(), content[torn.position as usize..]);
+    bench.append(opened.slot, opened.end.offset, opened.end.offset + 1).unwrap();
+    assert!(bench.sync().is_empty());
+    assert_eq!(bench.storage.list().unwrap(), [name("a-1")]);
+}

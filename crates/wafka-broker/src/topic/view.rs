@@ -1,0 +1,168 @@
+//! What a read sees of a topic: a snapshot taken under its lock.
+
+use std::sync::Arc;
+
+use wafka_core::storage::{Cursor, LogName, LogReader};
+use wafka_core::{EventId, Offset};
+
+use super::deletions::Deletions;
+use super::forward::{CHUNK_MIN, Forward, Merge};
+use super::read::ReadRange;
+use super::{Lane, State, Uncommitted};
+use crate::error::ReadError;
+use crate::index::SparseIndex;
+use crate::tail::Block;
+
+/// A partition as a read sees it.
+pub(super) struct LaneView {
+    pub(super) number: u16,
+    pub(super) log: LogName,
+    pub(super) reader: Arc<dyn LogReader>,
+    pub(super) index: Arc<SparseIndex>,
+    /// The offset behind the last event that is committed.
+    pub(super) end: Offset,
+    /// Blocks of the tail that the read can begin in.
+    pub(super) blocks: Vec<Arc<Block>>,
+    /// Whether the read begins behind the last event.
+    pub(super) is_past: bool,
+    /// Average length of a line, in bytes.
+    pub(super) line_bytes: u64,
+    /// Whether the read may wait for a disk.
+    pub(super) may_wait: bool,
+}
+
+/// A snapshot of a topic to read from.
+pub(super) struct View {
+    pub(super) lanes: Vec<LaneView>,
+    pub(super) visible: EventId,
+    pub(super) floor: EventId,
+    pub(super) deletions: Arc<Deletions>,
+}
+
+impl View {
+    pub(super) fn of(state: &State, range: &ReadRange, lanes: impl Iterator<Item = usize>) -> Self {
+        // Deleted events still stand in the blocks: as many lines may be passed over.
+        let dead = state.deletions.len() as u64;
+        let count = range.count.unwrap_or(u64::MAX).saturating_add(dead);
+        let from = range.from.max(state.floor);
+        let lanes = lanes
+            .map(|number| {
+                let lane = &state.lanes[number];
+                if range.reverse {
+                    return lane.view(number, lane.tail.up_to(range.to, count));
+                }
+                if !lane.covers(from) {
+                    return lane.view(number, Vec::new());
+                }
+                let blocks = lane.tail.from(from, count);
+                // The tail holds all there is from here on: when that is nothing, the file has nothing either.
+                LaneView { is_past: blocks.is_empty(), ..lane.view(number, blocks) }
+            })
+            .collect();
+        // One partition alone is visible as far as it is committed itself: its end is a snapshot already.
+        let visible = if range.partition.is_some() { EventId::MAX } else { state.visible_id };
+        View { lanes, visible, floor: state.floor, deletions: Arc::clone(&state.deletions) }
+    }
+
+    /// Everything visible of a topic, from files alone.
+    pub(super) fn of_topic(state: &State) -> Self {
+        let from = state.floor.next().unwrap_or(EventId::MAX);
+        let range = ReadRange { from, to: EventId::MAX, count: None, reverse: false, partition: None };
+        Self::of(state, &range, 0..state.lanes.len())
+    }
+
+    pub(super) fn is_live(&self, id: EventId) -> bool {
+        id > self.floor && !self.deletions.contains(id)
+    }
+
+    /// The `count` oldest live events.
+    pub(super) fn oldest(&self, count: usize) -> Result<Vec<Uncommitted>, ReadError> {
+        let mut found = Vec::new();
+        let from = self.floor.next().unwrap_or(EventId::MAX);
+        let mut merge = Merge::new(self, from, Some(count as u64))?;
+        while found.len() < count {
+            let Some((at, id)) = merge.lowest() else { break };
+            if id > self.visible {
+                break;
+            }
+            // A damaged line whose id cannot be read is left where it is.
+            if self.is_live(id) && merge.lanes[at].damaged_lines() == 0 {
+                found.push(Uncommitted { id, lane: self.lanes[at].number, sequence: 0 });
+            }
+            merge.advance(at)?;
+        }
+        Ok(found)
+    }
+
+    /// Where the event `id` stands: the index of its partition and its offset. `None` when there is no such event.
+    pub(super) fn find(&self, id: EventId) -> Result<Option<(u16, Offset)>, ReadError> {
+        if id > self.visible || !self.is_live(id) {
+            return Ok(None);
+        }
+        for lane in &self.lanes {
+            let mut forward = Forward::new(lane, id, Some(1))?;
+            if forward.damaged_lines() > 0 {
+                forward.advance()?;
+            }
+            if let Some((found, offset)) = forward.item()
+                && found == id
+            {
+                return Ok(Some((lane.number, offset)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Lane {
+    /// Whether the tail holds every event of the partition from `id` on.
+    pub(super) fn covers(&self, id: EventId) -> bool {
+        match self.tail.first_id() {
+            None => self.lines == 0 || self.last_id < id,
+            Some(first) => first <= id || self.tail.lines() == self.lines,
+        }
+    }
+
+    fn view(&self, number: usize, blocks: Vec<Arc<Block>>) -> LaneView {
+        LaneView {
+            number: u16::try_from(number).unwrap_or(u16::MAX),
+            log: self.log.clone(),
+            reader: Arc::clone(&self.reader),
+            index: Arc::clone(&self.index),
+            end: self.end.offset,
+            blocks,
+            is_past: false,
+            may_wait: true,
+            line_bytes: self.reader.size_bytes().checked_div(self.lines).unwrap_or(255) + 1,
+        }
+    }
+
+    /// How many committed lines of the log have an id at or below `id`.
+    pub(super) fn rank(&self, id: EventId) -> Result<u64, ReadError> {
+        if self.lines == 0 || id >= self.last_id {
+            return Ok(self.lines);
+        }
+        let (start, mut rank) = self.index.seek(id).unwrap_or((self.start(), 0));
+        let view = self.view(0, Vec::new());
+        let mut forward = Forward::at(&view, start, EventId::MIN, CHUNK_MIN)?;
+        while forward.item().is_some_and(|(found, _)| found <= id) {
+            rank += forward.damaged_lines().max(1);
+            forward.advance()?;
+        }
+        Ok(rank)
+    }
+
+    /// The offset of the first committed line above `id`; the end when there is none.
+    pub(super) fn first_above(&self, id: EventId) -> Result<Offset, ReadError> {
+        let Some(above) = id.next() else { return Ok(self.end.offset) };
+        let view = self.view(0, Vec::new());
+        let (start, _) = self.index.seek(id).unwrap_or((self.start(), 0));
+        let forward = Forward::at(&view, start, above, CHUNK_MIN)?;
+        Ok(forward.item().map_or(self.end.offset, |(_, offset)| offset))
+    }
+
+    /// The beginning of the log.
+    fn start(&self) -> Cursor {
+        Cursor { offset: 0, position: 0, generation: self.reader.generation() }
+    }
+}
