@@ -22,7 +22,7 @@ impl Broker {
                 .drain(..)
                 .map(|index| {
                     index.set_listed(false);
-                    (index.unflushed(), index)
+                    (index.generation(), index.unflushed(), index)
                 })
                 .collect();
             if !writer.dirty && indexes.is_empty() {
@@ -44,8 +44,12 @@ impl Broker {
                 return;
             }
         }
-        for (count, index) in indexes {
-            flush(&index, count);
+        // Not while a rewrite puts its own entries, and newer ones, in the place of those that were counted.
+        let _writer = self.writer.lock();
+        for (generation, count, index) in indexes {
+            if index.generation() == generation {
+                flush(&index, count);
+            }
         }
     }
 
