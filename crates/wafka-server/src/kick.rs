@@ -7,6 +7,9 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use wafka_broker::Engine;
 
+/// With more appends than this at a time, the thread is better off reading the next ones than helping the brokers.
+const HELP_MAX: usize = 128;
+
 /// Asks for [`Engine::kick`] on behalf of a thread's connections.
 ///
 /// The runtime polls tasks in the order in which they became ready. So when a connection has appended and asks, the
@@ -20,17 +23,20 @@ pub(crate) struct Kicker {
 struct Inner {
     engine: Arc<Engine>,
     asked: Cell<bool>,
+    /// Appends since the last kick.
+    appended: Cell<usize>,
     wake: Notify,
 }
 
 impl Kicker {
     /// A kicker for the connections of one thread; [`Kicker::run`] must run as a task there.
     pub(crate) fn new(engine: Arc<Engine>) -> Self {
-        Kicker { inner: Rc::new(Inner { engine, asked: Cell::new(false), wake: Notify::new() }) }
+        Kicker { inner: Rc::new(Inner { engine, asked: Cell::new(false), appended: Cell::new(0), wake: Notify::new() }) }
     }
 
-    /// Asks for a kick in this turn of the event loop.
-    pub(crate) fn kick(&self) {
+    /// Asks for a kick in this turn of the event loop, for so many appends.
+    pub(crate) fn kick(&self, appended: usize) {
+        self.inner.appended.set(self.inner.appended.get().saturating_add(appended));
         if !self.inner.asked.replace(true) {
             self.inner.wake.notify_one();
         }
@@ -41,7 +47,11 @@ impl Kicker {
         loop {
             self.inner.wake.notified().await;
             self.inner.asked.set(false);
-            self.inner.engine.kick();
+            if self.inner.appended.take() <= HELP_MAX {
+                self.inner.engine.kick_and_help();
+            } else {
+                self.inner.engine.kick();
+            }
         }
     }
 }

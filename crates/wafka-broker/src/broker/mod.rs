@@ -24,10 +24,11 @@ use crate::ticket::TicketKind;
 use crate::topic::Topic;
 use turn::Work;
 
-/// How long a broker looks for more work before it sleeps: about what going to sleep and being woken costs.
-const SPIN: Duration = Duration::from_micros(50);
 /// So many entries of [`Writer::tails`] are never looked through.
 const TAILS_PRUNE_MIN: usize = 1024;
+/// A thread that serves connections takes a turn itself only if the broker's syncs take less than this of late, in
+/// microseconds: its other clients wait meanwhile.
+const FAST_SYNC_MICROS: u64 = 1000;
 /// How often what nobody waits for is made durable.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
@@ -90,6 +91,8 @@ pub(crate) struct Broker {
     writer: Mutex<Writer>,
     thread: OnceLock<Thread>,
     asleep: AtomicBool,
+    /// How long syncs took of late, in microseconds.
+    sync_micros: AtomicU64,
     tail_bytes: AtomicUsize,
     pub(crate) counters: Counters,
 }
@@ -133,6 +136,7 @@ impl Broker {
             }),
             thread: OnceLock::new(),
             asleep: AtomicBool::new(false),
+            sync_micros: AtomicU64::new(0),
             tail_bytes: AtomicUsize::new(0),
             counters: Counters::default(),
         })
@@ -158,18 +162,43 @@ impl Broker {
         self.has_work.store(true, Ordering::SeqCst);
     }
 
-    /// Sees to it that queued work is done: at once by this thread, or soon by the broker's.
+    /// Whether anything is queued.
+    pub(crate) fn has_work(&self) -> bool {
+        self.has_work.load(Ordering::SeqCst)
+    }
+
+    /// Sees to it that queued work is done: soon by the broker's thread, or at once by this one where no sync is awaited.
     pub(crate) fn kick(&self) {
-        if !self.has_work.load(Ordering::SeqCst) {
+        if !self.has_work() {
             return;
         }
-        if self.shared.fsync() != FsyncPolicy::Always
-            && let Some(mut writer) = self.writer.try_lock()
-        {
-            self.turn(&mut writer);
-            return;
+        if self.shared.fsync() == FsyncPolicy::Always {
+            self.wake();
+        } else {
+            self.turn_here();
         }
-        self.wake();
+    }
+
+    /// Does the turn on this thread, unless the broker is at it.
+    pub(crate) fn turn_here(&self) {
+        match self.writer.try_lock() {
+            Some(mut writer) => self.turn(&mut writer),
+            None => self.wake(),
+        }
+    }
+
+    /// Whether a turn's sync was short of late.
+    pub(crate) fn syncs_fast(&self) -> bool {
+        self.sync_micros.load(Ordering::Relaxed) < FAST_SYNC_MICROS
+    }
+
+    /// Takes a turn's sync into the average.
+    fn note_sync(&self, took: Duration) {
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let average = self.sync_micros.load(Ordering::Relaxed);
+        // A long sync counts at once, short ones by and by.
+        let next = if took > average { took } else { average - (average - took).div_ceil(8) };
+        self.sync_micros.store(next, Ordering::Relaxed);
     }
 
     pub(crate) fn wake(&self) {
@@ -212,18 +241,13 @@ impl Broker {
 
     fn run(&self) {
         let mut checkpoint = Instant::now() + CHECKPOINT_EVERY;
-        let mut busy = Instant::now();
         loop {
             if self.has_work.load(Ordering::SeqCst) {
                 let mut writer = self.writer.lock();
                 self.turn(&mut writer);
                 drop(writer);
-                busy = Instant::now();
             } else if self.shared.stopping.load(Ordering::SeqCst) {
                 break;
-            } else if busy.elapsed() < SPIN {
-                std::hint::spin_loop();
-                continue;
             } else {
                 self.sleep(checkpoint.saturating_duration_since(Instant::now()));
             }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::task::Waker;
+use std::time::Instant;
 
 use wafka_core::storage::{Cursor, LogSlot, OpenRequest};
 
@@ -114,7 +115,9 @@ impl Broker {
     }
 
     fn sync(&self, writer: &mut Writer, work: &mut [Work]) {
+        let begun = Instant::now();
         let failures = writer.shard.begin_sync().wait();
+        self.note_sync(begun.elapsed());
         self.counters.syncs.fetch_add(1, Ordering::Relaxed);
         writer.dirty = false;
         if failures.is_empty() {

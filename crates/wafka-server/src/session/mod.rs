@@ -181,7 +181,7 @@ impl Session {
     /// # Errors
     /// When it could not be committed.
     pub async fn commit(&self, topic: &Arc<Topic>, ticket: Ticket) -> Result<(), AppendError> {
-        self.kicker.kick();
+        self.kicker.kick(usize::MAX);
         committed(topic, ticket).await
     }
 

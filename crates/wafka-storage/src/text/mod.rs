@@ -66,7 +66,7 @@ impl Default for TextOptions {
         TextOptions {
             line_bytes_max: 1 << 30,
             commit_journal: CommitJournalUse::Auto,
-            commit_journal_bytes: 64 << 20,
+            commit_journal_bytes: 32 << 20,
             #[cfg(test)]
             inline: false,
         }

@@ -165,7 +165,7 @@ impl Shard for TextShard {
         if !was_dirty {
             self.dirty.push(slot);
         }
-        let copy = self.dirty.len() > self.journal.dirty_max();
+        let copy = self.journal.wants(self.dirty.len(), self.turn.record_bytes() + batch.bytes.len() as u64);
         self.turn.take(slot, &shared, start.position, batch.bytes, copy);
         Ok(start)
     }

@@ -44,7 +44,7 @@ pub(super) use turn::{Dirty, Turn};
 /// When a turn's appends go through the commit journal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum CommitJournalUse {
-    /// When more than [`DIRTY_FILES_MAX`] files are dirty.
+    /// When more than [`DIRTY_FILES_MAX`] files are dirty, or little was appended.
     #[default]
     Auto,
     /// Never: every dirty file is synced.
@@ -56,6 +56,9 @@ pub enum CommitJournalUse {
 /// With more dirty files than this, one record costs less than the syncs it replaces, although its bytes are written
 /// twice.
 pub const DIRTY_FILES_MAX: usize = 1;
+/// A turn of at most so many bytes costs less as a record whatever the number of files: overwriting space that was
+/// written before needs no commit of the file system's journal, and writing so little twice costs next to nothing.
+const SMALL_TURN_BYTES: u64 = 64 << 10;
 /// A turn whose record takes more than this part of the ring is synced directly: its bytes would cost more to write
 /// twice than the syncs they save.
 const RECORD_SHARE: u64 = 4;
@@ -107,18 +110,18 @@ impl CommitJournal {
         Turn::new(bytes_max, self.spare.lock().pop().unwrap_or_default())
     }
 
-    /// With more dirty logs than this a record is wanted.
-    pub fn dirty_max(&self) -> usize {
+    /// Whether a record is wanted of a turn with so many dirty logs and so many bytes.
+    pub fn wants(&self, dirty: usize, bytes: u64) -> bool {
         match self.home.options.commit_journal {
-            CommitJournalUse::Always => 0,
-            CommitJournalUse::Auto => DIRTY_FILES_MAX,
-            CommitJournalUse::Never => usize::MAX,
+            CommitJournalUse::Always => true,
+            CommitJournalUse::Auto => dirty > DIRTY_FILES_MAX || bytes <= SMALL_TURN_BYTES,
+            CommitJournalUse::Never => false,
         }
     }
 
     /// Begins to make a turn durable, and those before it. `logs` are the logs of all of them. Returns the turn's number.
     pub fn begin(self: &Arc<Self>, mut turn: Turn, logs: Vec<Arc<[Dirty]>>) -> (u64, Box<dyn PendingSync>) {
-        turn.journaled = turn.dirty.len() > self.dirty_max() && turn.fits();
+        turn.journaled = turn.fits() && self.wants(turn.dirty.len(), turn.record_bytes());
         if turn.journaled && !self.ready.load(Ordering::Acquire) {
             self.prepare();
         }
