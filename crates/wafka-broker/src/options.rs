@@ -119,7 +119,7 @@ pub struct EngineOptions {
     pub tail_bytes: usize,
     /// Distance between two entries of the sparse index, in bytes.
     pub index_interval_bytes: u64,
-    /// Events accepted and not yet written, per broker, in bytes; beyond it an `XADD` is refused.
+    /// Events accepted and not yet written, per partition, in bytes; beyond it an `XADD` is refused.
     pub queue_bytes_max: usize,
     /// Where the sparse indexes live; in memory only when unset.
     pub index: Option<IndexPlace>,

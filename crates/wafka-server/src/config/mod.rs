@@ -107,7 +107,7 @@ pub struct StorageConfig {
     pub tail_bytes: ByteSize,
     /// Bytes of a partition's file from one entry of its sparse index to the next.
     pub index_interval_bytes: ByteSize,
-    /// Events accepted and not yet written, per broker.
+    /// Events accepted and not yet written, per partition; beyond it an `XADD` is refused.
     pub queue_bytes_max: ByteSize,
     /// Dead bytes of a partition's file below which it is not rewritten.
     pub reclaim_dead_bytes_min: ByteSize,
