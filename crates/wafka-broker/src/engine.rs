@@ -394,9 +394,15 @@ impl Engine {
                 record.partitions
             )));
         }
-        if declared.spec.partitioner != record.partitioner || declared.spec.options != record.options {
+        let same_strategy = declared.spec.partitioner == record.partitioner;
+        if !same_strategy || declared.spec.options != record.options {
+            let remedy = if same_strategy {
+                "change the options with TOPIC ALTER, or mend the configuration"
+            } else {
+                "a topic keeps its strategy for life: mend the configuration"
+            };
             topic.set_read_only(format!(
-                "its strategy is '{}' with options {}, the configuration says '{}' with {}: say TOPIC ALTER, or mend the configuration",
+                "its strategy is '{}' with options {}, the configuration says '{}' with {}: {remedy}",
                 record.partitioner,
                 serde_json::Value::Object(record.options),
                 declared.spec.partitioner,
