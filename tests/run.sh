@@ -56,7 +56,9 @@ install_packages() {
     fi
     echo "installing: ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
-    as_root apt-get update -q && as_root apt-get install -q -y --no-install-recommends "${missing[@]}"
+    as_root apt-get update -q && as_root apt-get install -q -y --no-install-recommends "${missing[@]}" && return 0
+    echo "That did not work. As root, type: apt-get update && apt-get install ${missing[*]}" >&2
+    return 1
 }
 
 install_components() {

@@ -228,11 +228,11 @@ fn the_index_can_be_deleted() {
             fs::remove_dir_all(&index).unwrap();
         } else {
             // Or hold anything at all.
-            for entry in fs::read_dir(&index).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_file() {
-                    fs::write(path, b"\xff garbage \0").unwrap();
-                }
+            let files: Vec<_> =
+                fs::read_dir(index.join("db0")).unwrap().map(|entry| entry.unwrap().path()).collect();
+            assert!(files.iter().any(|path| path.ends_with("topic-1.idx")), "{files:?}");
+            for path in files {
+                fs::write(path, b"\xff garbage \0").unwrap();
             }
         }
         let server = setup.start();
@@ -243,6 +243,51 @@ fn the_index_can_be_deleted() {
         assert_eq!(client.run("XLEN topic"), Reply::Int(2_000));
         server.stop();
     }
+}
+
+/// Cuts the file as a loss of power does that happens before it is synced; returns what it held.
+fn cut_last_line(setup: &Setup) -> Vec<u8> {
+    let path = log_file::path(setup.data_dir(), "topic", 1);
+    let whole = fs::read(&path).unwrap();
+    let end = whole[..whole.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+    fs::write(&path, &whole[..end]).unwrap();
+    whole
+}
+
+#[test]
+fn the_commit_journal_brings_back_what_was_not_synced_and_can_be_deleted_after_an_ordered_end() {
+    const RESTORED: &str = "restored lines from the commit journal";
+    let server = one_partition().start();
+    let mut client = server.client();
+    let journal = server.data_dir().join("wafka.commit-1.log");
+    // One sync covers all the files of a pipeline once the journal is ready, which is made in the background.
+    wafka_tests::server::wait_until("the commit journal is used", || {
+        let mut request = Vec::new();
+        for topic in ["topic", "other", "third"] {
+            wafka_tests::client::encode(&mut request, &["XADD", topic, "*", "f", "v"]);
+        }
+        client.send_raw(&request);
+        (0..3).for_each(|_| assert!(matches!(client.reply(), Reply::Bulk(_))));
+        let whole = fs::read(log_file::path(server.data_dir(), "topic", 1)).unwrap();
+        let last = whole[..whole.len() - 1].rsplit(|byte| *byte == b'\n').next().unwrap();
+        fs::read(&journal).is_ok_and(|journal| journal.windows(last.len()).any(|bytes| bytes == last))
+    });
+    let all = events::read_all(&mut client, b"topic");
+    let setup = server.kill();
+    let whole = cut_last_line(&setup);
+    let server = setup.start();
+    server.wait_for_log(RESTORED);
+    assert!(fs::read(log_file::path(setup.data_dir(), "topic", 1)).unwrap() == whole);
+    assert!(events::read_all(&mut server.client(), b"topic") == all);
+    // After an ordered end it holds nothing that matters.
+    let setup = server.stop();
+    cut_last_line(&setup);
+    let server = setup.start();
+    assert!(!server.log().contains(RESTORED), "{}", server.log());
+    server.stop();
+    fs::write(log_file::path(setup.data_dir(), "topic", 1), &whole).unwrap();
+    fs::remove_file(&journal).unwrap();
+    assert!(events::read_all(&mut setup.start().client(), b"topic") == all);
 }
 
 #[test]

@@ -133,6 +133,31 @@ fn declared_topics_are_there() {
     refused(&setup, &["orders", "2", "3"]);
 }
 
+/// A topic that is not as declared can be read; its error says what helps, and that does help.
+#[test]
+fn a_topic_with_another_strategy_than_declared_is_read_only() {
+    let (setup, path) = with_file("[server]\nbrokers = 2\n");
+    let server = setup.start();
+    let mut client = server.client();
+    client.run("TOPIC CREATE keyed PARTITIONER key OPTION partition_key truck");
+    client.run("XADD keyed 1-1 truck 7");
+    client.run("XADD cyclic 1-1 truck 7");
+    let setup = server.stop();
+    let declared = "[server]\nbrokers = 2\n[topics.keyed]\npartitioner = \"key\"\npartition_key = \"driver\"\n[topics.cyclic]\npartitioner = \"key\"\npartition_key = \"truck\"\n";
+    fs::write(path, declared).unwrap();
+    let server = setup.start();
+    let mut client = server.client();
+    for topic in ["keyed", "cyclic"] {
+        let error = client.call(&["XADD", topic, "2-1", "truck", "7"]);
+        assert!(error.is_error("READONLY ") && error.error().contains("mend the configuration"), "{error:?}");
+        let options_only = topic == "keyed";
+        assert_eq!(error.error().contains("TOPIC ALTER"), options_only, "{error:?}");
+        assert_eq!(client.call(&["XLEN", topic]), Reply::Int(1));
+    }
+    client.run("TOPIC ALTER keyed OPTION partition_key driver");
+    assert_eq!(client.run("XADD keyed 2-1 driver 7").text(), "2-1");
+}
+
 #[test]
 fn two_servers_do_not_share_a_data_directory() {
     let first = Server::start();
