@@ -43,7 +43,8 @@ impl Engine {
     /// # Errors
     /// When the specification does not fit, or the backend fails.
     pub fn create_topic(&self, database: Database, name: &TopicName, spec: Option<&TopicSpec>) -> Made {
-        if let Some(topic) = self.names.get(database, name.as_bytes()) {
+        // One that is being deleted has its successor made when that is done.
+        if let Some(topic) = self.names.get(database, name.as_bytes()).filter(|topic| !topic.is_deleted()) {
             return Ok((topic, false));
         }
         let spec = spec.unwrap_or(&self.options.topic_defaults).clone();

@@ -135,6 +135,10 @@ impl Engine {
                 tracing::error!("a thread of the engine panicked");
             }
         }
+        // Twice, for a turn of one broker may leave a journal for another.
+        for broker in self.brokers.iter().chain(self.brokers.iter()) {
+            broker.finish();
+        }
     }
 
     /// The topic called `name`.
@@ -172,6 +176,19 @@ impl Engine {
     pub fn kick(&self) {
         for broker in self.brokers.iter() {
             broker.kick();
+        }
+    }
+
+    /// As [`Engine::kick`], by a thread that has nothing else to do until the few events it appended are committed: it
+    /// takes the turn of one broker itself, if that broker's syncs are short, and spares a hand-over.
+    pub fn kick_and_help(&self) {
+        let mut busy = self.brokers.iter().filter(|broker| broker.has_work()).peekable();
+        while let Some(broker) = busy.next() {
+            if busy.peek().is_none() && broker.syncs_fast() {
+                broker.turn_here();
+            } else {
+                broker.kick();
+            }
         }
     }
 
@@ -280,21 +297,39 @@ impl Engine {
             }
             return Err(error);
         }
-        let mut result = Ok(topics.len());
+        // All names at once: whoever looks one up from here on may make the topic anew, when the files are gone.
         for topic in topics {
             self.names.remove(topic);
             topic.set_deleted();
-            if let Err(error) = self.remove_files(topic) {
-                result = Err(error);
-            }
         }
-        result
+        for topic in topics {
+            topic.close_logs();
+        }
+        self.remove_files(topics)?;
+        Ok(topics.len())
     }
 
-    fn remove_files(&self, topic: &Topic) -> Result<(), TopicError> {
-        topic.close_logs();
-        let files = LaneFiles::new(topic.database(), topic.name());
-        Ok(self.storage.delete(&files.all(usize::from(topic.partitions())))?)
+    /// Waits until topics whose deletion is under way are gone, or there again if it failed. Blocks.
+    pub fn wait_for_deletions(&self) {
+        drop(self.catalog.lock());
+    }
+
+    /// Removes the files of deleted topics, with one sync per directory.
+    fn remove_files(&self, topics: &[Arc<Topic>]) -> Result<(), TopicError> {
+        let logs_of = |topic: &Arc<Topic>| {
+            LaneFiles::new(topic.database(), topic.name()).all(usize::from(topic.partitions()))
+        };
+        let logs: Vec<LogName> = topics.iter().flat_map(logs_of).collect();
+        let result = self.storage.delete(&logs);
+        if result.is_err() {
+            // A file that cannot be removed must not leave those of other topics behind: their names are free again.
+            for topic in topics {
+                if let Err(error) = self.storage.delete(&logs_of(topic)) {
+                    tracing::error!(topic = %topic.name(), %error, "files of a deleted topic not removed");
+                }
+            }
+        }
+        Ok(result?)
     }
 
     /// A deletion may have been cut short by a crash, after it was noted and before the files were gone.

@@ -82,15 +82,19 @@ pub(crate) fn slow<'a>(session: &'a mut Session, args: &'a Args<'a>) -> HandlerF
         let key = TopicKey::parse(request.key);
         loop {
             let Some(slot) = session.topic_slot(key.topic) else {
-                if !request.create {
+                if request.create {
+                    create(session, &request, key).await?;
+                } else if session.engine().topic(session.database(), key.topic).is_some() {
+                    // On its way out, unless its deletion fails.
+                    session.blocking(|engine| engine.wait_for_deletions()).await?;
+                } else {
                     session.reply().null();
                     return Ok(());
                 }
-                create(session, &request, key).await?;
                 continue;
             };
             match append(session, slot, key, &request) {
-                // Deleted since it was looked up: its successor, if any, takes the event.
+                // Deleted since it was looked up, so not found again: its successor, if any, takes the event.
                 Err(CommandError::Append(AppendError::Deleted)) => {}
                 Err(error) => return Err(error),
                 // Its commit is awaited together with those of the requests behind it.

@@ -3,7 +3,7 @@
 
 mod turn;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use tokio::io::AsyncReadExt;
@@ -74,8 +74,11 @@ pub struct Session {
     /// Where in `out` the reply to the current command begins.
     reply_begin: usize,
     pending: Vec<PendingAppend>,
-    /// The topics of `pending`; between batches, the one last appended to.
+    /// The topics of `pending`.
     topics: Vec<Arc<Topic>>,
+    /// The topic last appended to, which the next batch will probably append to again. An idle producer must not keep
+    /// the files or the memory of a deleted one.
+    last_topic: Weak<Topic>,
     /// Wall-clock time of the current batch of requests.
     now_ms: u64,
     /// What of `pending` is not counted yet.
@@ -101,6 +104,7 @@ impl Session {
             reply_begin: 0,
             pending: Vec::new(),
             topics: Vec::new(),
+            last_topic: Weak::new(),
             now_ms: shared.now_ms(),
             uncounted: turn::Uncounted::default(),
             read_ahead: Vec::new(),
@@ -150,17 +154,18 @@ impl Session {
         self.shared.settings.output_buffer_limit()
     }
 
-    /// The topic called `name` in the session's database; fast when it is the one the session last appended to.
+    /// The topic called `name` in the session's database; fast when it is the one the session last appended to. One that
+    /// is being deleted is not found.
     pub fn topic_slot(&mut self, name: &[u8]) -> Option<TopicSlot> {
-        if let Some(topic) = self.topics.last()
-            && topic.name().as_bytes() == name
-            && topic.database() == self.database
-            && !topic.is_deleted()
-        {
-            return Some(TopicSlot(self.topics.len() - 1));
+        let database = self.database;
+        let is_it = |topic: &Arc<Topic>| {
+            topic.name().as_bytes() == name && topic.database() == database && !topic.is_deleted()
+        };
+        if !self.topics.last().is_some_and(is_it) {
+            let last = if self.topics.is_empty() { self.last_topic.upgrade().filter(is_it) } else { None };
+            let found = last.or_else(|| self.shared.engine.topic(database, name).filter(is_it))?;
+            self.topics.push(found);
         }
-        let topic = self.shared.engine.topic(self.database, name)?;
-        self.topics.push(topic);
         Some(TopicSlot(self.topics.len() - 1))
     }
 

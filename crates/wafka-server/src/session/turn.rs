@@ -1,6 +1,7 @@
 //! A connection's state as its loop sees it: batches of requests, replies owed and written, the end.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::io::AsyncWriteExt;
@@ -79,7 +80,7 @@ impl Session {
 
     /// Waits until no `CLIENT PAUSE` holds back a command; false when the connection ends before that.
     pub(crate) async fn wait_for_pause(&mut self, writes: bool) -> bool {
-        let shared = std::sync::Arc::clone(&self.shared);
+        let shared = Arc::clone(&self.shared);
         let mut over = std::pin::pin!(shared.pause.over(writes));
         loop {
             tokio::select! {
@@ -103,10 +104,10 @@ impl Session {
     pub(crate) async fn settle(&mut self) {
         if self.pending.is_empty() {
             // Topics whose append failed are kept no longer than others.
-            self.keep_last_topic();
+            self.release_topics();
             return;
         }
-        self.kicker.kick();
+        self.kicker.kick(self.pending.len());
         self.count_appends();
         // From the last to the first: a commit covers what its topic was sent before, so mostly one wait serves all.
         for pending in self.pending.iter_mut().rev() {
@@ -133,15 +134,16 @@ impl Session {
             }
         }
         self.pending.clear();
-        self.keep_last_topic();
+        self.release_topics();
     }
 
-    /// Forgets the topics of the batch but the last, which the next batch will probably append to again.
-    fn keep_last_topic(&mut self) {
-        if self.topics.len() > 1 {
-            let last = self.topics.len() - 1;
-            self.topics.swap(0, last);
-            self.topics.truncate(1);
+    /// Lets the topics of the batch go; the last is remembered.
+    fn release_topics(&mut self) {
+        if let Some(last) = self.topics.pop() {
+            if Arc::as_ptr(&last) != self.last_topic.as_ptr() {
+                self.last_topic = Arc::downgrade(&last);
+            }
+            self.topics.clear();
         }
     }
 
