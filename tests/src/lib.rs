@@ -9,6 +9,7 @@ pub mod client;
 pub mod events;
 pub mod log_file;
 pub mod oracle;
+mod output;
 pub mod payload;
 pub mod reply;
 pub mod server;

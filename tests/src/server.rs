@@ -1,18 +1,17 @@
 //! A server of one's own: on a free port, in a directory that goes away with it.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::output::{Log, eprint_log, follow_stderr, follow_stdout};
 use crate::{Client, PATIENCE, profile_dir};
 
 /// What the first line on standard output begins with.
@@ -157,13 +156,6 @@ impl std::fmt::Display for Failure {
         }
         write!(f, "\n--- stdout\n{stdout}\n--- stderr\n{stderr}")
     }
-}
-
-/// What a server logs, as it comes.
-#[derive(Default, Debug)]
-struct Log {
-    text: Mutex<String>,
-    grew: Condvar,
 }
 
 /// A running server. Dropped, it is killed.
@@ -355,13 +347,6 @@ pub struct Memory {
     pub max: u64,
 }
 
-/// Shows the end of a failed test's server log.
-#[allow(clippy::print_stderr, reason = "the test harness shows it below the failure")]
-fn eprint_log(log: &str) {
-    let from = log.char_indices().rev().nth(4000).map_or(0, |(at, _)| at);
-    eprintln!("--- the server's log\n{}", &log[from..]);
-}
-
 /// Waits for the end of a process; `None` when it does not come in time.
 fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
     let until = Instant::now() + patience;
@@ -387,31 +372,4 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
         assert!(Instant::now() < until, "not in time: {what}");
         std::thread::sleep(LOOK_EVERY);
     }
-}
-
-/// Sends the first line as soon as it is there (empty if there is none), and reads on to the end, so that the server
-/// never waits for its reader.
-fn follow_stdout(stdout: impl Read + Send + 'static) -> (Receiver<String>, JoinHandle<()>) {
-    let (sender, receiver) = mpsc::channel();
-    let thread = std::thread::spawn(move || {
-        let mut stdout = BufReader::new(stdout);
-        let mut line = String::new();
-        // A failure shows as an empty line.
-        let _ = stdout.read_line(&mut line);
-        let _ = sender.send(line);
-        let _ = std::io::copy(&mut stdout, &mut std::io::sink());
-    });
-    (receiver, thread)
-}
-
-fn follow_stderr(stderr: impl Read + Send + 'static, log: Arc<Log>) -> JoinHandle<()> {
-    std::thread::spawn(move || {
-        let mut stderr = BufReader::new(stderr);
-        let mut line = Vec::new();
-        while stderr.read_until(b'\n', &mut line).is_ok_and(|len| len > 0) {
-            log.text.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
-            log.grew.notify_all();
-            line.clear();
-        }
-    })
 }
