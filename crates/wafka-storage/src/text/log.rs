@@ -10,7 +10,7 @@ use wafka_core::Offset;
 use wafka_core::storage::{Batch, Cursor, LogName, StorageError};
 
 use super::commit::CommitJournal;
-use super::lines::start_of_segment;
+use super::lines::{Lines, start_of_segment};
 use super::{CHUNK_BYTES, Claim, Home, bisect, log_error};
 use crate::fs::{File, OpenMode, read_full_at, write_all_at};
 use crate::line;
@@ -25,6 +25,9 @@ pub(super) struct Generation {
     pub file: Arc<dyn File>,
     /// Behind the last whole line: the one number that the writer tells the readers.
     end: AtomicU64,
+    /// Up to here a sync of the file, or of its whole file system, succeeded. What only the commit journal made durable
+    /// does not count: its page may be lost.
+    synced: AtomicU64,
     /// Why a sync of this file failed. The kernel reports such an error once and then counts the bytes as written, so
     /// no later sync of the same descriptor means anything.
     sync_failed: Mutex<Option<String>>,
@@ -92,11 +95,13 @@ impl Journaled {
 }
 
 impl Generation {
+    /// A file that ends at `end` and is synced.
     pub fn new(number: u32, file: Arc<dyn File>, end: u64) -> Self {
         Generation {
             number,
             file,
             end: AtomicU64::new(end),
+            synced: AtomicU64::new(end),
             sync_failed: Mutex::new(None),
             has_failed: AtomicBool::new(false),
             role: AtomicU8::new(Role::Attached as u8),
@@ -129,6 +134,18 @@ impl Generation {
         self.end.load(Ordering::Acquire)
     }
 
+    /// Everything below this position reached the disk with a sync of the file.
+    pub fn synced(&self) -> u64 {
+        self.synced.load(Ordering::Acquire)
+    }
+
+    /// A sync that began when the file ended at `end` succeeded. Where another one failed, nothing can be told.
+    pub fn note_synced(&self, end: u64) {
+        if !self.has_failed() {
+            self.synced.fetch_max(end, Ordering::AcqRel);
+        }
+    }
+
     /// A reopening replaced this file: a sync that is under way speaks of lines that may be gone.
     pub fn retire(&self) {
         self.sync_failed.lock().get_or_insert_with(|| "the log was reopened meanwhile".to_owned());
@@ -141,11 +158,14 @@ impl Generation {
         if let Some(reason) = &*failed {
             return Err(StorageError::Poisoned { log: log.clone(), reason: reason.clone() });
         }
+        let end = self.end();
         self.file.sync_data().map_err(|source| {
             *failed = Some(format!("sync: {source}"));
             self.has_failed.store(true, Ordering::Release);
             log_error(log, "sync", source)
-        })
+        })?;
+        self.note_synced(end);
+        Ok(())
     }
 }
 
@@ -295,9 +315,7 @@ impl OpenLog {
         }
         let len = file.len().map_err(failed)?;
         self.check_end(&*file, len, position, end.offset)?;
-        // A page that holds lines before the cut may have been lost with those behind it although it can still be
-        // read: written again, it reaches the disk with the sync below, or the sync says so.
-        rewrite_last_page(&*file, position).map_err(failed)?;
+        self.write_unsynced_again(&*file, position)?;
         file.set_len(position).map_err(failed)?;
         file.sync_data().map_err(failed)?;
         // The failure may have come from the directory, after a rewrite had taken its place.
@@ -317,8 +335,36 @@ impl OpenLog {
         Ok(())
     }
 
+    /// Writes everything up to `position` once more that no sync of the file covers: a failed sync may have lost any of
+    /// those pages although they can still be read, and the next one passes over them. Written again, they reach the
+    /// disk with the next sync, or that says so. A lost page that is read from the disk by now shows in its lines.
+    fn write_unsynced_again(&self, file: &dyn File, position: u64) -> Result<(), StorageError> {
+        let failed = |source| log_error(&self.shared.name, "reopen", source);
+        let synced = self.generation.synced().min(position);
+        // The page that the sync ended in was written to since.
+        write_again(file, synced.saturating_sub(1) / PAGE_BYTES * PAGE_BYTES, synced).map_err(failed)?;
+        let mut lines = Lines::new(file, synced, position, CHUNK_BYTES, self.shared.line_bytes_max);
+        let (mut bytes, mut at) = (Vec::new(), synced);
+        while let Some(segment) = lines.next().map_err(failed)? {
+            let whole = segment.bytes.filter(|bytes| segment.terminated && line::verify(bytes).is_ok());
+            let whole = whole.ok_or_else(|| StorageError::Damaged {
+                log: self.shared.name.clone(),
+                position: segment.position,
+                reason: "a line that was appended since the last sync of the file is not whole".to_owned(),
+            })?;
+            bytes.extend_from_slice(whole);
+            if bytes.len() >= CHUNK_BYTES {
+                write_all_at(file, &bytes, at).map_err(failed)?;
+                at += bytes.len() as u64;
+                bytes.clear();
+            }
+        }
+        write_all_at(file, &bytes, at).map_err(failed)
+    }
+
     /// Checks that a file holds a log's lines up to `position`, where the line with `offset` is to follow. Lines are
-    /// only appended and were verified when the log was opened, so the last one tells.
+    /// only appended and were verified when the log was opened, so the last one tells; those that no sync covers are
+    /// verified when they are written again.
     fn check_end(
         &self,
         file: &dyn File,
@@ -357,11 +403,6 @@ impl OpenLog {
             None => Err(damaged("the line before is not whole".to_owned())),
         }
     }
-}
-
-/// Writes the bytes of the page that `end` lies in, up to it, once more.
-fn rewrite_last_page(file: &dyn File, end: u64) -> io::Result<()> {
-    write_again(file, end.saturating_sub(1) / PAGE_BYTES * PAGE_BYTES, end)
 }
 
 /// Writes a file's bytes onto themselves, so that the next sync takes them to disk or fails.

@@ -36,7 +36,7 @@ impl SyncMany {
 
     /// Makes everything appended to the files so far durable; returns those for which that failed.
     pub fn all(&self, files: &[Covered]) -> Vec<Covered> {
-        if files.len() >= VOLUME_FILES_MIN && self.volume() {
+        if files.len() >= VOLUME_FILES_MIN && self.volume(files) {
             let failed =
                 |file: &&Covered| file.generation.role() != Role::Superseded && file.generation.has_failed();
             return files.iter().filter(failed).cloned().collect();
@@ -44,13 +44,17 @@ impl SyncMany {
         one_by_one(files)
     }
 
-    /// Syncs the whole file system; false when that cannot be relied on.
-    fn volume(&self) -> bool {
+    /// Syncs the whole file system, for these files; false when that cannot be relied on.
+    fn volume(&self, files: &[Covered]) -> bool {
         // Held meanwhile: who comes second must not miss an error that the first is told.
         let mut volume = self.volume.lock();
         let Some(whole) = &*volume else { return false };
+        let ends: Vec<u64> = files.iter().map(|file| file.generation.end()).collect();
         match whole.sync() {
-            Ok(()) => true,
+            Ok(()) => {
+                files.iter().zip(ends).for_each(|(file, end)| file.generation.note_synced(end));
+                true
+            }
             Err(error) => {
                 tracing::warn!(%error, "the file system cannot be synced as a whole, files are synced one by one");
                 *volume = None;

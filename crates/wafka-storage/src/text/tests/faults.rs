@@ -130,7 +130,7 @@ fn a_reopening_that_fails_leaves_the_log_poisoned() {
 
 #[test]
 fn a_reopening_does_not_accept_a_file_that_changed() {
-    let mut bench = on(SimFs::new());
+    let mut bench = with(SimFs::new(), CommitJournalUse::Never);
     let opened = bench.open("a-1");
     let first = bench.append(opened.slot, 0, 3).unwrap();
     assert!(bench.sync().is_empty());
@@ -209,7 +209,7 @@ fn a_rewrite_that_fails_changes_nothing() {
     ];
     for (operation, part) in cases {
         for skip in 0..2 {
-            let mut bench = on(SimFs::new());
+            let mut bench = with(SimFs::new(), CommitJournalUse::Never);
             let opened = bench.open("a-1");
             bench.append(opened.slot, 0, 9).unwrap();
             assert!(bench.sync().is_empty());
@@ -272,7 +272,7 @@ fn a_rewrite_whose_rename_is_not_durable_poisons() {
 
 #[test]
 fn leftovers_of_a_rewrite_are_removed_at_the_next_start() {
-    let mut bench = on(SimFs::new());
+    let mut bench = with(SimFs::new(), CommitJournalUse::Never);
     let opened = bench.open("a-1");
     bench.append(opened.slot, 0, 9).unwrap();
     assert!(bench.sync().is_empty());

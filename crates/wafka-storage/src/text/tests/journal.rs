@@ -24,23 +24,32 @@ fn commit(bench: &mut Bench, logs: &[Opened], from: u64, to: u64) -> u64 {
 }
 
 #[test]
-fn one_sync_covers_many_logs_and_few_logs_need_no_journal() {
-    let mut bench = with(SimFs::new(), CommitJournalUse::Auto);
+fn one_sync_covers_many_logs_and_a_large_turn_of_one_needs_no_journal() {
+    let options = TextOptions { commit_journal_bytes: 1 << 20, inline: true, ..TextOptions::default() };
+    let fs = SimFs::new();
+    let storage = TextStorage::open(Arc::new(fs.clone()), Path::new("data"), options).unwrap();
+    let shard = storage.shard(BrokerId(1)).unwrap();
+    let mut bench = Bench { fs, storage, shard };
     let logs = logs(&mut bench, 9);
+    // More than is a small turn, and less than a record may hold.
+    assert!((1 << 16..1 << 18).contains(&lines_of(0..900).len()));
     for turn in 0..3 {
-        assert_eq!(commit(&mut bench, &logs[..1], turn, turn + 1), 1);
+        assert_eq!(commit(&mut bench, &logs[..1], turn * 900, turn * 900 + 900), 1);
     }
     assert_eq!(bench.fs.content(journal_path()), None);
-    commit(&mut bench, &logs[1..], 0, 3);
+    // The first small turn makes the journal.
+    commit(&mut bench, &logs[1..2], 0, 1);
+    assert_eq!(commit(&mut bench, &logs[1..2], 1, 3), 1);
+    commit(&mut bench, &logs[2..], 0, 3);
     for turn in 3..12 {
-        assert_eq!(commit(&mut bench, &logs, turn, turn + 1), 1);
+        assert_eq!(commit(&mut bench, &logs[1..], turn, turn + 1), 1);
     }
     let journal = bench.fs.content(journal_path()).unwrap();
     assert!(String::from_utf8(journal).unwrap().contains("{\"log\":\"i-1.txt\",\"position\":"));
     for seed in 0..3 {
         bench = bench.crash(seed);
-        for log in super::journal::logs(&mut bench, 9) {
-            assert_eq!(all(&*log.reader), lines_of(0..12));
+        for (number, log) in super::journal::logs(&mut bench, 9).iter().enumerate() {
+            assert!(all(&*log.reader) == lines_of(0..if number == 0 { 2700 } else { 12 }));
             assert!(log.damage.is_empty() && log.torn.is_none());
         }
     }

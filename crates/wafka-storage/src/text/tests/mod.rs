@@ -1,6 +1,7 @@
 mod faults;
 mod journal;
 mod model;
+mod unsynced;
 mod volume;
 
 use std::path::PathBuf;
