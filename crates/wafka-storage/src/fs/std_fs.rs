@@ -2,13 +2,18 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
 #[cfg(target_os = "linux")]
 use super::Volume;
 use super::{DirEntry, File, FileSystem, OpenMode};
+
+/// What a new file allows, before the umask: what producers send is for the server and its group.
+const FILE_MODE: u32 = 0o640;
+/// What a new directory allows.
+const DIR_MODE: u32 = 0o750;
 
 /// The operating system's file system.
 #[derive(Clone, Copy, Default, Debug)]
@@ -17,7 +22,7 @@ pub struct StdFs;
 impl FileSystem for StdFs {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         let mut options = fs::OpenOptions::new();
-        options.read(true).write(mode != OpenMode::Read);
+        options.read(true).write(mode != OpenMode::Read).mode(FILE_MODE);
         match mode {
             OpenMode::Read | OpenMode::Write => {}
             OpenMode::CreateNew => _ = options.create_new(true),
@@ -27,7 +32,7 @@ impl FileSystem for StdFs {
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(path)
+        fs::DirBuilder::new().recursive(true).mode(DIR_MODE).create(path)
     }
 
     fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
@@ -114,5 +119,26 @@ impl File for StdFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn new_files_are_nobody_else_s_business() {
+        let root = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let dir = root.path().join("a/b");
+        StdFs.create_dir_all(&dir).unwrap();
+        assert_eq!(mode(&dir) & !DIR_MODE, 0);
+        for (name, open_mode) in [("new", OpenMode::CreateNew), ("truncated", OpenMode::Truncate)] {
+            let path = dir.join(name);
+            StdFs.open(&path, open_mode).unwrap();
+            assert_eq!(mode(&path) & !FILE_MODE, 0, "{name}");
+        }
     }
 }
