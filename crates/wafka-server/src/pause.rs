@@ -31,6 +31,11 @@ impl Pause {
         // A time beyond what the clock can tell is for ever in all but name.
         let now = Instant::now();
         let end = now.checked_add(time).unwrap_or(now + Duration::from_secs(86_400 * 365 * 30));
+        if until.is_some_and(|until| until <= now) {
+            // One that nobody had to wait for, and that is over, has no say.
+            *until = None;
+            self.mode.store(0, Ordering::Release);
+        }
         *until = Some(until.map_or(end, |until| until.max(end)));
         self.mode.fetch_max(mode as u8, Ordering::AcqRel);
     }
@@ -99,6 +104,15 @@ mod tests {
         assert!(pause.holds(false));
         pause.unpause();
         assert!(!pause.holds(true));
+    }
+
+    #[test]
+    fn a_pause_that_is_over_does_not_strengthen_the_next() {
+        let pause = Pause::default();
+        pause.pause(PauseMode::All, Duration::ZERO);
+        pause.pause(PauseMode::Write, Duration::from_secs(60));
+        assert!(pause.holds(true));
+        assert!(!pause.holds(false));
     }
 
     #[tokio::test]
