@@ -14,6 +14,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use wafka_protocol::error_text;
 
+use crate::clients::Signals;
 use crate::connection::Connection;
 use crate::kick::Kicker;
 use crate::session::Session;
@@ -27,9 +28,9 @@ const BLOCKING_THREADS_MAX: usize = 32;
 const EVENT_INTERVAL: u32 = 256;
 
 /// What a client from elsewhere reads in protected mode.
-const DENIED: &str = "-DENIED Wafka is running in protected mode: no password is set, so only clients on the same \
-    machine are served. To accept others, set a password (server.requirepass in the configuration, or CONFIG SET \
-    requirepass from the same machine), or, on a network that only you can reach, switch the mode off \
+const DENIED: &str = "-DENIED Wafka is running in protected mode: no password is set, so only clients that \
+    connect over the loopback address are served. To accept others, set a password (server.requirepass in the \
+    configuration, or CONFIG SET requirepass over the loopback address), or, on a network that only you can reach, switch the mode off \
     (server.protected_mode = false, or CONFIG SET protected-mode no).\r\n";
 
 /// A running thread.
@@ -127,6 +128,10 @@ async fn accept(
         stream.write_all(format!("-{}\r\n", error_text::MAX_CLIENTS).as_bytes()).await?;
         return Ok(None);
     };
+    if shared.shutdown.is_asked() {
+        // Whoever signalled all clients may have missed this one.
+        client.signal(Signals::SHUTDOWN);
+    }
     tracing::debug!(client = client.id, %peer, "connection accepted");
     let session = Session::new(Arc::clone(shared), client, stream, kicker.clone());
     Ok(Some(Connection::new(session)))
