@@ -74,9 +74,10 @@ pub struct Client {
     signals: AtomicU32,
     wake: Notify,
     blocked: AtomicBool,
+    busy: AtomicBool,
     database: AtomicU16,
     version: AtomicU8,
-    /// Milliseconds from `since` to the last request.
+    /// Milliseconds from `since` to the last sign of life.
     active_ms: AtomicU64,
     /// The index of the last command in the table, plus one.
     command: AtomicUsize,
@@ -169,13 +170,25 @@ impl Client {
         self.version.store(if version == RespVersion::V3 { 3 } else { 2 }, Ordering::Relaxed);
     }
 
-    /// Notes that requests arrived.
+    /// Whether a command of this client is being executed, blocked or held back by `CLIENT PAUSE`: it is the server then
+    /// that takes its time.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether the server is to make the next step; what it was before.
+    pub fn set_busy(&self, busy: bool) -> bool {
+        self.busy.swap(busy, Ordering::Relaxed)
+    }
+
+    /// Notes a sign of life: requests arrived, replies were taken, or the client could not do anything until now.
     pub fn touch(&self) {
         let elapsed = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.active_ms.store(elapsed, Ordering::Relaxed);
     }
 
-    /// Seconds since requests last arrived.
+    /// Seconds since the client's last sign of life.
     #[must_use]
     pub fn idle_secs(&self) -> u64 {
         let elapsed = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -224,6 +237,7 @@ impl Clients {
             signals: AtomicU32::new(0),
             wake: Notify::new(),
             blocked: AtomicBool::new(false),
+            busy: AtomicBool::new(false),
             database: AtomicU16::new(0),
             version: AtomicU8::new(2),
             active_ms: AtomicU64::new(0),

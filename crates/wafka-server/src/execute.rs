@@ -46,6 +46,7 @@ pub(crate) fn without_waiting(session: &mut Session, args: &Args<'_>) -> Outcome
 /// Executes a request to its end. No replies may be owed.
 pub(crate) async fn waiting(session: &mut Session, request: Request, args: &Args<'_>) {
     session.begin_command();
+    session.client.set_busy(true);
     match request {
         Request::Failed(command, error) => {
             session.shared.stats.command(command.index).calls.add(1);
@@ -69,6 +70,9 @@ pub(crate) async fn waiting(session: &mut Session, request: Request, args: &Args
             Err(text) => session.fail(&text),
         },
     }
+    // Its idle time begins when it can act again.
+    session.client.touch();
+    session.client.set_busy(false);
     session.end_command();
 }
 
@@ -137,8 +141,8 @@ async fn run(session: &mut Session, command: &'static Command, args: &Args<'_>) 
     let nanos = begin.elapsed().saturating_sub(session.client.take_blocked_time()).as_nanos();
     stats.nanos.add(u64::try_from(nanos).unwrap_or(u64::MAX));
     session.shared.stats.commands.add(1);
-    let limit = session.reply_limit();
-    if result.is_ok() && session.reply_len() > limit {
+    if result.is_ok() && session.is_reply_too_large() {
+        let limit = session.reply_limit();
         tracing::warn!(client = session.client.id, command = command.full_name, limit, "reply too large");
         return Err(CommandError::ReplyTooLarge { limit });
     }

@@ -196,14 +196,14 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Closes clients that were idle for too long. A blocked client is not idle.
+/// Closes clients that were idle for too long. One whose command is being executed is not idle.
 fn close_idle(shared: &Shared) {
     let timeout = u64::from(shared.settings.timeout_secs());
     if timeout == 0 {
         return;
     }
     for client in shared.clients.all() {
-        if client.idle_secs() > timeout && !client.is_blocked() {
+        if client.idle_secs() > timeout && !client.is_busy() {
             tracing::debug!(client = client.id, "closing idle connection");
             client.signal(Signals::KILL);
         }

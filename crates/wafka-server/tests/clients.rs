@@ -178,6 +178,35 @@ fn a_blocked_client_that_leaves_is_forgotten() {
 }
 
 #[test]
+fn a_blocked_client_that_leaves_with_much_sent_ahead_is_forgotten() {
+    let server = TestServer::start();
+    let mut other = server.client();
+    let mut blocked = server.client();
+    blocked.command("XREAD BLOCK 0 STREAMS s $");
+    wait_until_blocked(&mut other);
+    blocked.send(request(&format!("ECHO {}", "v".repeat(100))).repeat(1000));
+    // The server reads only so far ahead; it must see the end behind that, too.
+    drop(blocked);
+    while !{
+        other.command("INFO clients");
+        other.bulk().contains("connected_clients:1\r\n")
+    } {}
+}
+
+#[test]
+fn a_blocked_client_is_not_disturbed_by_what_it_sent_ahead() {
+    let server = TestServer::start();
+    let mut other = server.client();
+    let mut blocked = server.client();
+    blocked.command("XREAD BLOCK 0 STREAMS s $");
+    wait_until_blocked(&mut other);
+    blocked.send(request("PING").repeat(10_000));
+    other.check("XADD s 1-1 f v", "$3\r\n1-1\r\n");
+    blocked.expect("*1\r\n*2\r\n$1\r\ns\r\n*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n");
+    blocked.expect("+PONG\r\n".repeat(10_000));
+}
+
+#[test]
 fn a_pause_holds_commands_back() {
     let server = TestServer::start();
     let mut admin = server.client();
@@ -203,6 +232,25 @@ fn a_pause_holds_commands_back() {
     admin.check("CLIENT PAUSE 1", "+OK\r\n").check("PING", "+PONG\r\n");
     admin.check("CLIENT PAUSE -1", "-ERR timeout is negative\r\n");
     admin.check("CLIENT PAUSE x", "-ERR timeout is not an integer or out of range\r\n");
+}
+
+#[test]
+fn a_client_is_idle_only_when_it_could_act() {
+    let server = TestServer::with(|config| config.server.timeout = 1);
+    let mut reader = server.client();
+    let mut paused = server.client();
+    let mut other = server.client();
+    reader.check("CLIENT SETNAME reader", "+OK\r\n");
+    other.check("CLIENT PAUSE 3500 WRITE", "+OK\r\n");
+    // Longer than the limit and what the clock for it takes.
+    paused.command("XADD s 1-1 f v");
+    reader.check("XREAD BLOCK 2500 STREAMS t $", "*-1\r\n");
+    let mut list = server.client();
+    list.command("CLIENT LIST");
+    let clients = list.bulk();
+    let line = clients.lines().find(|line| line.contains("name=reader")).unwrap();
+    assert!(line.contains(" idle=0 "), "{line}");
+    paused.expect("$3\r\n1-1\r\n");
 }
 
 #[test]

@@ -164,6 +164,42 @@ fn replies_are_limited_and_replaced_by_an_error() {
 }
 
 #[test]
+fn a_single_event_can_be_read_whatever_its_size() {
+    let server = TestServer::with(|config| config.server.output_buffer_limit = ByteSize::kib(64));
+    let mut client = server.client();
+    let value = "v".repeat(100_000);
+    for id in ["1-1", "2-1"] {
+        client.check(&format!("XADD s {id} f {value}"), &bulk(id));
+        client.check(&format!("XADD t {id} f {value}"), &bulk(id));
+    }
+    let entry = |id: &str| format!("*2\r\n{}*2\r\n$1\r\nf\r\n{}", bulk(id), bulk(&value));
+    client.check("XRANGE s - + COUNT 1", &format!("*1\r\n{}", entry("1-1")));
+    client.check("XRANGE s 2-1 2-1", &format!("*1\r\n{}", entry("2-1")));
+    client.check("XREVRANGE s + - COUNT 1", &format!("*1\r\n{}", entry("2-1")));
+    let read = format!("*1\r\n*2\r\n$1\r\ns\r\n*1\r\n{}", entry("2-1"));
+    client.check("XREAD STREAMS s 1-1", &read);
+    client.check("XREAD COUNT 1 BLOCK 0 STREAMS s t 1-1 $", &read);
+    client.command("XINFO STREAM s");
+    client.expect("*20\r\n");
+    for _ in 0..8 {
+        let field = client.bulk();
+        if field.ends_with("-id") { drop(client.bulk()) } else { drop(client.line()) }
+    }
+    client.expect([bulk("first-entry"), entry("1-1"), bulk("last-entry"), entry("2-1")].concat());
+    // More than one is too much, also of several topics.
+    for line in ["XRANGE s - +", "XREAD STREAMS s 0", "XREAD COUNT 1 STREAMS s t 0 0", "XINFO STREAM s FULL"]
+    {
+        client.command(line);
+        let error = client.line();
+        assert!(
+            error.starts_with("-ERR the reply exceeds the output buffer limit of 65536 bytes"),
+            "{error}"
+        );
+    }
+    client.check("PING", "+PONG\r\n");
+}
+
+#[test]
 fn protocol_versions_switch_in_the_middle_of_a_pipeline() {
     let server = TestServer::start();
     let mut client = server.client();

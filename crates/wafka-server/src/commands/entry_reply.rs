@@ -54,22 +54,41 @@ impl OpenHeader {
     }
 }
 
-/// Takes the events of a read and writes them as entries.
-pub(crate) struct EntryReply<'a> {
-    out: &'a mut Vec<u8>,
-    /// The length that `out` must not exceed.
+/// How much a read may write.
+#[derive(Clone, Copy)]
+struct Room {
+    /// The length that the buffer must not exceed.
     len_max: usize,
+    /// What a reply may have of that, for the error.
+    limit: usize,
+    /// The first entry is let through whatever its size: what was accepted must be readable, and a single event is
+    /// bounded by the limits on requests.
+    first_always: bool,
+}
+
+/// Takes the events of a read and writes them as entries.
+struct EntryReply<'a> {
+    out: &'a mut Vec<u8>,
+    room: Room,
+    written: Written,
+    full: bool,
+}
+
+/// What a read has written.
+#[derive(Clone, Copy, Default)]
+struct Written {
     entries: u64,
+    /// The first entry went beyond the limit.
+    beyond: bool,
 }
 
 impl<'a> EntryReply<'a> {
-    pub(crate) fn new(out: &'a mut Vec<u8>, len_max: usize) -> Self {
-        EntryReply { out, len_max, entries: 0 }
+    fn new(out: &'a mut Vec<u8>, room: Room) -> Self {
+        EntryReply { out, room, written: Written::default(), full: false }
     }
 
-    /// How many entries were written; `None` when they exceed what `out` may hold.
-    pub(crate) fn entries(&self) -> Option<u64> {
-        (self.out.len() <= self.len_max).then_some(self.entries)
+    fn finish(self) -> Result<Written, CommandError> {
+        if self.full { Err(CommandError::ReplyTooLarge { limit: self.room.limit }) } else { Ok(self.written) }
     }
 }
 
@@ -84,12 +103,21 @@ impl EntrySink for EntryReply<'_> {
         for part in parts {
             writer.bulk(part);
         }
-        self.entries += 1;
-        if self.out.len() > self.len_max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        self.written.entries += 1;
+        if self.out.len() <= self.room.len_max {
+            return ControlFlow::Continue(());
+        }
+        if self.written.entries == 1 && self.room.first_always {
+            self.written.beyond = true;
+            return ControlFlow::Continue(());
+        }
+        self.full = true;
+        ControlFlow::Break(())
     }
 }
 
-/// Appends the entries of a range, as an array, to what `session` replies; how many there were.
+/// Appends the entries of a range, as an array, to what `session` replies; how many there were. The first entry of a
+/// reply is let through whatever its size.
 ///
 /// # Errors
 /// When the range cannot be read, or the reply would become too large.
@@ -101,7 +129,7 @@ pub(crate) async fn append_entries(
     append(session, target, range, true).await
 }
 
-/// [`append_entries`] without the array around the entries.
+/// [`append_entries`] without the array around the entries; the first is let through whatever stands before it.
 pub(crate) async fn append_each(
     session: &mut Session,
     target: &Target,
@@ -118,12 +146,25 @@ async fn append(
 ) -> Result<u64, CommandError> {
     let limit = session.reply_limit();
     let len_max = (session.out_len() - session.reply_len()).saturating_add(limit);
+    let room = Room { len_max, limit, first_always: !framed || !session.has_entries() };
+    let written = append_in(session, target, range, framed, room).await?;
+    session.note_entries(written.entries > 0, written.beyond);
+    Ok(written.entries)
+}
+
+async fn append_in(
+    session: &mut Session,
+    target: &Target,
+    range: ReadRange,
+    framed: bool,
+    room: Room,
+) -> Result<Written, CommandError> {
     if target.topic.in_memory(&range) {
-        return write_entries(session.out(), target, &range, framed, len_max, limit, Wait::May);
+        return write_entries(session.out(), target, &range, framed, room, Wait::May);
     }
     if range.count.is_some_and(|count| count <= READY_COUNT_MAX) {
         let at = session.out().len();
-        match write_entries(session.out(), target, &range, framed, len_max, limit, Wait::MustNot) {
+        match write_entries(session.out(), target, &range, framed, room, Wait::MustNot) {
             Err(CommandError::Read(ReadError::WouldWait)) => session.out().truncate(at),
             result => return result,
         }
@@ -132,7 +173,7 @@ async fn append(
     let mut out = std::mem::take(session.out());
     let target = target.clone();
     let work = session.blocking(move |_| {
-        let result = write_entries(&mut out, &target, &range, framed, len_max, limit, Wait::May);
+        let result = write_entries(&mut out, &target, &range, framed, room, Wait::May);
         (out, result)
     });
     match work.await {
@@ -140,11 +181,8 @@ async fn append(
             *session.out() = out;
             result
         }
-        Err(error) => {
-            // The replies to earlier commands went with the buffer: nothing may follow them.
-            session.close();
-            Err(error)
-        }
+        // The replies to earlier commands went with the buffer: nothing may follow them, not even an error.
+        Err(_) => Err(CommandError::Closed),
     }
 }
 
@@ -160,26 +198,25 @@ fn write_entries(
     target: &Target,
     range: &ReadRange,
     framed: bool,
-    len_max: usize,
-    limit: usize,
+    room: Room,
     wait: Wait,
-) -> Result<u64, CommandError> {
+) -> Result<Written, CommandError> {
     let header = if framed {
         let len = target.len()?;
         Some(OpenHeader::array(out, range.count.map_or(len, |count| count.min(len))))
     } else {
         None
     };
-    let mut sink = EntryReply::new(out, len_max);
+    let mut sink = EntryReply::new(out, room);
     match wait {
         Wait::May => target.topic.read(range, &mut sink)?,
         Wait::MustNot => target.topic.read_ready(range, &mut sink)?,
     }
-    let entries = sink.entries().ok_or(CommandError::ReplyTooLarge { limit })?;
+    let written = sink.finish()?;
     if let Some(header) = header {
-        header.close(out, entries);
+        header.close(out, written.entries);
     }
-    Ok(entries)
+    Ok(written)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ mod turn;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::TcpStream;
 use wafka_broker::{AppendError, Appended, Engine, Ticket, Topic};
 use wafka_core::Database;
@@ -73,6 +73,10 @@ pub struct Session {
     out: Vec<u8>,
     /// Where in `out` the reply to the current command begins.
     reply_begin: usize,
+    /// That reply has entries.
+    has_entries: bool,
+    /// An entry of that reply was let through beyond the limit.
+    beyond_limit: bool,
     pending: Vec<PendingAppend>,
     /// The topics of `pending`.
     topics: Vec<Arc<Topic>>,
@@ -102,6 +106,8 @@ impl Session {
             closing: false,
             out: Vec::new(),
             reply_begin: 0,
+            has_entries: false,
+            beyond_limit: false,
             pending: Vec::new(),
             topics: Vec::new(),
             last_topic: Weak::new(),
@@ -148,7 +154,7 @@ impl Session {
     }
 
     /// The most bytes that one reply may have: a command whose reply grows beyond should stop early and fail with
-    /// [`CommandError::ReplyTooLarge`].
+    /// [`CommandError::ReplyTooLarge`]. Only a first entry is let through beyond it.
     #[must_use]
     pub fn reply_limit(&self) -> usize {
         self.shared.settings.output_buffer_limit()
@@ -231,8 +237,15 @@ impl Session {
                 return Interrupt::TimedOut;
             }
             if self.read_ahead.len() >= READ_AHEAD_MAX {
-                // The rest stays in the socket, whose end then shows only after this command.
-                self.client.signalled().await;
+                // The rest stays in the socket.
+                tokio::select! {
+                    biased;
+                    () = self.client.signalled() => {}
+                    () = hung_up(&self.stream) => {
+                        self.closing = true;
+                        return Interrupt::Closed;
+                    }
+                }
                 continue;
             }
             self.read_ahead.reserve(4096);
@@ -263,6 +276,21 @@ impl Drop for BlockedGuard {
         self.client.set_blocked(false);
         self.client.add_blocked_time(self.since.elapsed());
         self.shared.stats.blocked_clients.sub(1);
+    }
+}
+
+/// Resolves when the client has ended its side of the connection, or the connection is broken, without reading what it
+/// sent before that.
+async fn hung_up(stream: &TcpStream) {
+    // The end of the stream counts as priority; whether there is something to read must not wake this.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let interest = Interest::PRIORITY | Interest::ERROR;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let interest = Interest::ERROR;
+    match stream.ready(interest).await {
+        // Urgent data, which the protocol does not have: it must not wake this again and again.
+        Ok(ready) if !ready.is_read_closed() && !ready.is_error() => std::future::pending().await,
+        _ => {}
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use wafka_core::Database;
 use wafka_protocol::{Limits, ReplyWriter, RespVersion};
 
-use super::{Interrupt, ReplyMode, Session, committed};
+use super::{Interrupt, ReplyMode, Session};
 
 /// Output capacity that is kept from one batch of replies to the next, in bytes.
 const OUT_KEPT: usize = 256 * 1024;
@@ -30,6 +30,7 @@ impl Session {
     /// Begins a command: its reply begins here, and `CLIENT REPLY SKIP` before it takes effect.
     pub(crate) fn begin_command(&mut self) {
         self.reply_begin = self.out.len();
+        (self.has_entries, self.beyond_limit) = (false, false);
         if self.reply_mode == ReplyMode::SkipNext {
             self.reply_mode = ReplyMode::Skip;
         }
@@ -117,10 +118,6 @@ impl Session {
                 Some(outcome) => outcome,
                 None => topic.committed(pending.appended.ticket).await,
             };
-            if let Some(trimmed) = pending.appended.trimmed {
-                let outcome = committed(topic, trimmed).await;
-                pending.outcome = std::mem::replace(&mut pending.outcome, Ok(())).and(outcome);
-            }
         }
         let mut writer = ReplyWriter::new(&mut self.out, self.version);
         for pending in self.pending.iter().filter(|pending| !pending.silent) {
@@ -152,21 +149,49 @@ impl Session {
     /// # Errors
     /// When the client is gone, or is killed while it does not read.
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
-        let len = self.out.len();
-        if len > 0 {
-            tokio::select! {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        // Also within a command it is the client's turn now.
+        let busy = self.client.set_busy(false);
+        let mut sent = 0;
+        while sent < self.out.len() {
+            let written = tokio::select! {
                 biased;
-                written = self.stream.write_all(&self.out) => written?,
+                written = self.stream.write(&self.out[sent..]) => written?,
                 () = self.client.killed() => return Err(io::ErrorKind::ConnectionAborted.into()),
+            };
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
             }
-            self.out.clear();
-            self.reply_begin = 0;
-            self.shared.stats.output_bytes.add(len as u64);
-            if self.out.capacity() > OUT_KEPT {
-                self.out.shrink_to(OUT_KEPT);
-            }
+            sent += written;
+            self.shared.stats.output_bytes.add(written as u64);
+            self.client.touch();
+        }
+        self.client.set_busy(busy);
+        self.out.clear();
+        self.reply_begin = 0;
+        if self.out.capacity() > OUT_KEPT {
+            self.out.shrink_to(OUT_KEPT);
         }
         Ok(())
+    }
+
+    /// Whether the reply to this command has entries.
+    pub(crate) fn has_entries(&self) -> bool {
+        self.has_entries
+    }
+
+    /// Notes that entries were written, and whether one was let through beyond the limit.
+    pub(crate) fn note_entries(&mut self, some: bool, beyond: bool) {
+        self.has_entries |= some;
+        self.beyond_limit |= beyond;
+    }
+
+    /// Whether the reply to this command is larger than it may be.
+    pub(crate) fn is_reply_too_large(&self) -> bool {
+        // Where a single entry was let through, there is little beside it, and what came after it was checked.
+        self.reply_len() > self.reply_limit() && !self.beyond_limit
     }
 
     /// The replies not sent yet.
