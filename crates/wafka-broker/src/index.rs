@@ -28,6 +28,8 @@ const VERSION: u32 = 1;
 const ENTRY_LEN: usize = 48;
 const ENTRY_BYTES: u64 = ENTRY_LEN as u64;
 const _: () = assert!(ENTRY_LEN == 5 * 8 + 4 + 4);
+/// A search passes over so many entries in a row that cannot be read.
+const UNREADABLE_MAX: u64 = 64;
 
 /// One entry: a line and where it stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -118,7 +120,11 @@ impl SparseIndex {
     /// Drops entries from `position` on: the log ends there.
     pub(crate) fn truncate_from(&self, position: u64) {
         let mut inner = self.inner.write();
-        let keep = inner.partition_point(|entry| entry.position < position);
+        let mut keep = inner.partition_point(|entry| entry.position < position);
+        // An entry that cannot be read now, and may be later, must not come to stand behind the end.
+        while keep > 0 && inner.get(keep - 1).is_none() {
+            keep -= 1;
+        }
         let flushed = inner.flushed.min(keep);
         let recent = usize::try_from(keep - flushed).unwrap_or(usize::MAX);
         inner.flushed = flushed;
@@ -235,6 +241,16 @@ impl SparseIndex {
     }
 }
 
+/// What a search found where it looked.
+enum Probe {
+    /// The nearest readable entry, and its number.
+    Entry(u64, IndexEntry),
+    /// None of those that were left can be read.
+    AllUnreadable,
+    /// Too many in a row cannot be read.
+    GivenUp,
+}
+
 impl Inner {
     fn len(&self) -> u64 {
         self.flushed + self.recent.len() as u64
@@ -254,8 +270,9 @@ impl Inner {
         }
     }
 
-    /// The number of entries at the front for which `test` holds. An entry that cannot be read counts as one for which
-    /// it does not: the search then ends earlier, and the reader reads more lines than it had to.
+    /// The number of entries at the front for which `test` holds. An entry that cannot be read is passed over: the
+    /// nearest readable one below it decides. Where too many in a row cannot be read, the search goes on below them:
+    /// the reader then reads more lines than it had to.
     fn partition_point(&self, test: impl Fn(&IndexEntry) -> bool) -> u64 {
         // Readers mostly ask for what is recent.
         if self.recent.first().is_some_and(&test) {
@@ -264,13 +281,24 @@ impl Inner {
         let (mut low, mut high) = (0, self.flushed);
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.get(middle).is_some_and(|entry| test(&entry)) {
-                low = middle + 1;
-            } else {
-                high = middle;
+            match self.readable(low, middle) {
+                Probe::Entry(at, entry) if !test(&entry) => high = at,
+                // What stands between the readable entry and the middle cannot be told, nor will it be used.
+                Probe::Entry(..) | Probe::AllUnreadable => low = middle + 1,
+                Probe::GivenUp => high = middle,
             }
         }
         low
+    }
+
+    /// The readable entry nearest to `at` among `low..=at`.
+    fn readable(&self, low: u64, at: u64) -> Probe {
+        let lowest = low.max(at.saturating_sub(UNREADABLE_MAX));
+        match (lowest..=at).rev().find_map(|at| Some((at, self.get(at)?))) {
+            Some((at, entry)) => Probe::Entry(at, entry),
+            None if lowest == low => Probe::AllUnreadable,
+            None => Probe::GivenUp,
+        }
     }
 
     fn create(&mut self) -> io::Result<Arc<dyn File>> {
@@ -359,7 +387,37 @@ mod tests {
         bytes[48 * 5 + 3] ^= 1;
         std::fs::write(&path, bytes).unwrap();
         let found = index.seek(EventId::new(70, 0)).map(|(cursor, _)| cursor.offset);
-        assert!(found.unwrap_or(0) <= 35);
+        assert_eq!(found, Some(35), "what stands above the bad entry is found");
+        let found = index.seek(EventId::new(50, 0)).map(|(cursor, _)| cursor.offset);
+        assert_eq!(found, Some(20), "the one below stands in for the bad entry");
+    }
+
+    #[test]
+    fn unreadable_entries_hide_nothing_that_can_be_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t-1.idx");
+        for bad in [0..1u64, 0..40, 10..60, 60..100, 20..90, 0..100] {
+            let index = SparseIndex::open(Some(&place(dir.path())), Path::new("t-1.idx"));
+            index.reset().unwrap();
+            index.push((1..=100).map(entry));
+            index.flush(100).unwrap();
+            let mut bytes = std::fs::read(&path).unwrap();
+            for at in bad.clone() {
+                bytes[48 * (at as usize + 1) + 3] ^= 1;
+            }
+            std::fs::write(&path, bytes).unwrap();
+            for n in 0..=101u64 {
+                let readable = (1..=n.min(100)).rev().find(|n| !bad.contains(&(n - 1)));
+                let found = index.seek(EventId::new(n * 10, 0)).map(|(cursor, _)| cursor.offset);
+                if bad.end - bad.start <= UNREADABLE_MAX {
+                    assert_eq!(found, readable.map(|n| n * 5), "{n} {bad:?}");
+                } else {
+                    assert!(found.unwrap_or(0) <= readable.unwrap_or(0) * 5, "{n} {bad:?}");
+                }
+            }
+            index.truncate_from(4096 * 101);
+            assert_eq!(index.last(), (1..=100).rev().find(|n| !bad.contains(&(n - 1))).map(entry));
+        }
     }
 
     #[test]

@@ -302,7 +302,8 @@ impl OpenLane<'_> {
             since_mark: if start.is_some() { 0 } else { u64::MAX },
             last_id: start.map_or(EventId::MIN, |entry| entry.id),
             skip_mark: start.is_some(),
-            damaged: !opened.damage.is_empty(),
+            // Only what stands behind the entry that was given as known was verified when the log was opened.
+            unverified: !opened.damage.is_empty() || start != last,
         };
         let from = start.map_or(Cursor { generation, ..opened.first }, |entry| Cursor {
             offset: entry.offset,
@@ -348,15 +349,17 @@ struct Tally<'a> {
     last_id: EventId,
     /// The first line is in the index already.
     skip_mark: bool,
-    /// Some lines are damaged: none is believed without being verified.
-    damaged: bool,
+    /// Lines may be damaged: none is believed without being verified.
+    unverified: bool,
 }
 
 impl Tally<'_> {
     fn line(&mut self, cursor: Cursor, line: &[u8]) {
-        let believed = !self.damaged || line::verify(line).is_ok();
+        let mark = self.since_mark >= self.interval && !self.skip_mark;
+        // A wrong id in the index would mislead every search: a mark is verified whatever is known.
+        let believed = !(self.unverified || mark) || line::verify(line).is_ok();
         if let Some((id, offset)) = lines::peek(line).filter(|_| believed) {
-            if self.since_mark >= self.interval && !self.skip_mark {
+            if mark {
                 let entry = IndexEntry { id, offset, position: cursor.position, ordinal: self.lines };
                 self.index.push(std::iter::once(entry));
                 self.since_mark = 0;

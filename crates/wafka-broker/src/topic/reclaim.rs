@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use wafka_core::storage::{Cursor, KeptLine, RewritePlan, StorageError};
 use wafka_core::{EventId, Offset};
+use wafka_storage::line;
 
 use super::{Lane, State, Topic};
 use crate::error::ReadError;
@@ -161,6 +162,8 @@ impl Entries {
         self.dropped.remove(&line.cursor.offset);
         if self.since_mark >= self.interval
             && let Some((id, offset)) = lines::peek(line.bytes)
+            // A rewrite keeps damaged lines as they are, and the header of one may name any id.
+            && line::verify(line.bytes).is_ok()
         {
             let position = line.cursor.position;
             self.entries.push(IndexEntry { id, offset, position, ordinal: self.lines });
@@ -168,5 +171,34 @@ impl Entries {
         }
         self.since_mark = self.since_mark.saturating_add(line.bytes.len() as u64);
         self.lines += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wafka_core::{Fields, PartitionId};
+    use wafka_storage::line::EventEncoder;
+
+    #[test]
+    fn a_damaged_line_is_counted_and_no_mark() {
+        let mut encoder = EventEncoder::new(b"t", PartitionId(1));
+        let mut entries = Entries::new(1, Vec::new());
+        for offset in 0..3u64 {
+            let mut bytes = Vec::new();
+            let flat: [&[u8]; 2] = [b"f", b"v"];
+            let id = EventId::new(5 + offset, 0);
+            encoder.encode(&mut bytes, id, offset, &[], Fields::new(&flat).unwrap());
+            if offset == 1 {
+                let at = bytes.iter().position(|byte| *byte == b'6').unwrap();
+                bytes[at] = b'9';
+                assert_eq!(lines::peek(&bytes).map(|(id, _)| id), Some(EventId::new(9, 0)));
+            }
+            let cursor = Cursor { offset, position: offset * 100, generation: 2 };
+            entries.kept(KeptLine { cursor, bytes: &bytes });
+        }
+        let marks: Vec<_> = entries.entries.iter().map(|entry| (entry.id.ms, entry.ordinal)).collect();
+        assert_eq!(marks, [(5, 0), (7, 2)]);
+        assert_eq!(entries.lines, 3);
     }
 }
