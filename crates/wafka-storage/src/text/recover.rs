@@ -6,7 +6,8 @@
 //! * A *hole* is a lost page with pages behind it that reached the disk: NUL bytes up to a page's end, and whole lines
 //!   later. Pages reach the disk in any order, but a sync waits for all of them, so nothing from the hole on was ever
 //!   synced: it is torn too, to the end, if it is no more than what may be unsynced at a time. What is cut then is kept
-//!   in a file of its own.
+//!   in a file of its own. That rests on knowing what was synced: the hole must lie behind a line known to be, or the
+//!   file be so small that none needs to be known. Any other hole is damage: the disk, or a person, may have made it.
 //! * Everything else is *damage*: it is reported and kept, even at the very end. Each damaged line counts one offset, so
 //!   that offsets never repeat.
 //! * A last line that lacks nothing but its newline is whole: it gets one. Somebody's editor may have dropped it.
@@ -27,6 +28,9 @@ use crate::line;
 const PAGE_BYTES: u64 = 4096;
 /// The most that is taken for unsynced behind a hole, in bytes. A hole further from the end is damage.
 const UNSYNCED_BYTES_MAX: u64 = 256 << 20;
+/// A file longer than this has an index, and with it a line known to be synced, unless that was deleted: an index is
+/// written from 256 KiB on. In bytes.
+const UNINDEXED_BYTES_MAX: u64 = 1 << 20;
 /// How many damaged stretches are reported one by one; the last one speaks for all that follow.
 const DAMAGE_REPORTED_MAX: usize = 1000;
 
@@ -56,21 +60,31 @@ pub(super) fn recover(
     known: Option<Cursor>,
     line_bytes_max: u64,
 ) -> io::Result<Recovered> {
-    let start = match known {
-        Some(known) if is_there(file, len, known, line_bytes_max)? => known.position,
-        _ => 0,
+    let there = match known {
+        Some(known) if is_there(file, len, known, line_bytes_max)? => Some(known.position),
+        _ => None,
     };
-    let (mut check, mut end) = pass(file, start, len, line_bytes_max)?;
-    let hole = check.hole.filter(|hole| len - hole <= UNSYNCED_BYTES_MAX);
-    if let Some(hole) = hole {
-        (check, end) = pass(file, start, hole, line_bytes_max)?;
-    }
-    let lost = known.filter(|known| check.next_offset() <= known.offset);
-    let mut found = check.finish(end, lost);
-    if hole.is_some() {
-        found.torn = Some(TornTail { position: found.end_position, bytes: len - found.end_position });
-        found.torn_lines = true;
-    }
+    let start = there.unwrap_or(0);
+    let (check, end) = pass(file, start, len, line_bytes_max)?;
+    let may_be_torn =
+        |hole: &u64| len - hole <= UNSYNCED_BYTES_MAX && (there.is_some() || len <= UNINDEXED_BYTES_MAX);
+    let before_hole = match check.hole.filter(may_be_torn) {
+        Some(hole) => Some(pass(file, start, hole, line_bytes_max)?),
+        None => None,
+    };
+    let loses = |check: &Check| known.filter(|known| check.next_offset() <= known.offset);
+    let mut found = match before_hole.filter(|(before, _)| loses(before).is_none()) {
+        Some((before, hole)) => {
+            let mut found = before.finish(hole, None);
+            found.torn = Some(TornTail { position: found.end_position, bytes: len - found.end_position });
+            found.torn_lines = true;
+            found
+        }
+        None => {
+            let lost = loses(&check);
+            check.finish(end, lost)
+        }
+    };
     if start > 0 {
         found.first_offset = first_offset(file, start, line_bytes_max)?;
     }

@@ -288,22 +288,23 @@ fn report(log: &LogName, found: &Recovered) {
     }
 }
 
-/// Copies what is about to be cut into a file beside the log: there are whole lines in it, though none that was synced.
+/// Copies what is about to be cut into a new file beside the log, `….torn-<position>` or, when that is taken,
+/// `….torn-<position>.1` and so on: there are whole lines in it, though none that was synced.
 fn keep_torn(home: &Home, log: &LogName, file: &dyn File, torn: TornTail) -> io::Result<()> {
-    let mut path = home.path_of(log).into_os_string();
-    path.push(format!(".torn-{}", torn.position));
-    let kept = home.fs.open(path.as_ref(), OpenMode::Truncate)?;
-    let mut buffer = vec![0; CHUNK_BYTES];
-    let mut done = 0;
-    loop {
-        let count = read_full_at(file, &mut buffer, torn.position + done)?;
-        if count == 0 {
-            break;
+    let mut count: u64 = 0;
+    let (path, kept) = loop {
+        let suffix = if count == 0 { String::new() } else { format!(".{count}") };
+        let mut path = home.path_of(log);
+        path.as_mut_os_string().push(format!(".torn-{}{suffix}", torn.position));
+        match home.fs.open(&path, OpenMode::CreateNew) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => count += 1,
+            kept => break (path, kept?),
         }
-        write_all_at(&*kept, &buffer[..count], done)?;
-        done += count as u64;
-    }
-    kept.sync_data()?;
+    };
+    copy_from(file, torn.position, &*kept).inspect_err(|_| {
+        // A part of it would only take space; the next opening tries again.
+        _ = home.fs.remove(&path);
+    })?;
     home.fs.sync_dir(&home.dir_of(log.database()))?;
     tracing::warn!(
         %log,
@@ -311,6 +312,20 @@ fn keep_torn(home: &Home, log: &LogName, file: &dyn File, torn: TornTail) -> io:
         "pages were lost before lines that reached the disk: what was written since the last sync is kept apart"
     );
     Ok(())
+}
+
+/// Copies a file from `position` on into an empty one, durably.
+fn copy_from(file: &dyn File, position: u64, into: &dyn File) -> io::Result<()> {
+    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut done = 0;
+    loop {
+        let count = read_full_at(file, &mut buffer, position + done)?;
+        if count == 0 {
+            return into.sync_data();
+        }
+        write_all_at(into, &buffer[..count], done)?;
+        done += count as u64;
+    }
 }
 
 /// Brings a file to the state that was found to be right, and makes it durable: what a killed process wrote and did not

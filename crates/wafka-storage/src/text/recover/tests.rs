@@ -124,6 +124,41 @@ fn nothing_behind_a_lost_page_was_synced() {
     check(&recovered(&content, known(199, known_at)), (200, content.len()), 0, &[]);
 }
 
+#[test]
+fn a_hole_far_from_what_is_known_is_damage() {
+    let page = PAGE_BYTES as usize;
+    let mut content = lines_of(0..9000);
+    assert!(content.len() as u64 > UNINDEXED_BYTES_MAX);
+    let starts = line_starts(&content);
+    let hole = content.len() / page - 3;
+    content[hole * page..(hole + 1) * page].fill(0);
+    let (offset, start) =
+        (0..).zip(&starts).map(|(o, at)| (o, *at)).take_while(|(_, at)| *at < hole * page).last().unwrap();
+    // A large file has an index; where that is gone nobody knows what was synced.
+    let found = recovered(&content, None);
+    let behind = *starts.iter().find(|at| **at >= (hole + 1) * page).unwrap();
+    check(&found, (9000, content.len()), 0, &[(start, behind - start)]);
+    assert!(!found.torn_lines);
+    // Nor does a line tell that is not where it is said to be.
+    check(&recovered(&content, known(10, 1)), (9000, content.len()), 0, &[(start, behind - start)]);
+    // A line that is known before it tells.
+    let found = recovered(&content, known(offset - 5, starts[offset as usize - 5]));
+    check(&found, (offset, start), content.len() - start, &[]);
+    assert!(found.torn_lines);
+}
+
+#[test]
+fn a_hole_before_a_durable_line_is_damage_in_a_small_file_too() {
+    let page = PAGE_BYTES as usize;
+    let mut content = lines_of(0..200);
+    let starts = line_starts(&content);
+    content[2 * page..3 * page].fill(0);
+    let start = *starts.iter().rfind(|at| **at < 2 * page).unwrap();
+    let behind = *starts.iter().find(|at| **at >= 3 * page).unwrap();
+    // The line lies elsewhere than it did; it was synced all the same.
+    check(&recovered(&content, known(150, 1)), (200, content.len()), 0, &[(start, behind - start)]);
+}
+
 fn line_starts(content: &[u8]) -> Vec<usize> {
     let ends = content.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(at, _)| at + 1);
     std::iter::once(0).chain(ends).collect()

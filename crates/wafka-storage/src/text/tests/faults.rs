@@ -361,16 +361,24 @@ fn what_is_cut_behind_a_lost_page_is_kept_apart() {
         content[4096..8192].fill(0);
         content
     };
+    let other = [&content[..9000], &lines_of(200..220)].concat();
     let fs = SimFs::new();
-    fs.create_dir_all(Path::new("data")).unwrap();
-    fs.put(&path("a-1"), &content);
-    let mut bench = on(fs);
-    let opened = bench.open("a-1");
-    let torn = opened.torn.unwrap();
-    assert_eq!(all(&*opened.reader), content[..torn.position as usize]);
-    let kept = format!("data/a-1.txt.torn-{}", torn.position);
-    assert_eq!(bench.fs.content(Path::new(&kept)).unwrap(), content[torn.position as usize..]);
-    bench.append(opened.slot, opened.end.offset, opened.end.offset + 1).unwrap();
-    assert!(bench.sync().is_empty());
-    assert_eq!(bench.storage.list().unwrap(), [name("a-1")]);
+    // What was kept once stays, whatever is cut at the same place later.
+    for (content, suffix) in [(&content, ""), (&other, ".1"), (&content, ".2")] {
+        fs.put(&path("a-1"), content);
+        let mut bench = on(fs.kill());
+        // What could be kept in part only is kept the next time.
+        for operation in [Operation::Write, Operation::Sync] {
+            bench.fail(operation, ".torn-", EIO);
+            assert!(bench.try_open("a-1").is_err());
+        }
+        let opened = bench.open("a-1");
+        let torn = opened.torn.unwrap();
+        assert!(all(&*opened.reader) == content[..torn.position as usize]);
+        let kept = format!("data/a-1.txt.torn-{}{suffix}", torn.position);
+        assert!(bench.fs.content(Path::new(&kept)).unwrap() == content[torn.position as usize..]);
+        bench.append(opened.slot, opened.end.offset, opened.end.offset + 1).unwrap();
+        assert!(bench.sync().is_empty());
+        assert_eq!(bench.storage.list().unwrap(), [name("a-1")]);
+    }
 }
