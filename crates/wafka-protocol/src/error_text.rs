@@ -11,8 +11,6 @@ pub mod stream;
 pub const SYNTAX: &str = "ERR syntax error";
 /// A number is malformed or does not fit 64 bits.
 pub const NOT_INTEGER: &str = "ERR value is not an integer or out of range";
-/// A number that may not be negative is.
-pub const NOT_POSITIVE: &str = "ERR value is out of range, must be positive";
 /// The key holds another type than the command is for.
 pub const WRONGTYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
 /// The key does not exist.
@@ -52,17 +50,6 @@ pub const NO_SUCH_CLIENT: &str = "ERR No such client";
 pub const MAX_CLIENTS: &str = "ERR max number of clients reached";
 /// A command of Redis Cluster.
 pub const CLUSTER_DISABLED: &str = "ERR This instance has cluster support disabled";
-
-/// `EXEC` after a command was refused while queueing.
-pub const EXECABORT: &str = "EXECABORT Transaction discarded because of previous errors.";
-/// `MULTI` within `MULTI`.
-pub const MULTI_NESTED: &str = "ERR MULTI calls can not be nested";
-/// `WATCH` within `MULTI`.
-pub const WATCH_IN_MULTI: &str = "ERR WATCH inside MULTI is not allowed";
-/// `EXEC` without `MULTI`.
-pub const EXEC_WITHOUT_MULTI: &str = "ERR EXEC without MULTI";
-/// `DISCARD` without `MULTI`.
-pub const DISCARD_WITHOUT_MULTI: &str = "ERR DISCARD without MULTI";
 
 /// What Redis quotes of a client's bytes at most.
 const MAX_QUOTED: usize = 128;
@@ -126,15 +113,6 @@ pub fn client_info_option(option: &[u8]) -> String {
 #[must_use]
 pub fn client_info_value(attribute: &str) -> String {
     format!("ERR {attribute} cannot contain spaces, newlines or special characters.")
-}
-
-/// `command` (its full lower-case name) of a RESP2 client in subscribed mode.
-#[must_use]
-pub fn subscribed_mode(command: &str) -> String {
-    format!(
-        "ERR Can't execute '{command}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in \
-         this context"
-    )
 }
 
 /// `CONFIG SET` of a key that does not exist.

@@ -64,10 +64,6 @@ pub const XREADGROUP_UNBALANCED: &str =
 pub const MIN_IDLE_NOT_INTEGER: &str = "ERR min-idle-time is not an integer or out of range";
 /// `XREADGROUP CLAIM` with negative milliseconds.
 pub const MIN_IDLE_NEGATIVE: &str = "ERR min-idle-time must be a positive integer";
-/// `MAXCOUNT` that is not above zero.
-pub const MAXCOUNT_NOT_POSITIVE: &str = "ERR MAXCOUNT must be a positive integer";
-/// `MAXSIZE` that is not above zero.
-pub const MAXSIZE_NOT_POSITIVE: &str = "ERR MAXSIZE must be a positive integer";
 /// `MAXCOUNT` below `COUNT`.
 pub const MAXCOUNT_BELOW_COUNT: &str = "ERR MAXCOUNT must be greater than or equal to COUNT";
 
@@ -78,15 +74,11 @@ pub const XGROUP_NEEDS_KEY: &str = "ERR The XGROUP subcommand requires the key t
     may want to use the MKSTREAM option to create an empty stream automatically.";
 /// `ENTRIESREAD` below -1.
 pub const ENTRIES_READ_NEGATIVE: &str = "ERR value for ENTRIESREAD must be positive or -1";
-/// `XAUTOCLAIM COUNT` that is not above zero or too large.
-pub const COUNT_NOT_POSITIVE: &str = "ERR COUNT must be > 0";
 /// `XNACK` with another mode.
 pub const NACK_MODE: &str = "ERR mode must be SILENT, FAIL, or FATAL";
 
 /// `IDS` whose number does not fit the arguments.
 pub const NUMIDS_MISMATCH: &str = "ERR The `numids` parameter must match the number of arguments";
-/// `IDS` whose number is not above zero.
-pub const NUMIDS_NOT_POSITIVE: &str = "ERR Number of IDs must be a positive integer";
 
 /// `IDMP` or `IDMPAUTO` with an ID of the client's own.
 pub const IDMP_NEEDS_AUTO_ID: &str =
