@@ -83,8 +83,6 @@ pub struct Stats {
     pub output_bytes: Counter,
     /// Error replies.
     pub error_replies: Counter,
-    /// Clients closed because a reply was beyond the output buffer limit.
-    pub output_limit_disconnections: Counter,
     /// Clients closed because a request was beyond the query buffer limit.
     pub query_limit_disconnections: Counter,
     /// Clients whose command waits for data.
@@ -109,7 +107,6 @@ impl Default for Stats {
             input_bytes: Counter::default(),
             output_bytes: Counter::default(),
             error_replies: Counter::default(),
-            output_limit_disconnections: Counter::default(),
             query_limit_disconnections: Counter::default(),
             blocked_clients: Gauge::default(),
             commands_per_sec: AtomicU64::new(0),
@@ -168,7 +165,6 @@ impl Stats {
             &self.input_bytes,
             &self.output_bytes,
             &self.error_replies,
-            &self.output_limit_disconnections,
             &self.query_limit_disconnections,
         ] {
             counter.reset();

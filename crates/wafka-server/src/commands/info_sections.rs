@@ -148,7 +148,8 @@ fn stats(shared: &Shared, text: &mut String) {
             ("total_net_output_bytes", stats.output_bytes.get()),
             ("rejected_connections", stats.rejected_connections.get()),
             ("client_query_buffer_limit_disconnections", stats.query_limit_disconnections.get()),
-            ("client_output_buffer_limit_disconnections", stats.output_limit_disconnections.get()),
+            // A reply beyond the limit becomes an error; the client stays.
+            ("client_output_buffer_limit_disconnections", 0),
             ("total_error_replies", stats.error_replies.get()),
             ("expired_keys", 0),
             ("evicted_keys", 0),
