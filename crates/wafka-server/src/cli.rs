@@ -8,6 +8,7 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{self, Config, ConfigError, Override, Sources};
+use crate::descriptors;
 use crate::server::Server;
 use crate::telemetry;
 
@@ -58,7 +59,7 @@ fn serve(config: Config) -> ExitCode {
         Ok(log) => log,
         Err(error) => return fail(&error),
     };
-    raise_descriptor_limit();
+    descriptors::raise_limit();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
@@ -101,15 +102,10 @@ fn serve(config: Config) -> ExitCode {
 
 /// The configuration's sources as the command line and the environment give them.
 fn sources(cli: &Cli) -> Result<Sources, ConfigError> {
-    let options = [
-        ("--bind", "server.bind", &cli.bind),
-        ("--port", "server.port", &cli.port),
-        ("--data-dir", "server.data_dir", &cli.data_dir),
-    ];
-    let mut overrides: Vec<Override> = options
-        .into_iter()
-        .filter_map(|(option, key, value)| value.as_ref().map(|value| Override::option(option, key, value)))
-        .collect();
+    let bind = cli.bind.as_ref().map(|value| Override::text("--bind", "server.bind", value));
+    let port = cli.port.as_ref().map(|value| Override::option("--port", "server.port", value));
+    let data_dir = cli.data_dir.as_ref().map(|value| Override::text("--data-dir", "server.data_dir", value));
+    let mut overrides: Vec<Override> = [bind, port, data_dir].into_iter().flatten().collect();
     for text in &cli.set {
         overrides.push(Override::set(text)?);
     }
@@ -124,17 +120,4 @@ fn fail(error: &dyn std::fmt::Display) -> ExitCode {
     // Standard error is all there is to tell it on.
     let _ = writeln!(std::io::stderr(), "wafka-server: {error}");
     ExitCode::FAILURE
-}
-
-/// Lets the server have as many connections and files open as the system allows it.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current == limit.maximum {
-        return;
-    }
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%error, current = ?limit.current, "cannot raise the limit on open files");
-    }
 }

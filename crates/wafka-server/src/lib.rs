@@ -10,6 +10,7 @@ pub mod commands;
 pub mod config;
 mod connection;
 pub mod data_dir;
+mod descriptors;
 pub mod engine;
 mod execute;
 mod io_thread;

@@ -14,6 +14,7 @@ use wafka_core::{Clock, SystemClock};
 use crate::clients::{Clients, Signals};
 use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError};
+use crate::descriptors;
 use crate::engine::{self, EngineError};
 use crate::io_thread::IoThread;
 use crate::pause::Pause;
@@ -97,6 +98,8 @@ impl Server {
         for number in 1..=shared.config.server.io_thread_count() {
             io_threads.push(IoThread::start(number, Arc::clone(&shared)).map_err(StartError::Thread)?);
         }
+        // Now that all logs and event queues are open.
+        shared.settings.limit_maxclients(descriptors::clients_max(shared.config.server.maxclients));
         let thread = {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new()

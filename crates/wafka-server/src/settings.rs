@@ -14,6 +14,7 @@ const MAX_INLINE_LEN: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Settings {
     maxclients: AtomicU32,
+    maxclients_max: AtomicU32,
     timeout_secs: AtomicU32,
     protected_mode: AtomicBool,
     proto_max_bulk_len: AtomicUsize,
@@ -32,6 +33,7 @@ impl Settings {
         let config = &config.server;
         Settings {
             maxclients: AtomicU32::new(config.maxclients),
+            maxclients_max: AtomicU32::new(u32::MAX),
             timeout_secs: AtomicU32::new(config.timeout),
             protected_mode: AtomicBool::new(config.protected_mode),
             proto_max_bulk_len: AtomicUsize::new(config.proto_max_bulk_len.as_usize()),
@@ -52,6 +54,18 @@ impl Settings {
     /// Sets the most clients connected at a time; those connected stay.
     pub fn set_maxclients(&self, max: u32) {
         self.maxclients.store(max, Ordering::Relaxed);
+    }
+
+    /// What [`Settings::set_maxclients`] may be given at most: the system has descriptors for so many.
+    #[must_use]
+    pub fn maxclients_max(&self) -> u32 {
+        self.maxclients_max.load(Ordering::Relaxed)
+    }
+
+    /// Notes for how many clients the system has descriptors; more than that are not let in.
+    pub fn limit_maxclients(&self, max: u32) {
+        self.maxclients_max.store(max, Ordering::Relaxed);
+        self.maxclients.fetch_min(max, Ordering::Relaxed);
     }
 
     /// Seconds after which an idle client is closed; 0 is never.

@@ -44,7 +44,11 @@ struct Running {
 impl Running {
     fn start(data_dir: &Path, args: &[&str]) -> Self {
         let data_dir = data_dir.to_str().unwrap();
-        let mut child = program(&[&["--port", "0", "--data-dir", data_dir], args].concat()).spawn().unwrap();
+        Running::spawn(&mut program(&[&["--port", "0", "--data-dir", data_dir], args].concat()))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let addr = line.strip_prefix("wafka ready on ").expect(&line).trim_end().to_owned();
@@ -116,6 +120,44 @@ fn an_address_in_use_is_named() {
     let port = addr.port().to_string();
     let args = ["--port", &port, "--data-dir", dir.path().to_str().unwrap()];
     fails(&mut program(&args), &[&format!("cannot listen on {addr}"), "in use", "server.port"]);
+}
+
+#[test]
+fn clients_leave_descriptors_to_the_logs() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 128 && exec \"$0\" \"$@\"", PROGRAM, "--port", "0", "--data-dir"]);
+    command.arg(dir.path()).args(["--set", "server.brokers=2", "--set", "server.io_threads=2"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let server = Running::spawn(&mut command);
+    let mut client = server.client();
+    client.command("CONFIG GET maxclients").expect("*2\r\n$10\r\nmaxclients\r\n");
+    let max: u32 = client.bulk().parse().unwrap();
+    assert!((40..96).contains(&max), "{max}");
+    client.check(
+        "CONFIG SET maxclients 10000",
+        &format!(
+            "-ERR CONFIG SET failed (possibly related to argument 'maxclients') - The operating system is not able to \
+             handle the specified number of clients, try with {max}\r\n"
+        ),
+    );
+    let mut others: Vec<Client> = (1..max).map(|_| server.client()).collect();
+    for other in &mut others {
+        other.check("PING", "+PONG\r\n");
+    }
+    let refused: Vec<Client> = (0..max).map(|_| server.client()).collect();
+    for mut refused in refused {
+        refused.expect("-ERR max number of clients reached\r\n").expect_end();
+    }
+    // With every place taken there is room for the files of new topics.
+    for topic in 0..5 {
+        client.check(&format!("XADD t{topic} 1-1 f v"), "$3\r\n1-1\r\n");
+    }
+    client.check(&format!("CONFIG SET maxclients {max}"), "+OK\r\n");
+    server.signal(Signal::TERM);
+    let (code, _, log) = server.wait();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("fewer clients than server.maxclients") && log.contains("wanted=10000"), "{log}");
 }
 
 #[test]

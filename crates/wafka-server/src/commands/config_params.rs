@@ -19,6 +19,8 @@ pub(super) struct Param {
 enum Kind {
     /// To a number within a range.
     Number { min: u32, max: u32, change: fn(u32) -> Change },
+    /// To a number of clients that there are descriptors for.
+    MaxClients,
     /// To a size in bytes within a range.
     Size { min: ByteSize, max: ByteSize, change: fn(usize) -> Change },
     /// To what a function of its own understands.
@@ -71,7 +73,7 @@ pub(super) static PARAMS: &[Param] = &[
     Param {
         name: "maxclients",
         get: |shared| shared.settings.maxclients().to_string(),
-        kind: Kind::Number { min: 1, max: u32::MAX, change: Change::MaxClients },
+        kind: Kind::MaxClients,
     },
     Param {
         name: "timeout",
@@ -170,12 +172,22 @@ impl Param {
         let number = |value: &str| -> Result<i64, Reason> {
             value.parse().map_err(|_| "argument couldn't be parsed into an integer".into())
         };
+        let within_range = |value: &str, min: u32, max: u32| -> Result<u32, Reason> {
+            let number = u32::try_from(number(value)?).ok().filter(|n| (min..=max).contains(n));
+            number.ok_or_else(|| format!("argument must be between {min} and {max} inclusive").into())
+        };
         match &self.kind {
             Kind::Text(parse) => parse(value).map(Some),
-            Kind::Number { min, max, change } => {
-                let number = u32::try_from(number(value)?).ok().filter(|n| (min..=max).contains(&n));
-                let error = || format!("argument must be between {min} and {max} inclusive").into();
-                number.map(|n| Some(change(n))).ok_or_else(error)
+            Kind::Number { min, max, change } => within_range(value, *min, *max).map(|n| Some(change(n))),
+            Kind::MaxClients => {
+                let clients = within_range(value, 1, u32::MAX)?;
+                let max = shared.settings.maxclients_max();
+                let error = || {
+                    format!(
+                        "The operating system is not able to handle the specified number of clients, try with {max}"
+                    )
+                };
+                if clients <= max { Ok(Some(Change::MaxClients(clients))) } else { Err(error().into()) }
             }
             Kind::Size { min, max, change } => {
                 let size = value.parse().map_err(|_| "argument must be a memory value")?;

@@ -30,6 +30,8 @@ pub struct Override {
     option: String,
     /// A line of TOML.
     toml: String,
+    /// The line with the value as a string, where that is another one: for a key that takes only strings.
+    as_string: Option<String>,
 }
 
 /// Why there is no valid configuration.
@@ -71,30 +73,53 @@ impl Override {
     /// The value that an option of its own sets: `--port 7000` is `server.port`.
     #[must_use]
     pub fn option(option: &str, key: &str, value: &str) -> Self {
-        Override { option: option.to_owned(), toml: format!("{key} = {}", bare_or_string(value)) }
+        Override::new(option.to_owned(), key, value)
     }
 
-    /// The value that `--set section.key=value` sets. The value is TOML where it can be, else a string.
+    /// The text that an option of its own sets, as it stands: `--data-dir 7` is `server.data_dir`.
+    #[must_use]
+    pub fn text(option: &str, key: &str, value: &str) -> Self {
+        let toml = format!("{key} = {}", toml::Value::String(value.to_owned()));
+        Override { option: option.to_owned(), toml, as_string: None }
+    }
+
+    /// The value is TOML where the key takes it, else a string.
+    fn new(option: String, key: &str, value: &str) -> Self {
+        let string = format!("{key} = {}", toml::Value::String(value.to_owned()));
+        let plain = format!("{key} = {value}");
+        let is_toml = !value.contains(['\n', '\r']) && plain.parse::<toml::Table>().is_ok();
+        if is_toml {
+            Override { option, toml: plain, as_string: Some(string) }
+        } else {
+            Override { option, toml: string, as_string: None }
+        }
+    }
+
+    /// The line that fits the key.
+    fn checked(&self) -> Result<&str, ConfigError> {
+        match (check_toml(&self.option, &self.toml), &self.as_string) {
+            (Ok(()), _) => Ok(&self.toml),
+            // A directory or a password may well look like a number.
+            (Err(_), Some(string)) if check_toml(&self.option, string).is_ok() => Ok(string),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// The value that `--set section.key=value` sets. The value is TOML where the key takes it, else a string.
     ///
     /// # Errors
     /// When the text has no `=` or no key before it.
     pub fn set(text: &str) -> Result<Self, ConfigError> {
         let error = || ConfigError::Set { text: text.to_owned() };
         let (key, value) = text.split_once('=').ok_or_else(error)?;
-        let toml = format!("{} = {}", key.trim(), bare_or_string(value.trim()));
+        let set = Override::new(format!("--set {text}"), key.trim(), value.trim());
         // With a section at least: a lone key would be read as one more section.
-        let parsed: toml::Table = toml.parse().map_err(|_| error())?;
+        let parsed: toml::Table = set.toml.parse().map_err(|_| error())?;
         if parsed.len() != 1 || !parsed.values().all(toml::Value::is_table) {
             return Err(error());
         }
-        Ok(Override { option: format!("--set {text}"), toml })
+        Ok(set)
     }
-}
-
-/// The value itself where it is TOML, for example a number or an array; else a TOML string.
-fn bare_or_string(value: &str) -> String {
-    let is_toml = !value.contains(['\n', '\r']) && format!("v = {value}").parse::<toml::Table>().is_ok();
-    if is_toml { value.to_owned() } else { toml::Value::String(value.to_owned()).to_string() }
 }
 
 /// Reads and checks all sources: defaults < file < environment < command line.
@@ -113,8 +138,7 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
     check_environment(&environment)?;
     builder = builder.add_source(environment);
     for value in &sources.overrides {
-        check_toml(&value.option, &value.toml)?;
-        builder = builder.add_source(File::from_str(&value.toml, FileFormat::Toml));
+        builder = builder.add_source(File::from_str(value.checked()?, FileFormat::Toml));
     }
     let merged = builder.build().and_then(config::Config::try_deserialize::<Config>);
     // Each source was read on its own before, so what is wrong now lies in their combination.

@@ -194,6 +194,14 @@ fn set_takes_toml_or_plain_words() {
     assert_eq!(set("server.requirepass=a=b c").unwrap().server.requirepass, "a=b c");
     assert_eq!(set("log.level=\"debug\"").unwrap().log.level, "debug");
     assert_eq!(set("storage.tail_bytes=1mb").unwrap().storage.tail_bytes, ByteSize::mib(1));
+    for password in ["12345", "true", "1.5", "[1]", "1979-05-27", "{}"] {
+        assert_eq!(set(&format!("server.requirepass={password}")).unwrap().server.requirepass, password);
+    }
+    for dir in ["12345", "true", "\"quoted\"", "a\nb"] {
+        let option = Override::text("--data-dir", "server.data_dir", dir);
+        let config = load(&Sources { overrides: vec![option], ..Sources::default() }).unwrap();
+        assert_eq!(config.server.data_dir, PathBuf::from(dir));
+    }
     for bad in ["server.port", "=1", "port=1", "a b=1", "server.po\nrt=1"] {
         says(set(bad), &["--set", "section.key=value"]);
     }
