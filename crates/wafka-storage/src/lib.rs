@@ -7,4 +7,4 @@ pub mod memory;
 pub mod text;
 
 pub use memory::MemoryStorage;
-pub use text::{TextOptions, TextStorage};
+pub use text::{LINE_BYTES_MAX, TextOptions, TextStorage};

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Without the spaces and the line break shown here; the order is fixed. `<name>` is a string, or `{"base64":"…"}` when
-//! it is not UTF-8. The keys between `timestamp` and `message` are optional metadata; readers pass over what they do
-//! not know.
+//! it is not UTF-8 (or long and mostly to be escaped, as in a message). The keys between `timestamp` and `message` are
+//! optional metadata; readers pass over what they do not know.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -92,7 +92,7 @@ impl EventEncoder {
             out.push(b',');
             json::push(out, key.as_bytes(), Text::Utf8);
             out.push(b':');
-            json::push(out, value.as_bytes(), Text::Utf8);
+            json::push(out, value.as_bytes(), Text::of(value.as_bytes()));
         }
         out.extend_from_slice(MESSAGE.as_bytes());
         self.message.encode(out, fields);

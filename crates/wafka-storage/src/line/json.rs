@@ -1,4 +1,7 @@
 //! Bytes as JSON: a string when they are UTF-8, else `{"base64":"…"}` (RFC 4648 §4, padded).
+//!
+//! An escape takes up to six bytes for one. UTF-8 whose string would be longer than [`ESCAPED_BYTES_MAX`], and longer
+//! than its base64, is therefore base64 too: so long a text, with so many control characters, is none.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,16 +13,19 @@ pub(super) enum Text {
     Plain,
     /// UTF-8; some of it may have to be escaped.
     Utf8,
-    /// Not UTF-8.
+    /// Not UTF-8, or so much to escape that base64 is shorter.
     Binary,
 }
+
+/// A string of at most so many bytes, quotes and escapes included, stays readable whatever it holds.
+pub(super) const ESCAPED_BYTES_MAX: usize = 64 << 10;
 
 impl Text {
     /// Looks at `bytes`, once when they are plain.
     pub(super) fn of(bytes: &[u8]) -> Self {
         if is_plain(bytes) {
             Text::Plain
-        } else if std::str::from_utf8(bytes).is_ok() {
+        } else if std::str::from_utf8(bytes).is_ok() && !base64_is_better(bytes) {
             Text::Utf8
         } else {
             Text::Binary
@@ -69,6 +75,29 @@ fn is_plain(bytes: &[u8]) -> bool {
         return special_marks([a, b, c, d, e, f, g, h]) == 0;
     }
     !bytes.iter().any(|&b| is_special(b))
+}
+
+/// Whether a string of these bytes would be too long.
+fn base64_is_better(bytes: &[u8]) -> bool {
+    // Most are so short that nothing has to be counted.
+    let longest = bytes.len().saturating_mul(ESCAPE_LEN_MAX).saturating_add(2);
+    longest > ESCAPED_BYTES_MAX && escaped_len(bytes) > ESCAPED_BYTES_MAX.max(base64_len(bytes.len()))
+}
+
+/// How long the string of these bytes is, with its quotes.
+fn escaped_len(bytes: &[u8]) -> usize {
+    // What an escape adds to its byte: one, or five where there is no short form. Sums this short fit two bytes.
+    let added = |&b: &u8| {
+        let short = (b == b'"') | (b == b'\\') | (b.wrapping_sub(0x08) < 6) & (b != 0x0b);
+        u16::from(short) + 5 * u16::from((b < 0x20) & !short)
+    };
+    let blocks = bytes.chunks(BLOCK_LEN).map(|block| usize::from(block.iter().map(added).sum::<u16>()));
+    2 + bytes.len() + blocks.sum::<usize>()
+}
+
+/// How long the base64 form of so many bytes is.
+fn base64_len(len: usize) -> usize {
+    BASE64_OPEN.len() + len.div_ceil(3) * 4 + BASE64_CLOSE.len()
 }
 
 /// Whether a byte of the chunk is such. Without an early exit the compiler turns this into vector instructions.
@@ -301,6 +330,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_short_stays_readable() {
+        let limit = ESCAPED_BYTES_MAX;
+        // Two quotes and six bytes each.
+        let control = vec![1; (limit - 2) / 6];
+        assert_eq!(Text::of(&control), Text::Utf8);
+        assert!(pushed(&control).len() <= limit);
+        assert_eq!(Text::of(&vec![1; control.len() + 1]), Text::Binary);
+        // Escapes that cost less than base64 stay, however many there are.
+        let quotes = "\"xyz".repeat(limit);
+        assert_eq!(Text::of(quotes.as_bytes()), Text::Utf8);
+        assert_eq!(Text::of("\"x".repeat(limit).as_bytes()), Text::Binary);
+        assert_eq!(Text::of("é\n".repeat(limit).as_bytes()), Text::Utf8);
+    }
+
+    #[test]
     fn one_special_byte_is_found_at_any_place_of_any_length() {
         for len in 1..100 {
             assert_eq!(Text::of(&vec![b' '; len]), Text::Plain);
@@ -336,6 +380,22 @@ mod tests {
             prop_assert_eq!(out, text.as_bytes());
             let theirs = serde_json::to_string(&text).unwrap();
             prop_assert_eq!(json, theirs.as_bytes());
+        }
+
+        /// A byte takes at most six in a short string, and 4/3 in a long one.
+        #[test]
+        fn length_is_bounded(text in "[\\x00-\x1f\"\\\\a-cé]{1,60}|[\\x00-\x03a-z]{1,60}", times in 1usize..4000) {
+            let bytes = text.repeat(times).into_bytes();
+            let mut escaped = Vec::new();
+            push_escaped(&mut escaped, &bytes);
+            prop_assert_eq!(escaped.len(), escaped_len(&bytes));
+            let mut base64 = Vec::new();
+            push_base64(&mut base64, &bytes);
+            prop_assert_eq!(base64.len(), base64_len(bytes.len()));
+            let json = pushed(&bytes);
+            prop_assert!(json.len() <= ESCAPED_BYTES_MAX.max(base64.len()));
+            let expected = if escaped.len() > ESCAPED_BYTES_MAX.max(base64.len()) { base64 } else { escaped };
+            prop_assert!(json == expected);
         }
 
         #[test]

@@ -1,8 +1,9 @@
 //! The `message` of an event line: the producer's field-value pairs as JSON.
 //!
-//! * An object, in the producer's order, when every field name is UTF-8 and none repeats; else an array of
+//! * An object, in the producer's order, when every field name is a string and none repeats; else an array of
 //!   `[field, value]` pairs.
-//! * A field name is a string, or `{"base64":"…"}` when it is not UTF-8.
+//! * A field name is a string, or `{"base64":"…"}` when it is not UTF-8, or when as a string it would be longer than 64
+//!   KiB and longer than that: a byte that JSON escapes takes up to six.
 //! * A value is the same, or, when it is itself a JSON object or array on one line, that JSON byte for byte; the module
 //!   `verbatim` says which. An object that *reads* as `{"base64":"…"}` is therefore always bytes.
 

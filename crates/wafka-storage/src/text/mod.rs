@@ -43,6 +43,11 @@ use shard::TextShard;
 const LOG_ENDING: &str = ".txt";
 /// What the name of every file ends in that is left over when found at a start.
 const TEMPORARY_ENDING: &str = ".tmp";
+/// The longest line there may be, in bytes, with its newline: a longer stretch without a newline is taken for damage when
+/// a log is opened, so none may be appended. A request of 512 MiB stays below it when its values are few: each takes at
+/// most a third more than its bytes, or 64 KiB. Many short values of control characters may take six times their bytes,
+/// which whoever encodes lines has to refuse.
+pub const LINE_BYTES_MAX: u64 = 1 << 30;
 /// How much is read at once where a whole file is gone through.
 const CHUNK_BYTES: usize = 1 << 20;
 
@@ -62,9 +67,8 @@ pub struct TextOptions {
 
 impl Default for TextOptions {
     fn default() -> Self {
-        // Above anything a client can send in one command (512 MB, at most doubled by escapes where it is text).
         TextOptions {
-            line_bytes_max: 1 << 30,
+            line_bytes_max: LINE_BYTES_MAX,
             commit_journal: CommitJournalUse::Auto,
             commit_journal_bytes: 32 << 20,
             #[cfg(test)]

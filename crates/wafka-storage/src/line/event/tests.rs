@@ -83,6 +83,19 @@ fn a_mebibyte_of_anything_comes_back() {
 }
 
 #[test]
+fn control_characters_do_not_blow_a_line_up() {
+    let controls = vec![0u8; 1 << 20];
+    let line = encode(&[b"a", &controls]);
+    assert!(message(&line).starts_with(r#"{"a":{"base64":"AAAA"#));
+    assert!(line.len() < (1 << 20) * 4 / 3 + 300);
+    assert!(decode(&line).unwrap() == [b"a", &controls[..]]);
+    // A name that is not a string makes pairs of the fields.
+    let line = encode(&[&controls, b"1"]);
+    assert!(message(&line).starts_with(r#"[[{"base64":"AAAA"#));
+    assert!(decode(&line).unwrap() == [&controls[..], b"1"]);
+}
+
+#[test]
 fn many_fields_and_a_repeat_among_them() {
     let names: Vec<Vec<u8>> = (0..2000).map(|i| format!("field{i}").into_bytes()).collect();
     let mut flat: Vec<&[u8]> = names.iter().flat_map(|name| [&name[..], b"v"]).collect();
