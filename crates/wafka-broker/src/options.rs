@@ -18,7 +18,8 @@ pub enum FsyncPolicy {
     Always = 0,
     /// About once a second, in the background.
     EverySec = 1,
-    /// When the operating system likes, and at checkpoints of the index.
+    /// When the operating system likes; at the latest when 64 MiB were appended to a broker's logs since its last sync,
+    /// and at shutdown.
     No = 2,
 }
 

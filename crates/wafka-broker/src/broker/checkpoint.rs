@@ -1,22 +1,34 @@
 //! What a broker does about once a second: syncs what nobody waited for, writes index entries, tries failed logs again.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::Instant;
 
-use wafka_core::storage::LogSlot;
+use wafka_core::storage::{LogSlot, SyncFailure};
 
 use super::turn::INDEX_FLUSH;
 use super::{Broker, Writer};
 use crate::index::SparseIndex;
 use crate::options::FsyncPolicy;
 use crate::ticket::TicketKind;
+use crate::topic::Topic;
+
+/// With `fsync = "no"` a checkpoint syncs when so much was appended since the last sync, in bytes: the next start has no
+/// more than this to verify, and the index entries that wait in memory are few.
+const UNSYNCED_BYTES_MAX: u64 = 64 << 20;
 
 impl Broker {
     /// Makes everything appended so far durable, without holding up appends, and writes the index entries for it.
     pub(super) fn checkpoint(&self) {
+        let appended = self.counters.bytes.load(Ordering::Relaxed);
         let (sync, indexes) = {
             let mut writer = self.writer.lock();
+            let stopping = self.shared.stopping.load(Ordering::SeqCst);
+            if !stopping && !is_due(self.shared.fsync(), appended.saturating_sub(writer.synced_bytes)) {
+                return;
+            }
             let indexes: Vec<_> = writer
                 .unsynced
                 .drain(..)
@@ -30,26 +42,34 @@ impl Broker {
             }
             let sync = writer.dirty.then(|| writer.shard.begin_sync());
             writer.dirty = false;
+            writer.synced_bytes = appended;
             (sync, indexes)
         };
-        if let Some(sync) = sync {
-            let failures = sync.wait();
-            if !failures.is_empty() {
-                let mut writer = self.writer.lock();
-                writer.shard.finish_sync(&failures);
-                for failure in &failures {
-                    self.fail(&mut writer, failure.slot, &failure.error.to_string().into());
-                }
-                // Entries of the logs that failed must not become checkpoints: none is written this time.
-                return;
-            }
-        }
+        let failures = sync.map(|sync| sync.wait()).unwrap_or_default();
         // Not while a rewrite puts its own entries, and newer ones, in the place of those that were counted.
-        let _writer = self.writer.lock();
+        let mut writer = self.writer.lock();
+        self.take_offline(&mut writer, &failures);
+        let offline = offline_indexes(&writer);
         for (generation, count, index) in indexes {
-            if index.generation() == generation {
+            if offline.contains(&Arc::as_ptr(&index)) {
+                // Entries of a log that failed must not become checkpoints: they wait until it is back.
+                if !index.set_listed(true) {
+                    writer.unsynced.push(index);
+                }
+            } else if index.generation() == generation {
                 flush(&index, count);
             }
+        }
+    }
+
+    /// Takes the logs offline that a sync could not make durable.
+    fn take_offline(&self, writer: &mut Writer, failures: &[SyncFailure]) {
+        if failures.is_empty() {
+            return;
+        }
+        writer.shard.finish_sync(failures);
+        for failure in failures {
+            self.fail(writer, failure.slot, &failure.error.to_string().into());
         }
     }
 
@@ -82,13 +102,18 @@ impl Broker {
         }
     }
 
-    /// Writes every index entry there is. Everything is synced.
+    /// Syncs once more and writes every index entry there is, but those of logs that are not durable.
     pub(super) fn flush_all_indexes(&self) {
-        let writer = self.writer.lock();
+        let mut writer = self.writer.lock();
+        let failures = writer.shard.begin_sync().wait();
+        self.take_offline(&mut writer, &failures);
+        let offline = offline_indexes(&writer);
         for (owner, kind) in writer.owners.values() {
             if let (Some(topic), TicketKind::Partition(lane)) = (owner.upgrade(), kind) {
                 let index = topic.lane_index_file(*lane);
-                flush(&index, index.unflushed());
+                if !offline.contains(&Arc::as_ptr(&index)) {
+                    flush(&index, index.unflushed());
+                }
             }
         }
     }
@@ -116,9 +141,39 @@ impl Broker {
     }
 }
 
+/// Whether a checkpoint syncs, `appended` bytes after the last one did.
+fn is_due(policy: FsyncPolicy, appended: u64) -> bool {
+    policy != FsyncPolicy::No || appended >= UNSYNCED_BYTES_MAX
+}
+
+/// The indexes of the partitions that are offline, to be compared with others only.
+fn offline_indexes(writer: &Writer) -> HashSet<*const SparseIndex> {
+    let index_of = |(owner, kind): &(Weak<Topic>, TicketKind)| match kind {
+        TicketKind::Partition(lane) => {
+            owner.upgrade().map(|topic| Arc::as_ptr(&topic.lane_index_file(*lane)))
+        }
+        TicketKind::Journal => None,
+    };
+    writer.offline.iter().filter_map(index_of).collect()
+}
+
 /// An index that cannot be written is worth a warning, no more: it only makes the next start longer.
 fn flush(index: &SparseIndex, count: usize) {
     if let Err(error) = index.flush(count) {
         tracing::warn!(%error, "index entries not written");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_means_no_sync_before_much_was_appended() {
+        for policy in [FsyncPolicy::Always, FsyncPolicy::EverySec] {
+            assert!(is_due(policy, 0));
+        }
+        assert!(!is_due(FsyncPolicy::No, UNSYNCED_BYTES_MAX - 1));
+        assert!(is_due(FsyncPolicy::No, UNSYNCED_BYTES_MAX));
     }
 }

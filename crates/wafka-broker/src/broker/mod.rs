@@ -112,6 +112,8 @@ pub(crate) struct Writer {
     unsynced: Vec<Arc<SparseIndex>>,
     /// Something was appended since the last sync.
     dirty: bool,
+    /// [`Counters::bytes`] when the last checkpoint synced.
+    synced_bytes: u64,
     /// Logs that failed.
     offline: Vec<(Weak<Topic>, TicketKind)>,
 }
@@ -132,6 +134,7 @@ impl Broker {
                 tails_prune_at: TAILS_PRUNE_MIN,
                 unsynced: Vec::new(),
                 dirty: false,
+                synced_bytes: 0,
                 offline: Vec::new(),
             }),
             thread: OnceLock::new(),
