@@ -309,7 +309,7 @@ impl OpenLog {
             bisect::position_of(&*file, len.min(published), end.offset, shared.line_bytes_max)
                 .map_err(failed)?
         };
-        // What only a record holds goes into the file, and no record may hold what is cut.
+        // What only a record holds goes into the file.
         if self.generation.journal.held_commit() > 0 {
             journal.restore(&shared, &*file, position).map_err(failed)?;
         }
@@ -323,6 +323,7 @@ impl OpenLog {
         // Positions behind the cut will belong to other lines.
         let number = if position < published { home.next_generation() } else { self.generation.number };
         journal.supersede(&self.generation);
+        // Nothing may be appended while a record holds what was cut: a replay would write it over what follows.
         journal.release_behind(&self.generation, position).map_err(failed)?;
         let generation = Generation::new(number, file, position);
         generation.journal.inherit(&self.generation.journal);

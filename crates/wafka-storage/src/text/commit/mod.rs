@@ -8,9 +8,14 @@
 //! (`replay.rs`).
 //!
 //! What must never happen is that a replay brings back bytes into a file that is not the one they were appended to.
-//! Records therefore stop mattering, durably, *before* their log is rewritten, or closed (and so can be deleted), or cut
-//! below their bytes: [`CommitJournal::release`]. Where that fails, so does the rewriting or cutting, and a closed log
-//! can be neither opened nor deleted until the next start.
+//! Records therefore stop mattering, durably, *before* their log is rewritten, or closed (and so can be deleted), or
+//! appended to again after it was cut below their bytes: [`CommitJournal::release`]. Where that fails, so does the
+//! rewriting; a log that was cut takes no appends, and a closed one can be neither opened nor deleted until the next
+//! start.
+//!
+//! The cut itself comes first, and is synced: what the records hold below it is then in the file, which is why they can
+//! be let go although an earlier sync of that file failed. A loss of power between the two brings the lines behind the
+//! cut back, as if it had come before the cut: nothing else stands in their place yet.
 //!
 //! A journal that fails is given up: the files are synced directly, and the journal's file is removed.
 

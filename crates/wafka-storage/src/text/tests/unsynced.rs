@@ -78,3 +78,32 @@ fn what_was_synced_is_not_written_again() {
         assert!(all(&*bench.crash(2).open("log-0").reader) == lines_of(0..MANY + 5));
     }
 }
+
+#[test]
+fn a_log_that_was_cut_takes_no_appends_while_a_record_holds_what_was_cut() {
+    for seed in 0..6 {
+        let mut bench = with(SimFs::new(), CommitJournalUse::Always);
+        let opened = bench.open("a-1");
+        bench.append(opened.slot, 0, 3).unwrap();
+        assert!(bench.sync().is_empty());
+        let cut = bench.append(opened.slot, 3, 6).unwrap();
+        assert!(bench.sync().is_empty());
+        // The records can neither be let go nor their file be removed.
+        bench.fail(Operation::Write, "wafka.commit", EIO);
+        bench.fail(Operation::Remove, "wafka.commit", EIO);
+        assert!(bench.shard.reopen(opened.slot, cut).is_err());
+        assert!(matches!(bench.append(opened.slot, 3, 4), Err(StorageError::Poisoned { .. })));
+        if seed % 2 == 0 {
+            // What was cut comes back whole, or not at all.
+            let found = all(&*bench.crash(seed).open("a-1").reader);
+            assert!(found == lines_of(0..3) || found == lines_of(0..6), "seed {seed}");
+            continue;
+        }
+        bench.shard.reopen(opened.slot, cut).unwrap();
+        let other = [line_of(3, 17), line_of(4, 1)].concat();
+        bench.shard.append(opened.slot, Batch { first_offset: 3, lines: 2, bytes: &other }).unwrap();
+        assert!(bench.sync().is_empty());
+        let found = all(&*bench.crash(seed).open("a-1").reader);
+        assert!(found == [lines_of(0..3), other].concat(), "seed {seed}");
+    }
+}
