@@ -33,6 +33,8 @@ pub struct Engine {
     /// Topics to be made by whoever holds the catalog next.
     pub(crate) wanted: Wanted,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Held while the policy of syncing changes.
+    switching: Mutex<()>,
 }
 
 /// A partition as its broker shows it.
@@ -94,6 +96,7 @@ impl Engine {
             catalog: Mutex::new(loaded.catalog),
             wanted: Wanted::default(),
             threads: Mutex::new(Vec::new()),
+            switching: Mutex::new(()),
             options,
         });
         engine.remove_left_behind(&loaded.topics, &loaded.deleted)?;
@@ -198,9 +201,23 @@ impl Engine {
         self.shared.fsync()
     }
 
-    /// Changes when written events are made durable.
+    /// Changes when written events are made durable. With [`FsyncPolicy::Always`], what was answered before is synced when
+    /// this returns. Blocks.
     pub fn set_fsync(&self, policy: FsyncPolicy) {
+        let _switching = self.switching.lock();
         self.shared.set_fsync(policy);
+        if policy == FsyncPolicy::Always {
+            for broker in self.brokers.iter() {
+                broker.sync_appended();
+            }
+        }
+    }
+
+    /// Whether everything that was answered is as durable as the backend makes it: every event is synced, and what was
+    /// answered before that became so, too.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        self.fsync() == FsyncPolicy::Always && !self.switching.is_locked()
     }
 
     /// The strategies there are, sorted.

@@ -73,6 +73,13 @@ impl Broker {
         }
     }
 
+    /// Makes everything appended so far durable, also what a checkpoint is about to: a sync covers those before it.
+    pub(crate) fn sync_appended(&self) {
+        let sync = self.writer.lock().shard.begin_sync();
+        let failures = sync.wait();
+        self.take_offline(&mut self.writer.lock(), &failures);
+    }
+
     /// Takes the log in `slot` offline, outside its own turn.
     pub(super) fn fail(&self, writer: &mut Writer, slot: LogSlot, reason: &Arc<str>) {
         let Some((owner, kind)) = writer.owners.get(&slot).cloned() else { return };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use wafka_broker::{IdSpec, ReadError, ReadRange, Ticket, Topic, wait};
+use wafka_broker::{FsyncPolicy, IdSpec, ReadError, ReadRange, Ticket, Topic, wait};
 use wafka_core::EventId;
 use wafka_storage::fs::{Operation, SimFs};
 
@@ -138,6 +138,24 @@ fn while_events_are_written_and_deleted() {
             known.accepted.retain(|id, _| found.contains(id));
             known.deleting.clear();
         }
+    }
+}
+
+#[test]
+fn what_was_answered_before_every_event_is_synced_is_synced_then() {
+    for seed in 0..20 {
+        let mut bench = bench(2, false);
+        bench.engine().set_fsync(FsyncPolicy::No);
+        let topic = bench.topic("t");
+        for n in 0..20 {
+            bench.add(&topic, &n.to_string()).unwrap();
+        }
+        assert!(!bench.engine().is_synced());
+        bench.engine().set_fsync(FsyncPolicy::Always);
+        assert!(bench.engine().is_synced());
+        drop(topic);
+        bench.crash(seed);
+        assert_eq!(values(&bench.topic("t")).len(), 20, "seed {seed}");
     }
 }
 

@@ -3,9 +3,10 @@
 use wafka_protocol::error_text;
 use wafka_protocol::parse::glob_match;
 
-use super::config_params::{PARAMS, Param};
+use super::config_params::{Change, PARAMS, Param};
 use super::help::reply_help;
-use crate::command::{Args, CommandError};
+use crate::command::{Args, CommandError, HandlerFuture};
+use crate::engine::fsync_policy;
 use crate::session::Session;
 
 /// ```text
@@ -32,7 +33,24 @@ pub(crate) fn get(session: &mut Session, args: &Args<'_>) -> Result<(), CommandE
 /// ```
 ///
 /// Sets all or, when one cannot be set, none.
-pub(crate) fn set(session: &mut Session, args: &Args<'_>) -> Result<(), CommandError> {
+pub(crate) fn set<'a>(session: &'a mut Session, args: &'a Args<'a>) -> HandlerFuture<'a> {
+    Box::pin(async move {
+        for change in check(session, args)? {
+            match change {
+                // What is not synced yet is synced first.
+                Change::Fsync(fsync) => {
+                    session.blocking(move |engine| engine.set_fsync(fsync_policy(fsync))).await?;
+                }
+                Change::Setting(setting) => setting.apply(&session.shared),
+            }
+        }
+        session.reply().ok();
+        Ok(())
+    })
+}
+
+/// All changes that are asked for, or what is wrong with one.
+fn check(session: &Session, args: &Args<'_>) -> Result<Vec<Change>, CommandError> {
     let (pairs, []) = args[2..].as_chunks::<2>() else { return Err(CommandError::Arity("config|set")) };
     let mut changes = Vec::with_capacity(pairs.len());
     for (at, [name, value]) in pairs.iter().enumerate() {
@@ -43,13 +61,9 @@ pub(crate) fn set(session: &mut Session, args: &Args<'_>) -> Result<(), CommandE
             return Err(failed("duplicate parameter"));
         }
         let value = std::str::from_utf8(value).map_err(|_| failed("argument is not UTF-8"))?;
-        changes.push(param.check(&session.shared, value).map_err(|reason| failed(&reason))?);
+        changes.extend(param.check(&session.shared, value).map_err(|reason| failed(&reason))?);
     }
-    for change in changes.into_iter().flatten() {
-        change.apply(&session.shared);
-    }
-    session.reply().ok();
-    Ok(())
+    Ok(changes)
 }
 
 /// ```text

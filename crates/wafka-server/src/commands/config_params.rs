@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use crate::config::{ByteSize, Fsync};
-use crate::engine::fsync_policy;
 use crate::shared::Shared;
 
 /// A parameter.
@@ -18,11 +17,11 @@ pub(super) struct Param {
 /// What a parameter may be set to.
 enum Kind {
     /// To a number within a range.
-    Number { min: u32, max: u32, change: fn(u32) -> Change },
+    Number { min: u32, max: u32, change: fn(u32) -> Setting },
     /// To a number of clients that there are descriptors for.
     MaxClients,
     /// To a size in bytes within a range.
-    Size { min: ByteSize, max: ByteSize, change: fn(usize) -> Change },
+    Size { min: ByteSize, max: ByteSize, change: fn(usize) -> Setting },
     /// To what a function of its own understands.
     Text(fn(&str) -> Result<Change, Reason>),
     /// To nothing but the number it has.
@@ -36,6 +35,14 @@ type Reason = Cow<'static, str>;
 
 /// A checked change.
 pub(super) enum Change {
+    /// Takes effect by [`Engine::set_fsync`](wafka_broker::Engine::set_fsync), which blocks.
+    Fsync(Fsync),
+    /// Takes effect at once.
+    Setting(Setting),
+}
+
+/// A change of a setting.
+pub(super) enum Setting {
     MaxClients(u32),
     Timeout(u32),
     ProtectedMode(bool),
@@ -43,7 +50,6 @@ pub(super) enum Change {
     BulkLen(usize),
     QueryBuffer(usize),
     OutputBuffer(usize),
-    Fsync(Fsync),
     LogLevel(&'static str),
 }
 
@@ -78,31 +84,31 @@ pub(super) static PARAMS: &[Param] = &[
     Param {
         name: "timeout",
         get: |shared| shared.settings.timeout_secs().to_string(),
-        kind: Kind::Number { min: 0, max: i32::MAX as u32, change: Change::Timeout },
+        kind: Kind::Number { min: 0, max: i32::MAX as u32, change: Setting::Timeout },
     },
     Param {
         name: "protected-mode",
         get: |shared| yes_no(shared.settings.protected_mode()),
         kind: Kind::Text(|value| match value.to_ascii_lowercase().as_str() {
-            "yes" => Ok(Change::ProtectedMode(true)),
-            "no" => Ok(Change::ProtectedMode(false)),
+            "yes" => Ok(Setting::ProtectedMode(true).into()),
+            "no" => Ok(Setting::ProtectedMode(false).into()),
             _ => Err("argument must be 'yes' or 'no'".into()),
         }),
     },
     Param {
         name: "requirepass",
         get: |shared| shared.settings.password(),
-        kind: Kind::Text(|value| Ok(Change::Password(value.to_owned()))),
+        kind: Kind::Text(|value| Ok(Setting::Password(value.to_owned()).into())),
     },
     Param {
         name: "proto-max-bulk-len",
         get: |shared| shared.settings.proto_max_bulk_len().to_string(),
-        kind: Kind::Size { min: ByteSize::mib(1), max: SIZE_MAX, change: Change::BulkLen },
+        kind: Kind::Size { min: ByteSize::mib(1), max: SIZE_MAX, change: Setting::BulkLen },
     },
     Param {
         name: "client-query-buffer-limit",
         get: |shared| shared.settings.query_buffer_limit().to_string(),
-        kind: Kind::Size { min: ByteSize::mib(1), max: SIZE_MAX, change: Change::QueryBuffer },
+        kind: Kind::Size { min: ByteSize::mib(1), max: SIZE_MAX, change: Setting::QueryBuffer },
     },
     Param {
         name: "client-output-buffer-limit",
@@ -122,7 +128,7 @@ pub(super) static PARAMS: &[Param] = &[
         get: |shared| log_level(&shared.settings.log_level()),
         kind: Kind::Text(|value| {
             let level = LOG_LEVELS.iter().find(|(theirs, _)| theirs.eq_ignore_ascii_case(value));
-            level.map(|(_, ours)| Change::LogLevel(ours)).ok_or(
+            level.map(|(_, ours)| Setting::LogLevel(ours).into()).ok_or(
                 "argument(s) must be one of the following: debug, verbose, notice, warning, nothing".into(),
             )
         }),
@@ -155,7 +161,7 @@ fn output_buffer_limit(value: &str) -> Result<Change, Reason> {
     let size: ByteSize = hard
         .parse()
         .map_err(|_| "Error in hard, soft or soft_seconds setting in client-output-buffer-limit")?;
-    within(size, ByteSize::kib(64), SIZE_MAX).map(Change::OutputBuffer)
+    within(size, ByteSize::kib(64), SIZE_MAX).map(|limit| Setting::OutputBuffer(limit).into())
 }
 
 fn within(size: ByteSize, min: ByteSize, max: ByteSize) -> Result<usize, Reason> {
@@ -178,7 +184,9 @@ impl Param {
         };
         match &self.kind {
             Kind::Text(parse) => parse(value).map(Some),
-            Kind::Number { min, max, change } => within_range(value, *min, *max).map(|n| Some(change(n))),
+            Kind::Number { min, max, change } => {
+                within_range(value, *min, *max).map(|n| Some(change(n).into()))
+            }
             Kind::MaxClients => {
                 let clients = within_range(value, 1, u32::MAX)?;
                 let max = shared.settings.maxclients_max();
@@ -187,11 +195,15 @@ impl Param {
                         "The operating system is not able to handle the specified number of clients, try with {max}"
                     )
                 };
-                if clients <= max { Ok(Some(Change::MaxClients(clients))) } else { Err(error().into()) }
+                if clients <= max {
+                    Ok(Some(Setting::MaxClients(clients).into()))
+                } else {
+                    Err(error().into())
+                }
             }
             Kind::Size { min, max, change } => {
                 let size = value.parse().map_err(|_| "argument must be a memory value")?;
-                within(size, *min, *max).map(|n| Some(change(n)))
+                within(size, *min, *max).map(|n| Some(change(n).into()))
             }
             Kind::FixedNumber => {
                 number(value)?;
@@ -206,20 +218,25 @@ impl Param {
     }
 }
 
-impl Change {
+impl From<Setting> for Change {
+    fn from(setting: Setting) -> Self {
+        Change::Setting(setting)
+    }
+}
+
+impl Setting {
     /// Lets the change take effect.
     pub(super) fn apply(self, shared: &Shared) {
         let settings = &shared.settings;
         match self {
-            Change::MaxClients(max) => settings.set_maxclients(max),
-            Change::Timeout(secs) => settings.set_timeout_secs(secs),
-            Change::ProtectedMode(on) => settings.set_protected_mode(on),
-            Change::Password(password) => settings.set_password(&password),
-            Change::BulkLen(len) => settings.set_proto_max_bulk_len(len),
-            Change::QueryBuffer(len) => settings.set_query_buffer_limit(len),
-            Change::OutputBuffer(len) => settings.set_output_buffer_limit(len),
-            Change::Fsync(fsync) => shared.engine.set_fsync(fsync_policy(fsync)),
-            Change::LogLevel(level) => {
+            Setting::MaxClients(max) => settings.set_maxclients(max),
+            Setting::Timeout(secs) => settings.set_timeout_secs(secs),
+            Setting::ProtectedMode(on) => settings.set_protected_mode(on),
+            Setting::Password(password) => settings.set_password(&password),
+            Setting::BulkLen(len) => settings.set_proto_max_bulk_len(len),
+            Setting::QueryBuffer(len) => settings.set_query_buffer_limit(len),
+            Setting::OutputBuffer(len) => settings.set_output_buffer_limit(len),
+            Setting::LogLevel(level) => {
                 settings.set_log_level(level);
                 if let Some(log) = &shared.log
                     && let Err(error) = log.set(level)

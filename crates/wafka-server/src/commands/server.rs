@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use wafka_broker::FsyncPolicy;
 use wafka_protocol::error_text;
 use wafka_protocol::parse::parse_i64;
 
 use super::help::reply_help;
 use super::process;
 use crate::command::{Args, CommandError, HandlerFuture};
+use crate::config::Backend;
 use crate::session::{Interrupt, Session};
 
 /// The longest `DEBUG SLEEP`.
@@ -79,7 +79,8 @@ fn timeout(arg: &[u8]) -> Result<(), CommandError> {
 /// WAITAOF numlocal numreplicas timeout
 /// ```
 ///
-/// What was answered before is on disk when every event is synced; else nobody has waited for that.
+/// What was answered before is on disk when every event is synced; else nobody has waited for that. What is in memory
+/// only never is.
 pub(crate) fn wait_aof(session: &mut Session, args: &Args<'_>) -> Result<(), CommandError> {
     let local = parse_i64(args[1]).ok_or_else(CommandError::not_integer)?;
     parse_i64(args[2]).ok_or_else(CommandError::not_integer)?;
@@ -87,7 +88,8 @@ pub(crate) fn wait_aof(session: &mut Session, args: &Args<'_>) -> Result<(), Com
     if !(0..=1).contains(&local) {
         return Err("ERR value is out of range, must be between 0 and 1".into());
     }
-    let synced = session.engine().fsync() == FsyncPolicy::Always;
+    let on_disk = session.shared.config.storage.backend != Backend::Memory;
+    let synced = on_disk && session.engine().is_synced();
     let mut reply = session.reply();
     reply.array(2);
     reply.integer(i64::from(synced));

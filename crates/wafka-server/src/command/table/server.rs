@@ -159,7 +159,7 @@ static CONFIG: &[CommandSpec] = &[
         "pattern...",
         "Tells the values of parameters.",
     ),
-    sync("config|set", -4, config::set)
+    CommandSpec::new("config|set", -4, Handler::Async(config::set))
         .flags(&[ADMIN, NOSCRIPT, LOADING, STALE])
         .tips("request_policy:all_nodes response_policy:all_succeeded")
         .docs(SERVER, "2.0.0", "(parameter value)...", "Sets parameters until the server stops."),
