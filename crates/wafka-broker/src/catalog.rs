@@ -104,6 +104,21 @@ impl Catalog {
         Ok(Loaded { catalog, topics: replay.topics.into_values().collect(), deleted: replay.deleted })
     }
 
+    /// Takes out what a failed write may have left; whether nothing is left now.
+    pub(crate) fn settle(&mut self) -> bool {
+        if let Some(end) = self.failed {
+            let slot = self.slot;
+            let cut = self.broker.with_shard(|shard| shard.reopen(slot, end));
+            self.failed = cut.is_err().then_some(end);
+        }
+        self.failed.is_none()
+    }
+
+    /// Whether records that were not accepted may still stand in the file.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.failed.is_some()
+    }
+
     pub(crate) fn next_uid(&mut self) -> u64 {
         let uid = self.next_uid;
         self.next_uid += 1;
@@ -119,7 +134,8 @@ impl Catalog {
         }
         let lines = records.len() as u64;
         let batch = Batch { first_offset: self.end, lines, bytes: &bytes };
-        let (slot, failed, cursor) = (self.slot, self.failed, self.cursor);
+        let (slot, cursor) = (self.slot, self.cursor);
+        let failed = self.failed;
         let result = self.broker.with_shard(|shard| -> Result<Cursor, StorageError> {
             if let Some(end) = failed {
                 shard.reopen(slot, end)?;
@@ -132,6 +148,11 @@ impl Catalog {
                 Some(failure) => Err(failure.error),
             }
         });
+        if result.is_err() {
+            // What was written of the records must not come about at the next start.
+            let cut = self.broker.with_shard(|shard| shard.reopen(slot, cursor));
+            self.failed = cut.is_err().then_some(cursor);
+        }
         match result {
             Ok(begin) => {
                 self.failed = None;
@@ -143,10 +164,7 @@ impl Catalog {
                 };
                 Ok(())
             }
-            Err(error) => {
-                self.failed = Some(cursor);
-                Err(error.into())
-            }
+            Err(error) => Err(error.into()),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
@@ -17,6 +17,7 @@ use crate::creation::Wanted;
 use crate::error::{StartError, TopicError};
 use crate::namespace::Namespace;
 use crate::options::{DeclaredTopic, EngineOptions, FsyncPolicy, TopicSpec};
+use crate::topic::RETRY_AFTER;
 use crate::topic::{LaneFiles, Limits, OpenTopic, PartitionInfo, PartitionState, Topic, open_topic};
 use crate::wait::wait;
 use crate::watch::WatchPoint;
@@ -30,6 +31,8 @@ pub struct Engine {
     pub(crate) names: Namespace,
     /// Held while topics are made, changed and deleted: one group at a time.
     pub(crate) catalog: Mutex<Catalog>,
+    /// Topics that cannot be written to until the catalog is settled.
+    held: Mutex<Vec<Arc<Topic>>>,
     /// Topics to be made by whoever holds the catalog next.
     pub(crate) wanted: Wanted,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -94,6 +97,7 @@ impl Engine {
             shared,
             names: Namespace::new(),
             catalog: Mutex::new(loaded.catalog),
+            held: Mutex::default(),
             wanted: Wanted::default(),
             threads: Mutex::new(Vec::new()),
             switching: Mutex::new(()),
@@ -113,18 +117,40 @@ impl Engine {
         Ok(engine)
     }
 
-    fn start_threads(&self, receiver: Receiver<Arc<Topic>>) -> Result<(), StartError> {
+    fn start_threads(self: &Arc<Self>, receiver: Receiver<Arc<Topic>>) -> Result<(), StartError> {
         let mut threads = self.threads.lock();
         for broker in self.brokers.iter() {
             threads.push(broker.start().map_err(StartError::Thread)?);
         }
+        let engine = Arc::downgrade(self);
         let reclaimer = std::thread::Builder::new().name("reclaim".to_owned()).spawn(move || {
-            for topic in receiver {
-                topic.reclaim();
+            loop {
+                match receiver.recv_timeout(RETRY_AFTER) {
+                    Ok(topic) => topic.reclaim(),
+                    Err(RecvTimeoutError::Disconnected) => break,
+                    Err(RecvTimeoutError::Timeout) => {
+                        if let Some(engine) = engine.upgrade() {
+                            engine.settle_catalog();
+                        }
+                    }
+                }
             }
         });
         threads.push(reclaimer.map_err(StartError::Thread)?);
         Ok(())
+    }
+
+    /// Tries to take back what a failed write left in the catalog; then the topics that were held can be written to.
+    fn settle_catalog(&self) {
+        if self.held.lock().is_empty() {
+            return;
+        }
+        let mut catalog = self.catalog.lock();
+        if catalog.settle() {
+            for topic in self.held.lock().drain(..) {
+                topic.release();
+            }
+        }
     }
 
     /// Commits and syncs everything accepted and ends the threads. Nothing may be appended any more.
@@ -310,6 +336,11 @@ impl Engine {
         let records: Vec<_> = topics.iter().map(|topic| CatalogRecord::Delete { uid: topic.uid }).collect();
         if let Err(error) = catalog.append(&records, self.options.clock.now_ms()) {
             for topic in topics {
+                if catalog.is_unsettled() {
+                    // The next start may find the deletion in the file: nothing may be acknowledged until it is out.
+                    topic.hold(&format!("its deletion failed and could not be taken back: {error}"));
+                    self.held.lock().push(Arc::clone(topic));
+                }
                 topic.reopen_for_writes();
             }
             return Err(error);

@@ -56,6 +56,14 @@ pub enum AppendError {
         /// How many there are.
         partitions: u16,
     },
+    /// The event's line would be longer than a line may be.
+    #[error("ERR the event is too large: its line would have {bytes} bytes, at most {limit} are allowed")]
+    TooLarge {
+        /// How long the line would be, in bytes.
+        bytes: u64,
+        /// The limit, in bytes.
+        limit: u64,
+    },
     /// Too much is accepted and not yet written.
     #[error("BUSY more than {limit} bytes wait to be written to partition {partition}; try again")]
     Overloaded {

@@ -31,7 +31,14 @@ struct Inner {
 impl Kicker {
     /// A kicker for the connections of one thread; [`Kicker::run`] must run as a task there.
     pub(crate) fn new(engine: Arc<Engine>) -> Self {
-        Kicker { inner: Rc::new(Inner { engine, asked: Cell::new(false), appended: Cell::new(0), wake: Notify::new() }) }
+        Kicker {
+            inner: Rc::new(Inner {
+                engine,
+                asked: Cell::new(false),
+                appended: Cell::new(0),
+                wake: Notify::new(),
+            }),
+        }
     }
 
     /// Asks for a kick in this turn of the event loop, for so many appends.

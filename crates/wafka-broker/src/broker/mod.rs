@@ -184,9 +184,13 @@ impl Broker {
 
     /// Does the turn on this thread, unless the broker is at it.
     pub(crate) fn turn_here(&self) {
-        match self.writer.try_lock() {
-            Some(mut writer) => self.turn(&mut writer),
-            None => self.wake(),
+        // Who came while the writer was held found it locked, and the thread perhaps busy with a checkpoint: that work
+        // is done here too.
+        while self.has_work() {
+            match self.writer.try_lock() {
+                Some(mut writer) => self.turn(&mut writer),
+                None => return self.wake(),
+            }
         }
     }
 
@@ -259,6 +263,13 @@ impl Broker {
                 self.reopen_offline();
                 checkpoint = Instant::now() + CHECKPOINT_EVERY;
             }
+        }
+    }
+
+    /// After the threads have ended: what their last turns left for each other, and the last sync.
+    pub(crate) fn finish(&self) {
+        while self.has_work() {
+            self.turn(&mut self.writer.lock());
         }
         self.checkpoint();
         self.flush_all_indexes();

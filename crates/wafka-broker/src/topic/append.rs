@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 use wafka_core::partitioner::{Route, RouteRequest};
 use wafka_core::{EventId, Fields, PartitionId};
 
+use wafka_storage::LINE_BYTES_MAX;
+
 use super::lane::{LaneState, Mark};
-use super::trim::TrimPlan;
 use super::{Lane, State, Topic, Trim, Uncommitted};
 use crate::error::AppendError;
 use crate::ticket::{Ticket, TicketKind};
@@ -35,7 +36,7 @@ pub struct AppendRequest<'a> {
     pub partition: Option<PartitionId>,
     /// Its fields and values.
     pub fields: Fields<'a>,
-    /// What to trim once it is there.
+    /// What to trim once it is visible.
     pub trim: Option<Trim>,
     /// The wall clock, in milliseconds since 1970.
     pub now_ms: u64,
@@ -48,8 +49,6 @@ pub struct Appended {
     pub id: EventId,
     /// Redeemed when the event is durable and visible.
     pub ticket: Ticket,
-    /// Redeemed when the trimming that came with it is durable.
-    pub trimmed: Option<Ticket>,
 }
 
 impl Topic {
@@ -64,7 +63,7 @@ impl Topic {
         if self.deleted.load(Ordering::Relaxed) {
             return Err(AppendError::Deleted);
         }
-        if let Some(reason) = &state.read_only {
+        if let Some(reason) = state.read_only.as_ref().or(state.held.as_ref()) {
             return Err(AppendError::ReadOnly { topic: self.name.to_string(), reason: Arc::clone(reason) });
         }
         let id = next_id(state.last_id, request.id, request.now_ms)?;
@@ -95,15 +94,11 @@ impl Topic {
         let lane_number = u16::try_from(index).unwrap_or(u16::MAX);
         let sequence = state.last_sequence + 1;
         let event = Uncommitted { id, lane: lane_number, sequence };
-        let plan = match &request.trim {
-            None => None,
-            Some(trim) => self
-                .plan_trim(state, trim, Some(event))
-                .map_err(|error| AppendError::Trim(error.to_string().into()))?,
-        };
-
+        if request.trim.is_some() {
+            self.check_journal(state)?;
+        }
         let lane = &mut state.lanes[index];
-        lane.push_line(id, sequence, request.fields, self.limits.index_interval_bytes);
+        lane.push_line(id, sequence, request.fields, self.limits.index_interval_bytes)?;
         let ticket = Ticket { kind: TicketKind::Partition(lane_number), epoch: lane.epoch, sequence, id };
         if !lane.queued {
             lane.queued = true;
@@ -112,8 +107,10 @@ impl Topic {
         state.last_id = id;
         state.last_sequence = sequence;
         state.uncommitted.push_back(event);
-        let trimmed = plan.map(|plan: TrimPlan| self.apply_trim(state, &plan));
-        Ok(Appended { id, ticket, trimmed })
+        if let Some(trim) = request.trim {
+            state.trims.push_back((event, trim));
+        }
+        Ok(Appended { id, ticket })
     }
 
     fn route(&self, state: &mut State, request: &AppendRequest<'_>) -> Result<usize, AppendError> {
@@ -174,25 +171,37 @@ impl Topic {
 
 impl Lane {
     /// Puts an event's line into the pending batch.
-    fn push_line(&mut self, id: EventId, sequence: u64, fields: Fields<'_>, index_interval: u64) {
+    fn push_line(
+        &mut self,
+        id: EventId,
+        sequence: u64,
+        fields: Fields<'_>,
+        index_interval: u64,
+    ) -> Result<(), AppendError> {
         let pending = &mut self.pending;
+        let at = pending.bytes.len();
+        self.encoder.encode(&mut pending.bytes, id, self.next_offset, &[], fields);
+        let len = (pending.bytes.len() - at) as u64;
+        if len > LINE_BYTES_MAX {
+            pending.bytes.truncate(at);
+            return Err(AppendError::TooLarge { bytes: len, limit: LINE_BYTES_MAX });
+        }
         if pending.lines == 0 {
             pending.first_offset = self.next_offset;
             pending.first_id = id;
             pending.first_sequence = sequence;
         }
-        let at = pending.bytes.len();
         if self.since_mark >= index_interval {
             pending.marks.push(Mark { id, offset: self.next_offset, at });
             self.since_mark = 0;
         }
-        self.encoder.encode(&mut pending.bytes, id, self.next_offset, &[], fields);
-        self.since_mark = self.since_mark.saturating_add((pending.bytes.len() - at) as u64);
+        self.since_mark = self.since_mark.saturating_add(len);
         pending.lines += 1;
         pending.last_id = id;
         pending.last_sequence = sequence;
         self.next_offset += 1;
         self.live += 1;
+        Ok(())
     }
 }
 

@@ -97,7 +97,6 @@ impl Topic {
         state.head.retain(|event| !deletions.contains(event.id));
         let count = events.len() as u64;
         state.journal.push(JournalRecord::Delete { events });
-        self.consider_reclaim(state);
         Ok((count, Some(self.journal_ticket(state))))
     }
 }

@@ -72,6 +72,8 @@ pub(crate) struct JournalBatch {
     pub(crate) lines: u64,
     /// The offset of the snapshot within the batch, if there is one.
     pub(crate) snapshot: Option<Offset>,
+    /// The trim floor that the batch, or one before it, says.
+    pub(crate) floor: EventId,
 }
 
 impl JournalBatch {
@@ -100,6 +102,8 @@ pub(crate) struct Journal {
     pub(crate) state: LaneState,
     bytes_since_snapshot: u64,
     snapshot_bytes: u64,
+    /// What the file says is trimmed: what is above it may not be given back yet.
+    pub(crate) durable_floor: EventId,
     /// Everything below this offset is told by a snapshot and can be trimmed.
     pub(crate) obsolete_below: Offset,
 }
@@ -121,6 +125,7 @@ impl Journal {
             state: LaneState::Online,
             bytes_since_snapshot: 0,
             snapshot_bytes: 0,
+            durable_floor: EventId::MIN,
             obsolete_below: 0,
         }
     }
@@ -173,6 +178,7 @@ impl Journal {
 
     pub(crate) fn committed(&mut self, batch: &JournalBatch) {
         self.bytes_since_snapshot += batch.bytes.len() as u64;
+        self.durable_floor = self.durable_floor.max(batch.floor);
         if let Some(offset) = batch.snapshot {
             self.obsolete_below = offset;
             self.snapshot_bytes = batch.bytes.len() as u64;
@@ -245,6 +251,7 @@ impl State {
             first_offset,
             lines: records.len() as u64,
             snapshot,
+            floor: self.floor,
         })
     }
 

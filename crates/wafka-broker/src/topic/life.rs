@@ -46,6 +46,18 @@ impl Topic {
         self.state.lock().read_only = Some(reason.into());
     }
 
+    /// Refuses writes until [`Topic::release`].
+    pub(crate) fn hold(&self, reason: &str) {
+        tracing::error!(topic = %self.name, %reason, "topic cannot be written to");
+        self.state.lock().held = Some(reason.into());
+    }
+
+    /// Allows writes again.
+    pub(crate) fn release(&self) {
+        tracing::info!(topic = %self.name, "topic can be written to again");
+        self.state.lock().held = None;
+    }
+
     /// A new topic must not take over a file with events that nobody knows.
     pub(crate) fn check_empty(&self) -> Result<(), TopicError> {
         let state = self.state.lock();

@@ -40,7 +40,7 @@ pub(crate) use deletions::Deletions;
 pub(crate) use journal::{Journal, JournalBatch};
 pub(crate) use lane::{Lane, LaneState, Pending};
 pub(crate) use open::{LaneFiles, OpenTopic, open_topic, scan};
-pub(crate) use publish::Outcome;
+pub(crate) use publish::{Outcome, RETRY_AFTER};
 
 use crate::broker::Broker;
 use crate::error::NoSuchPartition;
@@ -95,6 +95,8 @@ pub(crate) struct State {
     pub(crate) options: Options,
     /// Why the topic cannot be written to.
     pub(crate) read_only: Option<Arc<str>>,
+    /// Why it cannot be written to for the moment.
+    pub(crate) held: Option<Arc<str>>,
     /// The last id given out.
     pub(crate) last_id: EventId,
     /// Events accepted since the topic was opened: the last dense number given out.
@@ -103,10 +105,10 @@ pub(crate) struct State {
     pub(crate) cycle: u16,
     /// Events that lacked what the strategy routes by.
     pub(crate) unkeyed: u64,
-    /// Accepted events above the watermark, in the order of their ids. The front ones may be trimmed already.
+    /// Accepted events above the watermark, in the order of their ids.
     pub(crate) uncommitted: VecDeque<Uncommitted>,
-    /// How many of these, at the front, are trimmed.
-    pub(crate) uncommitted_trimmed: usize,
+    /// The trimmings that came with some of these, to be carried out when they become visible.
+    pub(crate) trims: VecDeque<(Uncommitted, Trim)>,
     /// The id of the last event at or below the watermark, or what `XSETID` said.
     pub(crate) visible_id: EventId,
     /// Every event at or below this id is trimmed.
@@ -175,7 +177,7 @@ impl Topic {
                 let hidden = |event: &&Uncommitted| {
                     usize::from(event.lane) == index && event.sequence > lane.last_sequence_committed
                 };
-                let open = state.uncommitted.iter().skip(state.uncommitted_trimmed);
+                let open = state.uncommitted.iter();
                 Ok(lane.live.saturating_sub(open.filter(hidden).count() as u64))
             }
         }
@@ -198,7 +200,7 @@ impl State {
     /// How many events are visible.
     pub(crate) fn len(&self) -> u64 {
         let live: u64 = self.lanes.iter().map(|lane| lane.live).sum();
-        live.saturating_sub((self.uncommitted.len() - self.uncommitted_trimmed) as u64)
+        live.saturating_sub(self.uncommitted.len() as u64)
     }
 
     /// How many events are accepted and live, visible or not: what trimming counts.

@@ -111,12 +111,13 @@ pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError
         partitioner_version: spec.partitioner_version,
         options: spec.options,
         read_only,
+        held: None,
         last_id: EventId::MIN,
         last_sequence: 0,
         cycle: 0,
         unkeyed: 0,
         uncommitted: VecDeque::new(),
-        uncommitted_trimmed: 0,
+        trims: VecDeque::new(),
         visible_id: EventId::MIN,
         floor: EventId::MIN,
         head: VecDeque::new(),
@@ -201,6 +202,7 @@ impl State {
         let newest = self.lanes.iter().map(|lane| lane.last_id).max().unwrap_or(EventId::MIN);
         self.last_id = self.last_id.max(newest).max(self.floor).max(self.max_deleted_id);
         self.visible_id = self.last_id;
+        self.journal.durable_floor = self.floor;
         let partitions = self.lanes.len() as u64;
         let offsets: u64 = self.lanes.iter().map(|lane| lane.next_offset).sum();
         self.cycle = u16::try_from((offsets + partitions - 1) % partitions).unwrap_or(0);

@@ -26,6 +26,9 @@ pub(crate) struct Published {
     pub(crate) index: Option<Arc<SparseIndex>>,
 }
 
+/// A partition keeps at most so much memory ready for its next batch, in bytes.
+const SPARE_BYTES_MAX: usize = 1 << 20;
+
 /// What became of a batch.
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
@@ -46,7 +49,7 @@ impl Topic {
             return None;
         }
         // The batch becomes a block of the tail, so its buffer is not given back. The next one is likely as large.
-        let spare = Vec::with_capacity(lane.pending.bytes.len());
+        let spare = Vec::with_capacity(lane.pending.bytes.len().min(SPARE_BYTES_MAX));
         let pending = std::mem::replace(&mut lane.pending, Pending { bytes: spare, ..Pending::default() });
         lane.in_flight = Some(pending.first_sequence);
         Some((lane.slot, pending))
@@ -91,11 +94,9 @@ impl Topic {
         let lane = &mut state.lanes[usize::from(lane_number)];
         let committed = lane.last_sequence_committed;
         let lost = |event: &Uncommitted| event.lane == lane_number && event.sequence > committed;
-        let trimmed = state.uncommitted_trimmed;
-        let lost_trimmed = state.uncommitted.iter().take(trimmed).filter(|event| lost(event)).count();
-        let lost_live = state.uncommitted.iter().skip(trimmed).filter(|event| lost(event)).count() as u64;
+        let lost_live = state.uncommitted.iter().filter(|event| lost(event)).count() as u64;
         state.uncommitted.retain(|event| !lost(event));
-        state.uncommitted_trimmed -= lost_trimmed;
+        state.trims.retain(|(event, _)| !lost(event));
         state.head.clear();
         lane.live = lane.live.saturating_sub(lost_live);
         lane.fail(reason, Instant::now() + RETRY_AFTER);
@@ -104,7 +105,7 @@ impl Topic {
     }
 
     /// Moves the watermark as far as it goes.
-    pub(super) fn advance(&self, state: &mut State, wakers: &mut Vec<Waker>) {
+    pub(super) fn advance(self: &Arc<Self>, state: &mut State, wakers: &mut Vec<Waker>) {
         let open = state.lanes.iter().filter_map(super::Lane::first_open_sequence).min();
         let visible = open.map_or(state.last_sequence, |first| first - 1);
         if visible <= self.visible.load(Ordering::Relaxed) {
@@ -112,8 +113,11 @@ impl Topic {
         }
         while let Some(event) = state.uncommitted.front().copied().filter(|event| event.sequence <= visible) {
             state.uncommitted.pop_front();
-            state.uncommitted_trimmed = state.uncommitted_trimmed.saturating_sub(1);
             state.visible_id = state.visible_id.max(event.id);
+            while let Some((_, trim)) = state.trims.pop_front_if(|(with, _)| with.sequence <= event.sequence)
+            {
+                self.trim_behind(state, &trim);
+            }
         }
         if state.uncommitted.is_empty() {
             // `XSETID` may have set it while events were under way.
@@ -134,7 +138,12 @@ impl Topic {
     }
 
     /// Publishes what became of a journal batch.
-    pub(crate) fn publish_journal(&self, batch: &JournalBatch, outcome: &Outcome, wakers: &mut Vec<Waker>) {
+    pub(crate) fn publish_journal(
+        self: &Arc<Self>,
+        batch: &JournalBatch,
+        outcome: &Outcome,
+        wakers: &mut Vec<Waker>,
+    ) {
         let mut guard = self.state.lock();
         let state = &mut *guard;
         let journal = &mut state.journal;
@@ -147,6 +156,7 @@ impl Topic {
                     generation: begin.generation,
                 };
                 journal.committed(batch);
+                self.consider_reclaim(state);
             }
             Outcome::Failed { reason } => self.fail_journal(state, batch.number, reason),
         }
@@ -192,7 +202,12 @@ impl Topic {
     }
 
     /// A log failed outside a turn of its own: what is pending for it fails with it. `false` when it was offline before.
-    pub(crate) fn fail_log(&self, kind: TicketKind, reason: &Arc<str>, wakers: &mut Vec<Waker>) -> bool {
+    pub(crate) fn fail_log(
+        self: &Arc<Self>,
+        kind: TicketKind,
+        reason: &Arc<str>,
+        wakers: &mut Vec<Waker>,
+    ) -> bool {
         let mut guard = self.state.lock();
         let state = &mut *guard;
         match kind {

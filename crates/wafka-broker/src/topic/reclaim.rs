@@ -58,7 +58,8 @@ impl Topic {
         };
         let begun = broker.with_shard(|shard| -> Result<_, ReadError> {
             let mut state = self.state.lock();
-            let floor = state.floor;
+            // A crash must not find more gone than the journal says.
+            let floor = state.journal.durable_floor;
             let lane_number = u16::try_from(number).unwrap_or(u16::MAX);
             let drop: Vec<Offset> = state
                 .deletions

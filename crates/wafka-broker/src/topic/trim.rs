@@ -7,7 +7,7 @@ use wafka_core::EventId;
 
 use super::set_id::newest;
 use super::view::View;
-use super::{State, Topic, Uncommitted};
+use super::{State, Topic};
 use crate::error::{AppendError, ReadError};
 use crate::ticket::{Ticket, TicketKind};
 
@@ -17,6 +17,8 @@ const NODE_ENTRIES: u64 = 100;
 const LIMIT_DEFAULT: u64 = 100 * NODE_ENTRIES;
 /// Up to this many events are found by walking from the oldest one; beyond it by searching the indexes.
 const WALK_MAX: u64 = 1024;
+/// How many of the oldest events are looked up at a time.
+const HEAD_EVENTS: usize = 256;
 
 /// What decides how many events stay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,7 +58,7 @@ impl Topic {
         let mut guard = self.state.lock();
         let state = &mut *guard;
         self.check_journal(state)?;
-        match self.plan_trim(state, trim, None)? {
+        match self.plan_trim(state, trim)? {
             None => Ok((0, None)),
             Some(plan) => {
                 let removed = plan.removed.iter().sum();
@@ -76,30 +78,40 @@ impl Topic {
         }
     }
 
-    /// Works out what a trimming removes; `incoming` is an event about to be appended.
-    pub(super) fn plan_trim(
-        &self,
-        state: &mut State,
-        trim: &Trim,
-        incoming: Option<Uncommitted>,
-    ) -> Result<Option<TrimPlan>, ReadError> {
-        let len = state.accepted_len() + u64::from(incoming.is_some());
+    /// Carries out the trimming that came with an event which has just become visible. Not before: else a crash could
+    /// take an event that was there because of one that never came to be.
+    pub(super) fn trim_behind(self: &Arc<Self>, state: &mut State, trim: &Trim) {
+        match self.plan_trim(state, trim) {
+            Ok(None) => {}
+            Ok(Some(plan)) => {
+                self.apply_trim(state, &plan);
+                // Nobody waits for it, so nobody kicks.
+                self.brokers[self.home].wake();
+            }
+            // The next event with such an option trims for this one too.
+            Err(error) => tracing::error!(topic = %self.name, %error, "not trimmed"),
+        }
+    }
+
+    /// Works out what a trimming removes of the visible events.
+    fn plan_trim(&self, state: &mut State, trim: &Trim) -> Result<Option<TrimPlan>, ReadError> {
         let (wanted, floor) = match trim.strategy {
-            TrimStrategy::MaxLen(max) => (len.saturating_sub(max), None),
+            TrimStrategy::MaxLen(max) => (state.len().saturating_sub(max), None),
             TrimStrategy::MinId(min) => {
-                // Not behind the last event: `XSETID` may have gone ahead, and may come back to it.
-                let newest = incoming.map_or_else(|| newest(state), |event| event.id);
-                match min.prev() {
-                    // An exact MINID below the oldest event that is known does nothing: the common case costs nothing.
-                    Some(below) if state.head.front().is_none_or(|oldest| oldest.id <= below) => {
-                        let floor = below.min(newest);
-                        if floor <= state.floor {
-                            return Ok(None);
-                        }
-                        (live_up_to(state, floor, incoming)?.iter().sum(), Some(floor))
-                    }
-                    _ => return Ok(None),
+                let Some(below) = min.prev() else { return Ok(None) };
+                if state.head.is_empty() && state.len() > 0 {
+                    state.head = View::of_topic(state).oldest(HEAD_EVENTS)?.into();
                 }
+                // The common case: nothing is old enough.
+                if state.head.front().is_none_or(|oldest| oldest.id > below) {
+                    return Ok(None);
+                }
+                // Not behind the last event: `XSETID` may have gone ahead, and may come back to it.
+                let floor = below.min(newest(state)).min(state.visible_id);
+                if floor <= state.floor {
+                    return Ok(None);
+                }
+                (live_up_to(state, floor)?.iter().sum(), Some(floor))
             }
         };
         let count = if trim.approximate { whole_nodes(wanted, trim.limit) } else { wanted };
@@ -109,14 +121,14 @@ impl Topic {
         self.check_journal(state)?;
         match floor {
             Some(floor) if count == wanted => {
-                Ok(Some(TrimPlan { floor, removed: live_up_to(state, floor, incoming)? }))
+                Ok(Some(TrimPlan { floor, removed: live_up_to(state, floor)? }))
             }
-            _ => oldest(state, count, incoming).map(Some),
+            _ => oldest(state, count).map(Some),
         }
     }
 
     /// Applies a plan and notes it in the journal.
-    pub(super) fn apply_trim(self: &Arc<Self>, state: &mut State, plan: &TrimPlan) -> Ticket {
+    fn apply_trim(self: &Arc<Self>, state: &mut State, plan: &TrimPlan) -> Ticket {
         state.floor = state.floor.max(plan.floor);
         let floor = state.floor;
         for (lane, removed) in state.lanes.iter_mut().zip(&plan.removed) {
@@ -128,9 +140,7 @@ impl Topic {
         while state.head.front().is_some_and(|event| event.id <= floor) {
             state.head.pop_front();
         }
-        state.uncommitted_trimmed = state.uncommitted.partition_point(|event| event.id <= floor);
         state.journal.push_trim(floor);
-        self.consider_reclaim(state);
         self.journal_ticket(state)
     }
 
@@ -165,54 +175,47 @@ fn whole_nodes(wanted: u64, limit: Option<u64>) -> u64 {
     most / NODE_ENTRIES * NODE_ENTRIES
 }
 
-/// How many live events lie at or below `id`, by partition.
-fn live_up_to(state: &State, id: EventId, incoming: Option<Uncommitted>) -> Result<Vec<u64>, ReadError> {
+/// How many visible events lie at or below `id`, by partition.
+fn live_up_to(state: &State, id: EventId) -> Result<Vec<u64>, ReadError> {
     let mut counts = vec![0; state.lanes.len()];
-    let committed = id.min(state.visible_id);
-    if committed > state.floor {
-        let deleted = state.deletions.count_up_to(committed, counts.len());
+    let up_to = id.min(state.visible_id);
+    if up_to > state.floor {
+        let deleted = state.deletions.count_up_to(up_to, counts.len());
         for (at, lane) in state.lanes.iter().enumerate() {
-            let below = lane.rank(committed)?.saturating_sub(lane.rank(state.floor)?);
+            let below = lane.rank(up_to)?.saturating_sub(lane.rank(state.floor)?);
             counts[at] = below.saturating_sub(deleted[at]);
         }
-    }
-    let open = state.uncommitted.iter().skip(state.uncommitted_trimmed).chain(incoming.iter());
-    for event in open.take_while(|event| event.id <= id) {
-        // What is committed in its own file, though not yet in the topic's order, is beyond `committed`.
-        counts[usize::from(event.lane)] += 1;
     }
     Ok(counts)
 }
 
-/// The plan that removes the `count` oldest live events.
-fn oldest(state: &mut State, count: u64, incoming: Option<Uncommitted>) -> Result<TrimPlan, ReadError> {
+/// The plan that removes the `count` oldest visible events.
+fn oldest(state: &mut State, count: u64) -> Result<TrimPlan, ReadError> {
     if count <= WALK_MAX {
-        return walk(state, count, incoming);
+        return walk(state, count);
     }
     // Smallest id with at least `count` live events at or below it, by bisection over the 128 bits of an id.
-    let (mut low, mut high) = (number(state.floor), number(incoming.map_or(state.last_id, |event| event.id)));
+    let (mut low, mut high) = (number(state.floor), number(state.visible_id));
     while low < high {
         let middle = low + (high - low) / 2;
-        if live_up_to(state, from_number(middle), incoming)?.iter().sum::<u64>() >= count {
+        if live_up_to(state, from_number(middle))?.iter().sum::<u64>() >= count {
             high = middle;
         } else {
             low = middle + 1;
         }
     }
     let floor = from_number(low);
-    Ok(TrimPlan { floor, removed: live_up_to(state, floor, incoming)? })
+    Ok(TrimPlan { floor, removed: live_up_to(state, floor)? })
 }
 
-fn walk(state: &mut State, count: u64, incoming: Option<Uncommitted>) -> Result<TrimPlan, ReadError> {
+fn walk(state: &mut State, count: u64) -> Result<TrimPlan, ReadError> {
     let wanted = usize::try_from(count).unwrap_or(usize::MAX);
     if state.head.len() < wanted {
-        let head = View::of_topic(state).oldest(wanted.max(256))?;
-        state.head = head.into();
+        state.head = View::of_topic(state).oldest(wanted.max(HEAD_EVENTS))?.into();
     }
     let mut removed = vec![0; state.lanes.len()];
     let mut floor = state.floor;
-    let open = state.uncommitted.iter().skip(state.uncommitted_trimmed).chain(incoming.iter());
-    for event in state.head.iter().chain(open).take(wanted) {
+    for event in state.head.iter().take(wanted) {
         removed[usize::from(event.lane)] += 1;
         floor = event.id;
     }

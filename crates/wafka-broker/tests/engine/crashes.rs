@@ -187,7 +187,7 @@ fn a_torn_tail_is_cut_and_offsets_go_on() {
 }
 
 #[test]
-fn trimming_survives_once_it_was_acknowledged() {
+fn trimming_survives_once_it_was_acknowledged_and_takes_nothing_for_events_that_were_not() {
     for seed in 0..10 {
         let mut bench = bench(2, seed % 2 == 0);
         let topic = bench.topic("t");
@@ -198,13 +198,17 @@ fn trimming_survives_once_it_was_acknowledged() {
         let trimmed = accept(&topic, IdSpec::Auto, None, &[b"v", b"50"], Some(maxlen(10))).unwrap();
         bench.engine().kick();
         wait(topic.committed(trimmed.ticket)).unwrap();
-        wait(topic.committed(trimmed.trimmed.unwrap())).unwrap();
+        assert_eq!(topic.len(None).unwrap(), 10);
         drop(topic);
         bench.crash(seed);
         let topic = bench.topic("t");
-        let expected: Vec<String> = (41..51).map(|n| n.to_string()).collect();
-        assert_eq!(values(&topic), expected);
-        assert_eq!((topic.len(None).unwrap(), topic.info().unwrap().entries_added), (10, 51));
+        // What was acknowledged is the event; its trimming is noted after it, and may have been too late.
+        let found = values(&topic);
+        let expected: Vec<String> = (51 - found.len()..51).map(|n| n.to_string()).collect();
+        assert!([10, 21].contains(&found.len()), "{found:?}");
+        assert_eq!(found, expected);
+        assert_eq!(topic.len(None).unwrap(), found.len() as u64);
+        assert_eq!(topic.info().unwrap().entries_added, 51);
     }
 }
 

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use wafka_broker::{AppendError, FsyncPolicy, IdSpec, Topic, TopicSpec, wait};
 use wafka_core::{EventId, PartitionId};
 use wafka_storage::fs::{Fault, FaultKind, Operation, SimFs};
+use wafka_storage::text::CommitJournalUse;
 
 use crate::support::{
     ALL, Bench, DB, EAGER, EIO, ENOSPC, Home, ReadRange, StopOnDrop, accept, eventually, ids, is_offline,
@@ -36,7 +37,7 @@ fn a_partition_that_fails_goes_offline_and_comes_back() {
 }
 
 fn fails_and_comes_back(faults: &[(Operation, FaultKind)]) {
-    let mut bench = Bench::sim(3);
+    let mut bench = Bench::direct(3);
     let topic = bench.topic("t");
     let mut expected: Vec<String> = (0..6).map(|n| n.to_string()).collect();
     for value in &expected {
@@ -92,7 +93,7 @@ fn fails_and_comes_back(faults: &[(Operation, FaultKind)]) {
 #[test]
 fn of_many_under_way_exactly_those_that_failed_are_gone() {
     for skip in 0..3 {
-        let mut bench = Bench::sim(2);
+        let mut bench = Bench::direct(2);
         let topic = bench.topic("t");
         let kind = EIO;
         let path_contains = "t-2.txt".to_owned();
@@ -130,7 +131,7 @@ fn of_many_under_way_exactly_those_that_failed_are_gone() {
 
 #[test]
 fn a_full_disk_stops_writing_not_reading() {
-    let mut bench = Bench::sim(2);
+    let mut bench = Bench::direct(2);
     let topic = bench.topic("t");
     bench.add(&topic, "before").unwrap();
     bench.fs().limit_space(1_000);
@@ -158,7 +159,7 @@ fn a_full_disk_stops_writing_not_reading() {
 #[test]
 fn a_journal_that_fails_is_told_and_comes_back_under_load() {
     for operation in [Operation::Write, Operation::Sync, Operation::Create] {
-        let mut bench = Bench::sim(1);
+        let mut bench = Bench::direct(1);
         let topic = bench.topic("t");
         let added: Vec<EventId> = (0..10).map(|n| bench.add(&topic, &n.to_string()).unwrap()).collect();
         if operation != Operation::Create {
@@ -193,7 +194,7 @@ fn a_journal_that_fails_is_told_and_comes_back_under_load() {
 
 #[test]
 fn nobody_waits_forever_for_a_journal_that_failed() {
-    let bench = Arc::new(Bench::sim(1));
+    let bench = Arc::new(Bench::direct(1));
     let topic = bench.topic("t");
     for n in 0..100 {
         bench.add(&topic, &n.to_string()).unwrap();
@@ -230,16 +231,17 @@ fn nobody_waits_forever_for_a_journal_that_failed() {
 #[test]
 fn a_catalog_that_fails_refuses_and_recovers() {
     for operation in [Operation::Write, Operation::Sync] {
-        let mut bench = Bench::sim(2);
+        let mut bench = Bench::direct(2);
         let first = bench.topic("first");
         bench.add(&first, "x").unwrap();
-        bench.fault(operation, "wafka.catalog", EIO, 2);
+        bench.fault(operation, "wafka.catalog", EIO, u64::MAX);
         assert!(bench.engine().create_topic(DB, &name("second"), None).is_err());
         assert!(bench.engine().topic(DB, b"second").is_none());
         assert!(bench.engine().delete_topics(DB, &[b"first"]).is_err());
         assert!(!first.is_deleted());
+        assert!(bench.add(&first, "refused").is_err());
         bench.fs().heal();
-        bench.add(&first, "y").unwrap();
+        eventually("the catalog to be settled", || bench.add(&first, "y").is_ok());
         let (second, created) = bench.engine().create_topic(DB, &name("second"), None).unwrap();
         assert!(created);
         bench.add(&second, "z").unwrap();
@@ -252,8 +254,25 @@ fn a_catalog_that_fails_refuses_and_recovers() {
 }
 
 #[test]
+fn a_deletion_that_failed_does_not_come_about_later() {
+    for operation in [Operation::Write, Operation::Sync] {
+        let mut bench = Bench::direct(2);
+        let topic = bench.topic("t");
+        bench.add(&topic, "before").unwrap();
+        bench.fault(operation, "wafka.catalog", EIO, 1);
+        assert!(bench.engine().delete_topics(DB, &[b"t"]).is_err());
+        bench.add(&topic, "after").unwrap();
+        drop(topic);
+        bench.restart();
+        assert_eq!(values(&bench.topic("t")), ["before", "after"]);
+        bench.crash(3);
+        assert_eq!(values(&bench.topic("t")), ["before", "after"]);
+    }
+}
+
+#[test]
 fn a_deletion_that_failed_does_not_keep_a_partition_offline() {
-    let bench = Bench::sim(2);
+    let bench = Bench::direct(2);
     let topic = bench.topic("t");
     bench.fault(Operation::Sync, "t-1.txt", EIO, 1);
     assert!(bench.add_to(&topic, Some(1), "x").is_err());
@@ -263,7 +282,8 @@ fn a_deletion_that_failed_does_not_keep_a_partition_offline() {
         assert!(bench.engine().delete_topics(DB, &[b"t"]).is_err());
         !is_offline(&topic, 1)
     });
-    bench.add_to(&topic, Some(1), "y").unwrap();
+    bench.fs().heal();
+    eventually("the catalog to be settled", || bench.add_to(&topic, Some(1), "y").is_ok());
     assert_eq!(values(&topic), ["y"]);
 }
 
@@ -276,7 +296,7 @@ fn a_topic_that_could_not_be_made_can_be_made_later() {
         (Operation::Sync, "wafka.catalog"),
     ];
     for (operation, part) in cases {
-        let mut bench = Bench::sim(2);
+        let mut bench = Bench::direct(2);
         bench.fault(operation, part, EIO, 1);
         assert!(bench.engine().create_topic(DB, &name("t"), None).is_err(), "{operation:?}");
         assert!(bench.engine().topic(DB, b"t").is_none());
@@ -317,9 +337,10 @@ fn an_index_that_cannot_be_written_does_not_matter() {
 
 #[test]
 fn everysec_reports_a_failed_sync_and_goes_on() {
-    let bench = Bench::new(Home::Sim(SimFs::new()), 2)
-        .with(|options| options.fsync = FsyncPolicy::EverySec)
-        .started();
+    let mut bench =
+        Bench::new(Home::Sim(SimFs::new()), 2).with(|options| options.fsync = FsyncPolicy::EverySec);
+    bench.commit_journal = CommitJournalUse::Never;
+    bench.start().unwrap();
     let topic = bench.topic("t");
     bench.fault(Operation::Sync, "t-1.txt", EIO, u64::MAX);
     for n in 0..10 {

@@ -16,6 +16,7 @@ use wafka_core::storage::Storage;
 use wafka_core::{Clock, Database, EventId, Fields, PartitionId, TopicName};
 use wafka_storage::fs::{Fault, FaultKind, FileSystem, Operation, SimFs, StdFs};
 use wafka_storage::memory::MemoryStorage;
+use wafka_storage::text::CommitJournalUse;
 use wafka_storage::text::{TextOptions, TextStorage};
 
 pub const DB: Database = Database(0);
@@ -80,18 +81,26 @@ impl Home {
 pub struct Bench {
     pub home: Home,
     pub options: EngineOptions,
+    pub commit_journal: CommitJournalUse,
     engine: Option<Arc<Engine>>,
 }
 
 impl Bench {
     pub fn new(home: Home, brokers: u16) -> Self {
         let options = EngineOptions::new(brokers, Arc::new(HeldClock));
-        Bench { home, options, engine: None }
+        Bench { home, options, commit_journal: CommitJournalUse::Auto, engine: None }
     }
 
     /// Over a simulated file system, started.
     pub fn sim(brokers: u16) -> Self {
         Self::new(Home::Sim(SimFs::new()), brokers).started()
+    }
+
+    /// As [`Bench::sim`], but every log is synced by itself, so that a fault of a file is a fault of its log.
+    pub fn direct(brokers: u16) -> Self {
+        let mut bench = Self::new(Home::Sim(SimFs::new()), brokers);
+        bench.commit_journal = CommitJournalUse::Never;
+        bench.started()
     }
 
     /// With options as the test wants them, not started.
@@ -112,7 +121,9 @@ impl Bench {
             Home::Sim(_) | Home::Disk(_) => {
                 let (fs, dir) = self.home.fs().unwrap();
                 self.options.index = Some(IndexPlace { fs: Arc::clone(&fs), dir: dir.join("index") });
-                Arc::new(TextStorage::open(fs, &dir, TextOptions::default())?)
+                let commit_journal = self.commit_journal;
+                let options = TextOptions { commit_journal, ..TextOptions::default() };
+                Arc::new(TextStorage::open(fs, &dir, options)?)
             }
         };
         self.engine = Some(Engine::start(self.options.clone(), storage)?);

@@ -108,7 +108,7 @@ fn when_a_waiter_is_woken_the_event_is_visible() {
 #[test]
 fn a_partition_that_fails_wakes_those_it_held_back() {
     use wafka_storage::fs::Operation;
-    let bench = Bench::sim(2);
+    let bench = Bench::direct(2);
     let topic = bench.topic("t");
     bench.add(&topic, "a").unwrap();
     bench.add(&topic, "b").unwrap();
