@@ -160,6 +160,7 @@ fn keep_alive(stream: &TcpStream, secs: u32) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::server::Server;
 
     #[test]
     fn protected_mode_keeps_strangers_out_until_there_is_a_password() {
@@ -181,5 +182,33 @@ mod tests {
         assert!(DENIED.starts_with("-DENIED ") && DENIED.ends_with(".\r\n"));
         assert_eq!(DENIED.matches('\n').count(), 1);
         assert!(!DENIED.contains("  "));
+    }
+
+    #[test]
+    fn a_connection_taken_in_after_all_were_told_to_end_is_told_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.server.port = 0;
+        config.server.brokers = 1;
+        config.server.io_threads = 1;
+        config.server.data_dir = dir.path().join("data");
+        let server = Server::start(config, None).unwrap();
+        let shared = Arc::clone(server.shared());
+        server.stop();
+        assert!(server.wait());
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, peer) = listener.accept().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let kicker = Kicker::new(Arc::clone(&shared.engine));
+        let runtime =
+            Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap();
+        runtime.block_on(async {
+            let connection = accept(&shared, &kicker, socket, peer).await.unwrap().unwrap();
+            assert!(shared.clients.all()[0].signals().contains(Signals::SHUTDOWN));
+            // It ends by itself.
+            connection.run().await;
+        });
+        assert!(shared.clients.is_empty());
     }
 }

@@ -57,7 +57,7 @@ pub struct ServerConfig {
     pub requirepass: String,
     /// Whether clients from other machines are refused as long as there is no password.
     pub protected_mode: bool,
-    /// The most clients connected at a time.
+    /// The most clients connected at a time; fewer where the limit on open files leaves room for fewer.
     pub maxclients: u32,
     /// Seconds after which an idle client is closed; 0 is never.
     pub timeout: u32,
@@ -67,7 +67,7 @@ pub struct ServerConfig {
     pub proto_max_bulk_len: ByteSize,
     /// The longest request.
     pub query_buffer_limit: ByteSize,
-    /// The largest reply to one command.
+    /// The largest reply to one command; a single event is let through whatever its size.
     pub output_buffer_limit: ByteSize,
     /// Seconds that clients have for reading their last replies when the server shuts down.
     pub shutdown_timeout: u32,

@@ -116,7 +116,14 @@ impl Session {
             // Without a future for those that the first wait covered.
             pending.outcome = match topic.is_committed(&pending.appended.ticket) {
                 Some(outcome) => outcome,
-                None => topic.committed(pending.appended.ticket).await,
+                None => {
+                    // A slow disk does not make the client idle.
+                    self.client.set_busy(true);
+                    let outcome = topic.committed(pending.appended.ticket).await;
+                    self.client.touch();
+                    self.client.set_busy(false);
+                    outcome
+                }
             };
         }
         let mut writer = ReplyWriter::new(&mut self.out, self.version);
