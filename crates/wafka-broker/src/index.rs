@@ -80,6 +80,8 @@ struct Inner {
     /// The rewrite of the log that the positions belong to.
     generation: u32,
     place: Option<(IndexPlace, PathBuf)>,
+    /// The file was set aside.
+    aside: bool,
     file: Option<Arc<dyn File>>,
     /// Entries in the file.
     flushed: u64,
@@ -102,7 +104,7 @@ impl SparseIndex {
                 }
             },
         };
-        let inner = Inner { generation: 0, place, file, flushed, recent: Vec::new() };
+        let inner = Inner { generation: 0, place, aside: false, file, flushed, recent: Vec::new() };
         SparseIndex { inner: RwLock::new(inner), listed: AtomicBool::new(false) }
     }
 
@@ -137,13 +139,32 @@ impl SparseIndex {
         inner.recent.clear();
         inner.flushed = 0;
         inner.file = None;
+        inner.aside = false;
         if let Some((place, path)) = &inner.place {
+            remove_aside(place, path);
             match place.fs.remove(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 Err(_) => {}
                 // Entries of one log must not come back beside another: the last one is believed to be durable.
                 Ok(()) => place.fs.sync_dir(path.parent().unwrap_or(&place.dir))?,
             }
+        }
+        Ok(())
+    }
+
+    /// Puts the file where it is not found at the next start, for as long as another log may take the place of the one
+    /// it belongs to. Entries are found as before.
+    pub(crate) fn set_aside(&self) -> io::Result<()> {
+        let mut inner = self.inner.write();
+        inner.aside = inner.move_file(true)?;
+        inner.sync_dir()
+    }
+
+    /// Puts the file back: the log is the one it belongs to.
+    pub(crate) fn put_back(&self) -> io::Result<()> {
+        let mut inner = self.inner.write();
+        if std::mem::take(&mut inner.aside) {
+            inner.move_file(false)?;
         }
         Ok(())
     }
@@ -231,12 +252,13 @@ impl SparseIndex {
         None
     }
 
-    /// Puts the entries of a rewritten log in the place of all there were. The file is made anew.
+    /// Puts the entries of a rewritten log in the place of all there were. The file was set aside and is made anew.
     pub(crate) fn replace(&self, entries: Vec<IndexEntry>, generation: u32) {
         let mut inner = self.inner.write();
         inner.recent = entries;
         inner.flushed = 0;
         inner.file = None;
+        inner.aside = false;
         inner.generation = generation;
     }
 }
@@ -301,11 +323,32 @@ impl Inner {
         }
     }
 
+    /// Renames the file to the name it has aside, or back; `false` when there is none.
+    fn move_file(&self, aside: bool) -> io::Result<bool> {
+        let Some((place, path)) = &self.place else { return Ok(false) };
+        let other = aside_of(path);
+        let (from, to) = if aside { (path, &other) } else { (&other, path) };
+        match place.fs.rename(from, to) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Entries of one log must not come back beside another: the last one is believed to be durable.
+    fn sync_dir(&self) -> io::Result<()> {
+        match &self.place {
+            Some((place, path)) if self.aside => place.fs.sync_dir(path.parent().unwrap_or(&place.dir)),
+            _ => Ok(()),
+        }
+    }
+
     fn create(&mut self) -> io::Result<Arc<dyn File>> {
         let (place, path) = self.place.as_ref().ok_or(io::ErrorKind::Unsupported)?;
         if let Some(parent) = path.parent() {
             place.fs.create_dir_all(parent)?;
         }
+        remove_aside(place, path);
         let file = place.fs.open(path, OpenMode::Truncate)?;
         let mut header = [0; ENTRY_LEN];
         header[..8].copy_from_slice(MAGIC);
@@ -313,6 +356,21 @@ impl Inner {
         write_all_at(&*file, &header, 0)?;
         self.file = Some(Arc::clone(&file));
         Ok(file)
+    }
+}
+
+/// The name of an index file that was set aside. What a crash leaves there is never read.
+fn aside_of(path: &Path) -> PathBuf {
+    path.with_added_extension("old")
+}
+
+/// Removes a file that was set aside. It does no harm when it stays: the next one takes its place.
+fn remove_aside(place: &IndexPlace, path: &Path) {
+    let aside = aside_of(path);
+    if let Err(error) = place.fs.remove(&aside)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %aside.display(), %error, "old index not removed");
     }
 }
 
@@ -418,6 +476,31 @@ mod tests {
             index.truncate_from(4096 * 101);
             assert_eq!(index.last(), (1..=100).rev().find(|n| !bad.contains(&(n - 1))).map(entry));
         }
+    }
+
+    #[test]
+    fn what_was_set_aside_is_found_until_it_is_replaced_and_never_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || SparseIndex::open(Some(&place(dir.path())), Path::new("t-1.idx"));
+        let index = open();
+        index.push((1..=10).map(entry));
+        index.flush(8).unwrap();
+        index.set_aside().unwrap();
+        for n in 1..=10 {
+            assert_eq!(index.seek(entry(n).id).map(|(_, ordinal)| ordinal), Some(n * 5));
+        }
+        assert_eq!(open().last(), None, "the next start finds nothing");
+        index.put_back().unwrap();
+        index.flush(2).unwrap();
+        assert_eq!(open().last(), Some(entry(10)));
+        index.set_aside().unwrap();
+        index.replace(vec![entry(3)], 7);
+        assert_eq!((index.last(), open().last()), (Some(entry(3)), None));
+        index.put_back().unwrap();
+        assert_eq!(open().last(), None, "what was replaced does not come back");
+        index.flush(1).unwrap();
+        assert_eq!(open().last(), Some(entry(3)));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

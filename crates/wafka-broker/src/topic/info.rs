@@ -116,7 +116,7 @@ impl Topic {
             file: lane.log.to_string(),
             current: lane.last_id,
             next_offset: lane.end.offset,
-            length: lane.live,
+            length: state.partition_len(at),
             lines: lane.lines,
             bytes: lane.reader.size_bytes(),
             state: match &lane.state {

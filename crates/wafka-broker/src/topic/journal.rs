@@ -106,6 +106,8 @@ pub(crate) struct Journal {
     pub(crate) durable_floor: EventId,
     /// Everything below this offset is told by a snapshot and can be trimmed.
     pub(crate) obsolete_below: Offset,
+    /// After a rewrite that failed: none is tried before.
+    pub(crate) rewrite_after: Option<Instant>,
 }
 
 impl Journal {
@@ -127,6 +129,7 @@ impl Journal {
             snapshot_bytes: 0,
             durable_floor: EventId::MIN,
             obsolete_below: 0,
+            rewrite_after: None,
         }
     }
 

@@ -109,10 +109,15 @@ pub(crate) struct Lane {
     pub(crate) state: LaneState,
     pub(crate) epoch: u32,
     pub(crate) failures: VecDeque<Failure>,
-    /// What was found broken when the log was opened or read.
+    /// What was found broken when the log was opened.
     pub(crate) damage: Vec<Damage>,
     /// Whether a rewrite is under way.
     pub(crate) rewriting: bool,
+    /// Whether a rewrite is about to take the log's place, or has taken it while `lines`, `index` and the deletions are
+    /// still those of the log before it: they do not add up until it is over.
+    pub(crate) swapping: bool,
+    /// After a rewrite that failed: none is tried before.
+    pub(crate) rewrite_after: Option<Instant>,
 }
 
 impl Lane {

@@ -172,13 +172,7 @@ impl Topic {
             None => Ok(state.len()),
             Some(id) => {
                 let index = self.lane_index(&state, id)?;
-                let lane = &state.lanes[index];
-                // A partition alone is visible as far as it is committed, whatever the others do.
-                let hidden = |event: &&Uncommitted| {
-                    usize::from(event.lane) == index && event.sequence > lane.last_sequence_committed
-                };
-                let open = state.uncommitted.iter();
-                Ok(lane.live.saturating_sub(open.filter(hidden).count() as u64))
+                Ok(state.partition_len(index))
             }
         }
     }
@@ -201,6 +195,16 @@ impl State {
     pub(crate) fn len(&self) -> u64 {
         let live: u64 = self.lanes.iter().map(|lane| lane.live).sum();
         live.saturating_sub(self.uncommitted.len() as u64)
+    }
+
+    /// How many events of a partition are visible to who reads it alone.
+    pub(crate) fn partition_len(&self, index: usize) -> u64 {
+        let lane = &self.lanes[index];
+        // A partition alone is visible as far as it is committed, whatever the others do.
+        let hidden = |event: &&Uncommitted| {
+            usize::from(event.lane) == index && event.sequence > lane.last_sequence_committed
+        };
+        lane.live.saturating_sub(self.uncommitted.iter().filter(hidden).count() as u64)
     }
 
     /// How many events are accepted and live, visible or not: what trimming counts.

@@ -335,6 +335,8 @@ impl OpenLane<'_> {
             failures: VecDeque::new(),
             damage: opened.damage,
             rewriting: false,
+            swapping: false,
+            rewrite_after: None,
             reader: opened.reader,
             index: self.index,
             log: self.log,

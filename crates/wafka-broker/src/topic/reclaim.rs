@@ -3,26 +3,39 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
-use wafka_core::storage::{Cursor, KeptLine, RewritePlan, StorageError};
+use wafka_core::storage::{Cursor, KeptLine, LogSlot, Rewrite, RewritePlan, Shard, StorageError};
 use wafka_core::{EventId, Offset};
 use wafka_storage::line;
 
+use super::view::LaneView;
 use super::{Lane, State, Topic};
 use crate::error::ReadError;
 use crate::index::IndexEntry;
 use crate::lines;
 
+/// After a rewrite that failed, so long none of that log is tried.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// What a rewrite of a partition is to drop.
+struct Planned {
+    view: LaneView,
+    slot: LogSlot,
+    floor: EventId,
+    drop: Vec<Offset>,
+}
+
 impl Topic {
     /// Whether a rewrite of some partition, or of the journal, is worth it.
     pub(super) fn wants_reclaim(&self, state: &State) -> bool {
         let deletions = state.deletions.len() > self.limits.reclaim.deletions_max;
-        state.journal.is_reclaimable() || state.lanes.iter().any(|lane| self.is_worth_it(lane, deletions))
+        is_journal_worth_it(state) || state.lanes.iter().any(|lane| self.is_worth_it(lane, deletions))
     }
 
     fn is_worth_it(&self, lane: &Lane, many_deletions: bool) -> bool {
         let limits = &self.limits.reclaim;
-        if lane.rewriting || !lane.is_online() || lane.lines < 2 {
+        if lane.rewriting || !lane.is_online() || lane.lines < 2 || is_too_early(lane.rewrite_after) {
             return false;
         }
         let dead = lane.lines.saturating_sub(lane.live);
@@ -36,111 +49,161 @@ impl Topic {
     pub(crate) fn reclaim(self: &Arc<Self>) {
         let lanes = self.state.lock().lanes.len();
         for number in 0..lanes {
-            if let Err(error) = self.reclaim_lane(number) {
+            let result = self.reclaim_lane(number);
+            let mut state = self.state.lock();
+            let lane = &mut state.lanes[number];
+            lane.rewriting = false;
+            if let Err(error) = result {
+                lane.rewrite_after = Some(Instant::now() + RETRY_AFTER);
                 tracing::error!(topic = %self.name, partition = number + 1, %error, "space not reclaimed");
-                self.state.lock().lanes[number].rewriting = false;
             }
         }
         if let Err(error) = self.reclaim_journal() {
+            self.state.lock().journal.rewrite_after = Some(Instant::now() + RETRY_AFTER);
             tracing::error!(topic = %self.name, %error, "journal not compacted");
         }
         self.reclaiming.store(false, Ordering::Release);
     }
 
     fn reclaim_lane(self: &Arc<Self>, number: usize) -> Result<(), ReadError> {
-        let broker = {
-            let state = self.state.lock();
-            let many = state.deletions.len() > self.limits.reclaim.deletions_max;
-            if self.is_deleted() || !self.is_worth_it(&state.lanes[number], many) {
-                return Ok(());
-            }
-            Arc::clone(&self.brokers[state.lanes[number].broker])
+        let (broker, planned) = {
+            let mut state = self.state.lock();
+            let broker = Arc::clone(&self.brokers[state.lanes[number].broker]);
+            (broker, self.plan_rewrite(&mut state, number))
         };
-        let begun = broker.with_shard(|shard| -> Result<_, ReadError> {
-            let mut state = self.state.lock();
-            // A crash must not find more gone than the journal says.
-            let floor = state.journal.durable_floor;
-            let lane_number = u16::try_from(number).unwrap_or(u16::MAX);
-            let drop: Vec<Offset> = state
-                .deletions
-                .iter()
-                .filter(|(_, deleted)| deleted.lane == lane_number)
-                .map(|(_, deleted)| deleted.offset)
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .collect();
-            let lane = &mut state.lanes[number];
-            let plan = RewritePlan {
-                drop_below: if floor == EventId::MIN { 0 } else { lane.first_above(floor)? },
-                drop: drop.clone(),
-            };
-            lane.rewriting = true;
-            Ok((shard.begin_rewrite(lane.slot, plan)?, drop))
+        let Some(Planned { view, slot, floor, drop }) = planned else { return Ok(()) };
+        let plan = RewritePlan {
+            drop_below: if floor == EventId::MIN { 0 } else { view.first_above(floor)? },
+            drop: drop.clone(),
+        };
+        let begun = broker.with_shard(|shard| {
+            // Else the slot may be closed.
+            (!self.is_deleted()).then(|| shard.begin_rewrite(slot, plan)).transpose()
         });
-        let (mut rewrite, dropped) = begun?;
-        let mut entries = Entries::new(self.limits.index_interval_bytes, dropped);
+        let Some(mut rewrite) = begun? else { return Ok(()) };
+        let mut entries = Entries::new(self.limits.index_interval_bytes, drop);
         rewrite.run(&mut |line| entries.kept(line))?;
-        let freed = broker.with_shard(|shard| -> Result<u64, StorageError> {
+        let freed = broker.with_shard(|shard| self.swap(shard, number, rewrite, entries))?;
+        tracing::info!(topic = %self.name, partition = number + 1, bytes = freed, "space reclaimed");
+        Ok(())
+    }
+
+    fn plan_rewrite(&self, state: &mut State, number: usize) -> Option<Planned> {
+        let many = state.deletions.len() > self.limits.reclaim.deletions_max;
+        if self.is_deleted() || !self.is_worth_it(&state.lanes[number], many) {
+            return None;
+        }
+        // A crash must not find more gone than the journal says.
+        let floor = state.journal.durable_floor;
+        let lane_number = u16::try_from(number).unwrap_or(u16::MAX);
+        let drop: BTreeSet<Offset> = state
+            .deletions
+            .iter()
+            .filter(|(_, deleted)| deleted.lane == lane_number)
+            .map(|(_, deleted)| deleted.offset)
+            .collect();
+        let lane = &mut state.lanes[number];
+        lane.rewriting = true;
+        Some(Planned {
+            view: lane.file_view(number),
+            slot: lane.slot,
+            floor,
+            drop: drop.into_iter().collect(),
+        })
+    }
+
+    /// Puts the rewritten log in the place of the old one; returns how many bytes that freed. The broker's writer lock
+    /// is held, so nothing is appended meanwhile; the state's lock is not, so events are accepted and read.
+    fn swap(
+        &self,
+        shard: &mut dyn Shard,
+        number: usize,
+        rewrite: Box<dyn Rewrite>,
+        mut entries: Entries,
+    ) -> Result<u64, StorageError> {
+        let (index, reader, log) = {
             let mut state = self.state.lock();
-            let lane = &mut state.lanes[number];
-            lane.rewriting = false;
             if self.is_deleted() {
                 return Ok(0);
             }
-            let generation = lane.reader.generation();
-            // Between the two renames neither index may be taken for the other log's: first it goes, then it comes.
-            lane.index.reset().map_err(|source| StorageError::Io {
-                log: lane.log.to_string(),
-                operation: "reset the index",
-                source,
-            })?;
-            let result = shard.finish_rewrite(rewrite, &mut |line| entries.kept(line));
-            let swapped = lane.reader.generation();
-            if result.is_err() && swapped == generation {
-                // The log is as it was.
-                return result.map(|rewritten| rewritten.bytes_freed);
-            }
-            let position = lane.reader.size_bytes();
+            let lane = &mut state.lanes[number];
+            lane.swapping = true;
+            (Arc::clone(&lane.index), Arc::clone(&lane.reader), lane.log.clone())
+        };
+        let generation = reader.generation();
+        // Between the two renames neither index may be taken for the other log's: first one goes, then one comes.
+        let set_aside = index.set_aside().map_err(|source| StorageError::Io {
+            log: log.to_string(),
+            operation: "set the index aside",
+            source,
+        });
+        let result = set_aside.and_then(|()| shard.finish_rewrite(rewrite, &mut |line| entries.kept(line)));
+        let swapped = reader.generation();
+        let as_it_was = result.is_err() && swapped == generation;
+        if as_it_was && let Err(error) = index.put_back() {
+            tracing::warn!(%log, %error, "index not put back: the next start rebuilds it");
+        }
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        let lane = &mut state.lanes[number];
+        lane.swapping = false;
+        if !as_it_was {
             lane.lines = entries.lines;
-            lane.end = Cursor { offset: lane.end.offset, position, generation: swapped };
+            lane.end = Cursor { offset: lane.end.offset, position: reader.size_bytes(), generation: swapped };
             lane.since_mark = entries.since_mark;
-            lane.index.replace(std::mem::take(&mut entries.entries), swapped);
+            index.replace(entries.entries, swapped);
             // The tail still holds what was deleted.
-            broker.tail_forgotten(lane.tail.clear());
-            // As long as power might bring the old file back, its deleted events must stay deleted.
-            let rewritten = result?;
-            let gone = std::mem::take(&mut entries.dropped);
-            let lane_number = u16::try_from(number).unwrap_or(u16::MAX);
-            Arc::make_mut(&mut state.deletions)
-                .forget(|_, deleted| deleted.lane == lane_number && gone.contains(&deleted.offset));
-            Ok(rewritten.bytes_freed)
-        })?;
-        tracing::info!(topic = %self.name, partition = number + 1, bytes = freed, "space reclaimed");
-        Ok(())
+            self.brokers[lane.broker].tail_forgotten(lane.tail.clear());
+        }
+        // As long as power might bring the old file back, its deleted events must stay deleted.
+        let rewritten = result?;
+        let gone = entries.dropped;
+        let lane_number = u16::try_from(number).unwrap_or(u16::MAX);
+        Arc::make_mut(&mut state.deletions)
+            .forget(|_, deleted| deleted.lane == lane_number && gone.contains(&deleted.offset));
+        Ok(rewritten.bytes_freed)
     }
 
     fn reclaim_journal(self: &Arc<Self>) -> Result<(), StorageError> {
         let home = &self.brokers[self.home];
         let begun = home.with_shard(|shard| -> Result<_, StorageError> {
-            let state = self.state.lock();
-            match state.journal.slot {
-                Some(slot) if state.journal.is_reclaimable() && !self.is_deleted() => {
-                    let plan = RewritePlan { drop_below: state.journal.obsolete_below, drop: Vec::new() };
-                    shard.begin_rewrite(slot, plan).map(Some)
+            let (slot, obsolete_below) = {
+                let state = self.state.lock();
+                match state.journal.slot {
+                    Some(slot) if is_journal_worth_it(&state) && !self.is_deleted() => {
+                        (slot, state.journal.obsolete_below)
+                    }
+                    _ => return Ok(None),
                 }
-                _ => Ok(None),
-            }
+            };
+            let plan = RewritePlan { drop_below: obsolete_below, drop: Vec::new() };
+            Ok(Some((shard.begin_rewrite(slot, plan)?, obsolete_below)))
         })?;
-        let Some(mut rewrite) = begun else { return Ok(()) };
+        let Some((mut rewrite, obsolete_below)) = begun else { return Ok(()) };
         rewrite.run(&mut |_| {})?;
         home.with_shard(|shard| {
+            if self.is_deleted() {
+                return Ok(());
+            }
             let rewritten = shard.finish_rewrite(rewrite, &mut |_| {})?;
             let mut state = self.state.lock();
             state.journal.end = rewritten.end;
-            state.journal.obsolete_below = 0;
+            // A snapshot that was written meanwhile makes more obsolete.
+            if state.journal.obsolete_below == obsolete_below {
+                state.journal.obsolete_below = 0;
+            }
             Ok(())
         })
     }
+}
+
+fn is_journal_worth_it(state: &State) -> bool {
+    state.journal.is_reclaimable() && !is_too_early(state.journal.rewrite_after)
+}
+
+/// Whether a rewrite failed a short time ago.
+fn is_too_early(rewrite_after: Option<Instant>) -> bool {
+    rewrite_after.is_some_and(|after| Instant::now() < after)
 }
 
 /// Collects the index of a log while it is rewritten.

@@ -175,10 +175,18 @@ fn whole_nodes(wanted: u64, limit: Option<u64>) -> u64 {
     most / NODE_ENTRIES * NODE_ENTRIES
 }
 
+/// Whether lines cannot be counted by the index, because a rewrite is just taking its place.
+fn is_swapping(state: &State) -> bool {
+    state.lanes.iter().any(|lane| lane.swapping)
+}
+
 /// How many visible events lie at or below `id`, by partition.
 fn live_up_to(state: &State, id: EventId) -> Result<Vec<u64>, ReadError> {
     let mut counts = vec![0; state.lanes.len()];
     let up_to = id.min(state.visible_id);
+    if is_swapping(state) {
+        return View::of_topic(state).count_up_to(up_to);
+    }
     if up_to > state.floor {
         let deleted = state.deletions.count_up_to(up_to, counts.len());
         for (at, lane) in state.lanes.iter().enumerate() {
@@ -191,7 +199,7 @@ fn live_up_to(state: &State, id: EventId) -> Result<Vec<u64>, ReadError> {
 
 /// The plan that removes the `count` oldest visible events.
 fn oldest(state: &mut State, count: u64) -> Result<TrimPlan, ReadError> {
-    if count <= WALK_MAX {
+    if count <= WALK_MAX || is_swapping(state) {
         return walk(state, count);
     }
     // Smallest id with at least `count` live events at or below it, by bisection over the 128 bits of an id.

@@ -64,7 +64,7 @@ impl View {
         View { lanes, visible, floor: state.floor, deletions: Arc::clone(&state.deletions) }
     }
 
-    /// Everything visible of a topic, from files alone.
+    /// Everything visible of a topic, from the tails where they hold it.
     pub(super) fn of_topic(state: &State) -> Self {
         let from = state.floor.next().unwrap_or(EventId::MAX);
         let range = ReadRange { from, to: EventId::MAX, count: None, reverse: false, partition: None };
@@ -94,6 +94,27 @@ impl View {
         Ok(found)
     }
 
+    /// How many live events lie at or below `id`, by partition, counted one by one.
+    pub(super) fn count_up_to(&self, id: EventId) -> Result<Vec<u64>, ReadError> {
+        let from = self.floor.next().unwrap_or(EventId::MAX);
+        let up_to = id.min(self.visible);
+        let mut counts = Vec::with_capacity(self.lanes.len());
+        for lane in &self.lanes {
+            let mut forward = Forward::new(lane, from, None)?;
+            let mut count = 0;
+            while let Some((found, _)) = forward.item().filter(|(found, _)| *found <= up_to) {
+                // Each damaged line counts as an event, as it does where lines are counted.
+                count += match forward.damaged_lines() {
+                    0 => u64::from(self.is_live(found)),
+                    damaged => damaged,
+                };
+                forward.advance()?;
+            }
+            counts.push(count);
+        }
+        Ok(counts)
+    }
+
     /// Where the event `id` stands: the index of its partition and its offset. `None` when there is no such event.
     pub(super) fn find(&self, id: EventId) -> Result<Option<(u16, Offset)>, ReadError> {
         if id > self.visible || !self.is_live(id) {
@@ -111,6 +132,17 @@ impl View {
             }
         }
         Ok(None)
+    }
+}
+
+impl LaneView {
+    /// The offset of the first committed line above `id`; the end when there is none.
+    pub(super) fn first_above(&self, id: EventId) -> Result<Offset, ReadError> {
+        let Some(above) = id.next() else { return Ok(self.end) };
+        let first = Cursor { offset: 0, position: 0, generation: self.reader.generation() };
+        let (start, _) = self.index.seek(id).unwrap_or((first, 0));
+        let forward = Forward::at(self, start, above, CHUNK_MIN)?;
+        Ok(forward.item().map_or(self.end, |(_, offset)| offset))
     }
 }
 
@@ -152,13 +184,9 @@ impl Lane {
         Ok(rank)
     }
 
-    /// The offset of the first committed line above `id`; the end when there is none.
-    pub(super) fn first_above(&self, id: EventId) -> Result<Offset, ReadError> {
-        let Some(above) = id.next() else { return Ok(self.end.offset) };
-        let view = self.view(0, Vec::new());
-        let (start, _) = self.index.seek(id).unwrap_or((self.start(), 0));
-        let forward = Forward::at(&view, start, above, CHUNK_MIN)?;
-        Ok(forward.item().map_or(self.end.offset, |(_, offset)| offset))
+    /// The committed lines of the file alone, to be read without the lock.
+    pub(super) fn file_view(&self, number: usize) -> LaneView {
+        self.view(number, Vec::new())
     }
 
     /// The beginning of the log.

@@ -138,8 +138,10 @@ fn a_rewrite_that_fails_loses_nothing_and_counts_stay_right() {
         (Operation::Write, ".tmp"),
         (Operation::Read, "t-1.txt"),
         (Operation::Sync, ".tmp"),
-        (Operation::Rename, "t-1"),
+        (Operation::Rename, ".tmp"),
+        (Operation::Rename, "t-1.idx"),
         (Operation::SyncDir, "data"),
+        (Operation::SyncDir, "db0"),
         (Operation::Remove, ".idx"),
     ];
     for ((operation, part), skip_restart) in cases.into_iter().flat_map(|case| [(case, true), (case, false)])
