@@ -63,7 +63,7 @@ impl<'a> ReplyWriter<'a> {
     /// A bulk string.
     pub fn bulk(&mut self, bytes: &[u8]) {
         self.out.reserve(bytes.len() + HEADER_LEN);
-        self.header(b'$', bytes.len());
+        self.length(b'$', bytes.len());
         self.out.extend_from_slice(bytes);
         self.out.extend_from_slice(b"\r\n");
     }
@@ -72,11 +72,15 @@ impl<'a> ReplyWriter<'a> {
     pub fn bulk_id(&mut self, id: EventId) {
         let (mut ms, mut seq) = (itoa::Buffer::new(), itoa::Buffer::new());
         let (ms, seq) = (ms.format(id.ms).as_bytes(), seq.format(id.seq).as_bytes());
-        self.header(b'$', ms.len() + 1 + seq.len());
-        self.out.extend_from_slice(ms);
-        self.out.push(b'-');
-        self.out.extend_from_slice(seq);
-        self.out.extend_from_slice(b"\r\n");
+        self.length(b'$', ms.len() + 1 + seq.len());
+        // Put together first: appending it once is what makes it fast.
+        let mut text = [0; 2 * 20 + 1 + 2];
+        let (dash, end) = (ms.len(), ms.len() + 1 + seq.len());
+        text[..dash].copy_from_slice(ms);
+        text[dash] = b'-';
+        text[dash + 1..end].copy_from_slice(seq);
+        text[end..end + 2].copy_from_slice(b"\r\n");
+        self.out.extend_from_slice(&text[..end + 2]);
     }
 
     /// No value in the place of a string or number: `$-1`, in RESP3 null.
@@ -97,7 +101,7 @@ impl<'a> ReplyWriter<'a> {
 
     /// Begins an array of the next `len` replies.
     pub fn array(&mut self, len: usize) {
-        self.header(b'*', len);
+        self.length(b'*', len);
     }
 
     /// Begins a map of the next `pairs` pairs of replies, key before value; an array of twice as many in RESP2.
@@ -163,7 +167,21 @@ impl<'a> ReplyWriter<'a> {
         self.header(if self.version == RespVersion::V2 { b'*' } else { marker }, len);
     }
 
-    /// A line of a type's marker and a number.
+    /// A line of a type's marker and a length, most of which are short.
+    #[inline]
+    fn length(&mut self, marker: u8, length: usize) {
+        // The remainders are below 10.
+        let digit = |place: usize| b'0' + (length / place % 10) as u8;
+        match length {
+            0..10 => self.out.extend_from_slice(&[marker, digit(1), b'\r', b'\n']),
+            10..100 => self.out.extend_from_slice(&[marker, digit(10), digit(1), b'\r', b'\n']),
+            100..1000 => {
+                self.out.extend_from_slice(&[marker, digit(100), digit(10), digit(1), b'\r', b'\n']);
+            }
+            _ => self.header(marker, length),
+        }
+    }
+
     fn header(&mut self, marker: u8, number: impl itoa::Integer) {
         self.out.push(marker);
         self.out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
