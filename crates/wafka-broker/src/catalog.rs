@@ -42,10 +42,18 @@ impl CatalogTopic {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum CatalogRecord {
-    Format { version: u32 },
+    Format {
+        version: u32,
+    },
     Create(CatalogTopic),
     Alter(CatalogTopic),
-    Delete { uid: u64 },
+    Delete {
+        uid: u64,
+    },
+    /// The files of a deleted topic are gone: what has their names from here on is somebody else's.
+    Removed {
+        uid: u64,
+    },
 }
 
 /// The catalog, open.
@@ -63,7 +71,7 @@ pub(crate) struct Catalog {
 pub(crate) struct Loaded {
     pub(crate) catalog: Catalog,
     pub(crate) topics: Vec<CatalogTopic>,
-    /// Topics that were deleted: their files may have been left behind.
+    /// Topics that were deleted and whose files may have been left behind.
     pub(crate) deleted: Vec<CatalogTopic>,
 }
 
@@ -101,7 +109,11 @@ impl Catalog {
         if opened.end.offset == 0 {
             catalog.append(&[CatalogRecord::Format { version: FORMAT_VERSION }], now_ms)?;
         }
-        Ok(Loaded { catalog, topics: replay.topics.into_values().collect(), deleted: replay.deleted })
+        Ok(Loaded {
+            catalog,
+            topics: replay.topics.into_values().collect(),
+            deleted: replay.deleted.into_values().collect(),
+        })
     }
 
     /// Takes out what a failed write may have left; whether nothing is left now.
@@ -127,6 +139,21 @@ impl Catalog {
 
     /// Appends records and syncs them.
     pub(crate) fn append(&mut self, records: &[CatalogRecord], now_ms: u64) -> Result<(), TopicError> {
+        self.write(records, now_ms, true)
+    }
+
+    /// Notes that the files of deleted topics are gone. Not synced: if it is lost, the next start looks for them again.
+    pub(crate) fn note_removed(&mut self, uids: impl Iterator<Item = u64>, now_ms: u64) {
+        let records: Vec<_> = uids.map(|uid| CatalogRecord::Removed { uid }).collect();
+        if records.is_empty() {
+            return;
+        }
+        if let Err(error) = self.write(&records, now_ms, false) {
+            tracing::warn!(%error, "not noted that the files of deleted topics are gone: the next start looks for them");
+        }
+    }
+
+    fn write(&mut self, records: &[CatalogRecord], now_ms: u64, sync: bool) -> Result<(), TopicError> {
         let mut bytes = Vec::new();
         for (at, record) in records.iter().enumerate() {
             encode_record(&mut bytes, RecordKind::Catalog, b"wafka", self.end + at as u64, now_ms, record)
@@ -141,6 +168,9 @@ impl Catalog {
                 shard.reopen(slot, end)?;
             }
             let begin = shard.append(slot, batch)?;
+            if !sync {
+                return Ok(begin);
+            }
             let failures = shard.begin_sync().wait();
             shard.finish_sync(&failures);
             match failures.into_iter().find(|failure| failure.slot == slot) {
@@ -181,7 +211,7 @@ impl From<TopicError> for StartError {
 #[derive(Default)]
 struct Replay {
     topics: BTreeMap<u64, CatalogTopic>,
-    deleted: Vec<CatalogTopic>,
+    deleted: BTreeMap<u64, CatalogTopic>,
     last_uid: u64,
     lines: u64,
     error: Option<String>,
@@ -211,8 +241,11 @@ impl Replay {
             }
             CatalogRecord::Delete { uid } => {
                 if let Some(topic) = self.topics.remove(&uid) {
-                    self.deleted.push(topic);
+                    self.deleted.insert(uid, topic);
                 }
+            }
+            CatalogRecord::Removed { uid } => {
+                self.deleted.remove(&uid);
             }
         }
         Ok(())

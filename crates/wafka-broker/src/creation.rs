@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use wafka_core::storage::{OpenRequest, StorageError};
 use wafka_core::{Database, TopicName};
 
 use crate::catalog::{Catalog, CatalogRecord, CatalogTopic};
@@ -164,7 +165,7 @@ impl Engine {
         let factory = self.options.partitioners.get(&making.record.partitioner)?;
         let partitioner = factory.create(&making.record.options)?;
         let topic = self.open_with(&making.record, making.wish.name.clone(), Ok(partitioner), true)?;
-        match topic.check_empty() {
+        match topic.check_empty().and_then(|()| topic.check_no_journal()) {
             Ok(()) => Ok(topic),
             Err(error) => {
                 discard(&topic);
@@ -178,6 +179,25 @@ fn fail_all(making: Vec<Making>, error: TopicError) {
     let error = Arc::new(error);
     for making in making {
         *making.wish.granted.lock() = Some(Err(TopicError::Shared(Arc::clone(&error))));
+    }
+}
+
+impl Topic {
+    /// A new topic must not find a journal that says what became of other events.
+    fn check_no_journal(&self) -> Result<(), TopicError> {
+        let log = LaneFiles::new(self.database(), self.name()).journal();
+        let bytes = self.brokers[self.home].with_shard(|shard| -> Result<u64, StorageError> {
+            match shard.open(&log, OpenRequest::default()) {
+                Ok(opened) => {
+                    let bytes = opened.reader.size_bytes();
+                    shard.close(opened.slot);
+                    Ok(bytes)
+                }
+                Err(StorageError::NotFound(_)) => Ok(0),
+                Err(error) => Err(error),
+            }
+        })?;
+        if bytes > 0 { Err(TopicError::Orphan { log: log.to_string(), bytes }) } else { Ok(()) }
     }
 }
 

@@ -354,6 +354,7 @@ impl Engine {
             topic.close_logs();
         }
         self.remove_files(topics)?;
+        catalog.note_removed(topics.iter().map(|topic| topic.uid), self.options.clock.now_ms());
         Ok(topics.len())
     }
 
@@ -399,6 +400,8 @@ impl Engine {
             tracing::warn!(files = ?left, "removing what an interrupted deletion left behind");
             self.storage.delete(&left)?;
         }
+        let uids = deleted.iter().map(|topic| topic.uid);
+        self.catalog.lock().note_removed(uids, self.options.clock.now_ms());
         Ok(())
     }
 

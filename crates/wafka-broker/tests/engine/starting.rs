@@ -142,13 +142,35 @@ fn a_journal_that_no_topic_owns_is_not_taken_over() {
     let journal = bench.content("a.journal.txt");
     bench.put("c.journal.txt", journal.as_bytes());
     bench.start().unwrap();
-    let topic = bench.topic("c");
-    for n in 0..4 {
-        bench.add(&topic, &n.to_string()).unwrap();
+    for _ in 0..2 {
+        let error = bench.engine().create_topic(DB, &name("c"), None).err().unwrap();
+        assert!(matches!(&error, TopicError::Orphan { log, .. } if log == "c.journal.txt"), "{error}");
     }
-    let error = bench.trim(&topic, &crate::support::maxlen(1)).unwrap_err();
-    assert!(error.contains("c.journal.txt exists"), "{error}");
     assert_eq!(bench.content("c.journal.txt"), journal);
+    // Once it is moved away the name is free.
+    let fs: &dyn wafka_storage::fs::FileSystem = bench.fs();
+    fs.remove(&crate::support::path("c.journal.txt")).unwrap();
+    let topic = bench.topic("c");
+    bench.add(&topic, "x").unwrap();
+    drop(topic);
+    bench.restart();
+    assert_eq!(values(&bench.topic("c")), ["x"]);
+}
+
+#[test]
+fn files_put_back_after_a_deletion_are_left_alone() {
+    let mut bench = filled(2);
+    let events = bench.content("a-1.txt");
+    bench.engine().delete_topics(DB, &[b"a"]).unwrap();
+    bench.stop();
+    bench.put("a-1.txt", events.as_bytes());
+    for _ in 0..2 {
+        bench.start().unwrap();
+        assert_eq!(bench.content("a-1.txt"), events);
+        let error = bench.engine().create_topic(DB, &name("a"), None).err().unwrap();
+        assert!(matches!(&error, TopicError::Orphan { log, .. } if log == "a-1.txt"), "{error}");
+        bench.stop();
+    }
 }
 
 #[test]
