@@ -138,7 +138,7 @@ fn a_rewrite_that_fails_loses_nothing_and_counts_stay_right() {
         (Operation::Write, ".tmp"),
         (Operation::Read, "t-1.txt"),
         (Operation::Sync, ".tmp"),
-        (Operation::Rename, ".tmp"),
+        (Operation::Rename, "t-1.txt"),
         (Operation::Rename, "t-1.idx"),
         (Operation::SyncDir, "data"),
         (Operation::SyncDir, "db0"),
@@ -255,4 +255,29 @@ fn a_crash_anywhere_in_a_rewrite_loses_nothing() {
             assert_eq!(topic.info().unwrap().entries_added, 200);
         }
     }
+}
+
+#[test]
+fn a_rewrite_that_fails_keeps_the_index_and_is_not_tried_again_at_once() {
+    let mut bench = eager(1);
+    let topic = bench.topic("t");
+    let all = fill(&bench, &topic, 0..2000);
+    bench.fault(Operation::Rename, "t-1.txt", FaultKind::Errno(5), u64::MAX);
+    let renames = bench.fs().count(Operation::Rename);
+    bench.trim(&topic, &maxlen(1900)).unwrap();
+    // The index goes aside, the log stays as it is, the index comes back.
+    eventually("the rewrite to fail", || bench.fs().count(Operation::Rename) == renames + 3);
+    let before = bench.fs().bytes_read();
+    let one = ReadRange { from: all[1000], count: Some(1), ..ALL };
+    assert_eq!(ids(&read(&topic, &one).unwrap()), [all[1000]]);
+    let bytes = bench.fs().bytes_read() - before;
+    assert!(bytes < 40_000, "{bytes} bytes read of {}", bench.content("t-1.txt").len());
+    let renames = bench.fs().count(Operation::Rename);
+    for keep in (1000..1900).rev().step_by(50) {
+        bench.trim(&topic, &maxlen(keep)).unwrap();
+    }
+    drop(topic);
+    bench.stop();
+    assert_eq!(bench.fs().count(Operation::Rename), renames, "no further attempt");
+    assert!(bench.fs().content(std::path::Path::new("data/index/db0/t-1.idx")).unwrap().len() > 48 * 100);
 }
