@@ -19,7 +19,6 @@ use crate::namespace::Namespace;
 use crate::options::{DeclaredTopic, EngineOptions, FsyncPolicy, TopicSpec};
 use crate::topic::RETRY_AFTER;
 use crate::topic::{LaneFiles, Limits, OpenTopic, PartitionInfo, PartitionState, Topic, open_topic};
-use crate::wait::wait;
 use crate::watch::WatchPoint;
 
 /// Everything that holds topics. Shared by all connections.
@@ -32,7 +31,7 @@ pub struct Engine {
     /// Held while topics are made, changed and deleted: one group at a time.
     pub(crate) catalog: Mutex<Catalog>,
     /// Topics that cannot be written to until the catalog is settled.
-    held: Mutex<Vec<Arc<Topic>>>,
+    pub(crate) held: Mutex<Vec<Arc<Topic>>>,
     /// Topics to be made by whoever holds the catalog next.
     pub(crate) wanted: Wanted,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -138,19 +137,6 @@ impl Engine {
         });
         threads.push(reclaimer.map_err(StartError::Thread)?);
         Ok(())
-    }
-
-    /// Tries to take back what a failed write left in the catalog; then the topics that were held can be written to.
-    fn settle_catalog(&self) {
-        if self.held.lock().is_empty() {
-            return;
-        }
-        let mut catalog = self.catalog.lock();
-        if catalog.settle() {
-            for topic in self.held.lock().drain(..) {
-                topic.release();
-            }
-        }
     }
 
     /// Commits and syncs everything accepted and ends the threads. Nothing may be appended any more.
@@ -295,90 +281,6 @@ impl Engine {
         catalog.append(&[CatalogRecord::Alter(record.clone())], self.options.clock.now_ms())?;
         topic.set_partitioner(partitioner, record.partitioner, record.partitioner_version, record.options);
         Ok(())
-    }
-
-    /// Deletes topics; returns how many there were. Blocks until the deletion is durable.
-    ///
-    /// # Errors
-    /// When the catalog cannot be written (nothing is deleted then), or files cannot be removed.
-    pub fn delete_topics(&self, database: Database, names: &[&[u8]]) -> Result<usize, TopicError> {
-        let mut catalog = self.catalog.lock();
-        let mut topics: Vec<_> = names.iter().filter_map(|name| self.names.get(database, name)).collect();
-        topics.sort_by_key(|topic| topic.uid);
-        topics.dedup_by_key(|topic| topic.uid);
-        self.delete(&mut catalog, &topics)
-    }
-
-    /// Deletes all topics of a database, or of all; returns how many there were.
-    ///
-    /// # Errors
-    /// As [`Engine::delete_topics`].
-    pub fn flush(&self, database: Option<Database>) -> Result<usize, TopicError> {
-        let mut catalog = self.catalog.lock();
-        let topics = self.names.all(database);
-        self.delete(&mut catalog, &topics)
-    }
-
-    fn delete(&self, catalog: &mut Catalog, topics: &[Arc<Topic>]) -> Result<usize, TopicError> {
-        if topics.is_empty() {
-            return Ok(0);
-        }
-        for topic in topics {
-            topic.close_for_writes();
-        }
-        self.kick();
-        for topic in topics {
-            // Whatever was accepted is answered before the topic goes.
-            for ticket in topic.last_tickets() {
-                let _ = wait(topic.committed(ticket));
-            }
-        }
-        let records: Vec<_> = topics.iter().map(|topic| CatalogRecord::Delete { uid: topic.uid }).collect();
-        if let Err(error) = catalog.append(&records, self.options.clock.now_ms()) {
-            for topic in topics {
-                if catalog.is_unsettled() {
-                    // The next start may find the deletion in the file: nothing may be acknowledged until it is out.
-                    topic.hold(&format!("its deletion failed and could not be taken back: {error}"));
-                    self.held.lock().push(Arc::clone(topic));
-                }
-                topic.reopen_for_writes();
-            }
-            return Err(error);
-        }
-        // All names at once: whoever looks one up from here on may make the topic anew, when the files are gone.
-        for topic in topics {
-            self.names.remove(topic);
-            topic.set_deleted();
-        }
-        for topic in topics {
-            topic.close_logs();
-        }
-        self.remove_files(topics)?;
-        catalog.note_removed(topics.iter().map(|topic| topic.uid), self.options.clock.now_ms());
-        Ok(topics.len())
-    }
-
-    /// Waits until topics whose deletion is under way are gone, or there again if it failed. Blocks.
-    pub fn wait_for_deletions(&self) {
-        drop(self.catalog.lock());
-    }
-
-    /// Removes the files of deleted topics, with one sync per directory.
-    fn remove_files(&self, topics: &[Arc<Topic>]) -> Result<(), TopicError> {
-        let logs_of = |topic: &Arc<Topic>| {
-            LaneFiles::new(topic.database(), topic.name()).all(usize::from(topic.partitions()))
-        };
-        let logs: Vec<LogName> = topics.iter().flat_map(logs_of).collect();
-        let result = self.storage.delete(&logs);
-        if result.is_err() {
-            // A file that cannot be removed must not leave those of other topics behind: their names are free again.
-            for topic in topics {
-                if let Err(error) = self.storage.delete(&logs_of(topic)) {
-                    tracing::error!(topic = %topic.name(), %error, "files of a deleted topic not removed");
-                }
-            }
-        }
-        Ok(result?)
     }
 
     /// A deletion may have been cut short by a crash, after it was noted and before the files were gone.

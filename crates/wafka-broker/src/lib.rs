@@ -7,6 +7,7 @@
 mod broker;
 mod catalog;
 mod creation;
+mod deletion;
 mod engine;
 mod error;
 mod index;

@@ -47,8 +47,10 @@ pub struct AppendRequest<'a> {
 pub struct Appended {
     /// Its id.
     pub id: EventId,
-    /// Redeemed when the event is durable and visible.
+    /// Redeemed when the event is durable and visible, and what came with it is trimmed.
     pub ticket: Ticket,
+    /// Whether a trimming came with it: [`Topic::trimming_ticket`] tells when that is durable.
+    pub trims: bool,
 }
 
 impl Topic {
@@ -110,7 +112,7 @@ impl Topic {
         if let Some(trim) = request.trim {
             state.trims.push_back((event, trim));
         }
-        Ok(Appended { id, ticket })
+        Ok(Appended { id, ticket, trims: request.trim.is_some() })
     }
 
     fn route(&self, state: &mut State, request: &AppendRequest<'_>) -> Result<usize, AppendError> {

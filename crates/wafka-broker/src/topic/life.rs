@@ -5,10 +5,27 @@ use std::sync::atomic::Ordering;
 
 use wafka_core::partitioner::{Options, Partitioner};
 
-use super::Topic;
+use super::{State, Topic};
 use crate::catalog::CatalogTopic;
 use crate::error::TopicError;
 use crate::ticket::{Ticket, TicketKind};
+
+impl State {
+    /// The ticket of what is on its way to the journal.
+    fn journal_open_ticket(&self) -> Option<Ticket> {
+        // A journal that is offline has answered everybody.
+        if self.journal.is_idle() || self.journal_reason().is_some() {
+            return None;
+        }
+        let pending = self.journal.has_pending();
+        Some(Ticket {
+            kind: TicketKind::Journal,
+            epoch: self.journal.epoch,
+            sequence: if pending { self.journal.next_batch() } else { self.journal.next_batch() - 1 },
+            id: self.last_id,
+        })
+    }
+}
 
 impl Topic {
     /// What the catalog says of the topic.
@@ -90,17 +107,15 @@ impl Topic {
             sequence: state.last_sequence,
             id: state.last_id,
         }];
-        // A journal that is offline has answered everybody.
-        if !state.journal.is_idle() && state.journal_reason().is_none() {
-            let pending = state.journal.has_pending();
-            tickets.push(Ticket {
-                kind: TicketKind::Journal,
-                epoch: state.journal.epoch,
-                sequence: if pending { state.journal.next_batch() } else { state.journal.next_batch() - 1 },
-                id: state.last_id,
-            });
-        }
+        tickets.extend(state.journal_open_ticket());
         tickets
+    }
+
+    /// A ticket that is redeemed when everything that happened to events so far is durable; `None` when it is. For who
+    /// appended with a trimming and saw the append committed: the trimming was carried out by then.
+    #[must_use]
+    pub fn trimming_ticket(&self) -> Option<Ticket> {
+        self.state.lock().journal_open_ticket()
     }
 
     /// Closes the topic's logs at their brokers.

@@ -18,7 +18,7 @@ fn ready(topic: &wafka_broker::Topic, range: &ReadRange) -> Option<Vec<Entry>> {
 
 #[test]
 fn what_is_recent_is_read_from_memory() {
-    let mut bench = Bench::sim(2);
+    let mut bench = Bench::direct(2);
     let topic = bench.topic("t");
     let first = bench.add(&topic, "0").unwrap();
     for n in 1..20 {

@@ -110,6 +110,7 @@ impl Session {
         }
         self.kicker.kick(self.pending.len());
         self.count_appends();
+        let mut trimmed_topic = None;
         // From the last to the first: a commit covers what its topic was sent before, so mostly one wait serves all.
         for pending in self.pending.iter_mut().rev() {
             let topic = &self.topics[pending.topic.0];
@@ -125,6 +126,15 @@ impl Session {
                     outcome
                 }
             };
+            if pending.appended.trims
+                && pending.outcome.is_ok()
+                && trimmed_topic.replace(pending.topic.0) != Some(pending.topic.0)
+                && let Some(trimmed) = topic.trimming_ticket()
+            {
+                // The event is there whatever becomes of this: a journal that fails is trimmed behind later.
+                self.kicker.kick(usize::MAX);
+                let _ = topic.committed(trimmed).await;
+            }
         }
         let mut writer = ReplyWriter::new(&mut self.out, self.version);
         for pending in self.pending.iter().filter(|pending| !pending.silent) {

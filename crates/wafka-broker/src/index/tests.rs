@@ -1,0 +1,122 @@
+use super::*;
+use wafka_storage::fs::StdFs;
+
+fn entry(n: u64) -> IndexEntry {
+    IndexEntry { id: EventId::new(n * 10, 0), offset: n * 5, position: n * 4096, ordinal: n * 5 }
+}
+
+fn place(dir: &Path) -> IndexPlace {
+    IndexPlace { fs: Arc::new(StdFs), dir: dir.to_owned() }
+}
+
+#[test]
+fn finds_the_entry_at_or_before_an_id_in_file_and_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = SparseIndex::open(Some(&place(dir.path())), Path::new("db0/t-1.idx"));
+    index.push((1..=100).map(entry));
+    index.flush(60).unwrap();
+    assert_eq!(index.unflushed(), 40);
+    for n in 1..=100u64 {
+        for id in [n * 10, n * 10 + 9] {
+            let (cursor, ordinal) = index.seek(EventId::new(id, 0)).unwrap();
+            assert_eq!((cursor.offset, ordinal), (n * 5, n * 5), "{id}");
+        }
+        assert_eq!(index.before_offset(n * 5).map(|(c, _)| c.offset), (n > 1).then(|| (n - 1) * 5));
+    }
+    assert_eq!(index.seek(EventId::new(9, 0)), None);
+}
+
+#[test]
+fn survives_reopening_and_is_cut_where_the_log_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = SparseIndex::open(Some(&place(dir.path())), Path::new("t-1.idx"));
+    index.push((1..=10).map(entry));
+    index.flush(10).unwrap();
+    let index = SparseIndex::open(Some(&place(dir.path())), Path::new("t-1.idx"));
+    assert_eq!(index.last(), Some(entry(10)));
+    index.truncate_from(4096 * 7);
+    assert_eq!(index.last(), Some(entry(6)));
+    index.push([entry(7)].into_iter());
+    index.flush(1).unwrap();
+    assert_eq!(index.last(), Some(entry(7)));
+}
+
+#[test]
+fn a_bad_entry_only_makes_reading_longer() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = SparseIndex::open(Some(&place(dir.path())), Path::new("t-1.idx"));
+    index.push((1..=9).map(entry));
+    index.flush(9).unwrap();
+    let path = dir.path().join("t-1.idx");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[48 * 5 + 3] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let found = index.seek(EventId::new(70, 0)).map(|(cursor, _)| cursor.offset);
+    assert_eq!(found, Some(35), "what stands above the bad entry is found");
+    let found = index.seek(EventId::new(50, 0)).map(|(cursor, _)| cursor.offset);
+    assert_eq!(found, Some(20), "the one below stands in for the bad entry");
+}
+
+#[test]
+fn unreadable_entries_hide_nothing_that_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t-1.idx");
+    for bad in [0..1u64, 0..40, 10..60, 60..100, 20..90, 0..100] {
+        let index = SparseIndex::open(Some(&place(dir.path())), Path::new("t-1.idx"));
+        index.reset().unwrap();
+        index.push((1..=100).map(entry));
+        index.flush(100).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        for at in bad.clone() {
+            bytes[48 * (at as usize + 1) + 3] ^= 1;
+        }
+        std::fs::write(&path, bytes).unwrap();
+        for n in 0..=101u64 {
+            let readable = (1..=n.min(100)).rev().find(|n| !bad.contains(&(n - 1)));
+            let found = index.seek(EventId::new(n * 10, 0)).map(|(cursor, _)| cursor.offset);
+            if bad.end - bad.start <= UNREADABLE_MAX {
+                assert_eq!(found, readable.map(|n| n * 5), "{n} {bad:?}");
+            } else {
+                assert!(found.unwrap_or(0) <= readable.unwrap_or(0) * 5, "{n} {bad:?}");
+            }
+        }
+        index.truncate_from(4096 * 101);
+        assert_eq!(index.last(), (1..=100).rev().find(|n| !bad.contains(&(n - 1))).map(entry));
+    }
+}
+
+#[test]
+fn what_was_set_aside_is_found_until_it_is_replaced_and_never_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || SparseIndex::open(Some(&place(dir.path())), Path::new("t-1.idx"));
+    let index = open();
+    index.push((1..=10).map(entry));
+    index.flush(8).unwrap();
+    index.set_aside().unwrap();
+    for n in 1..=10 {
+        assert_eq!(index.seek(entry(n).id).map(|(_, ordinal)| ordinal), Some(n * 5));
+    }
+    assert_eq!(open().last(), None, "the next start finds nothing");
+    index.put_back().unwrap();
+    index.flush(2).unwrap();
+    assert_eq!(open().last(), Some(entry(10)));
+    index.set_aside().unwrap();
+    index.replace(vec![entry(3)], 7);
+    assert_eq!((index.last(), open().last()), (Some(entry(3)), None));
+    index.put_back().unwrap();
+    assert_eq!(open().last(), None, "what was replaced does not come back");
+    index.flush(1).unwrap();
+    assert_eq!(open().last(), Some(entry(3)));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn garbage_is_no_index() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("t-1.idx"), b"hello").unwrap();
+    let index = SparseIndex::open(Some(&place(dir.path())), Path::new("t-1.idx"));
+    assert_eq!(index.last(), None);
+    index.push([entry(1)].into_iter());
+    index.flush(1).unwrap();
+    assert_eq!(index.last(), Some(entry(1)));
+}
