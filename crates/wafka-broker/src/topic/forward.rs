@@ -77,8 +77,8 @@ struct Bad {
 impl<'v> Forward<'v> {
     /// Begins at the first event at or above `from`; about `count` events are wanted.
     pub(super) fn new(lane: &'v LaneView, from: EventId, count: Option<u64>) -> Result<Self, ReadError> {
-        let wanted =
-            count.map_or(u64::MAX, |count| count.saturating_mul(lane.line_bytes + lane.line_bytes / 16));
+        // Without a count the range may end at the next event: the chunks grow as it goes on.
+        let wanted = count.unwrap_or(1).saturating_mul(lane.line_bytes + lane.line_bytes / 16);
         let slack = 4096 + lane.line_bytes;
         let chunk =
             usize::try_from(wanted.saturating_add(slack)).unwrap_or(CHUNK_MAX).clamp(CHUNK_MIN, CHUNK_MAX);
@@ -237,6 +237,7 @@ impl<'v> Forward<'v> {
             ready.ok_or(ReadError::WouldWait)?
         };
         self.next = chunk.next;
+        self.chunk_bytes = (self.chunk_bytes * 2).min(CHUNK_MAX);
         Ok(chunk.next != before && !self.lines.is_empty())
     }
 
