@@ -1,7 +1,8 @@
 //! A topic: its partitions, the order of its events, and what became of them.
 //!
 //! Everything of a topic that changes stands under one lock, [`State`], held for the few dozen nanoseconds that an
-//! append takes. The lock is never held over a write or a sync.
+//! append takes. The lock is never held over a write or a sync. Trimming and single deletions look events up under it,
+//! which may read files.
 
 mod append;
 mod committed;
