@@ -255,7 +255,9 @@ impl Engine {
             .map_or(&self.options.topic_defaults, |declared| &declared.spec)
     }
 
-    /// Changes a topic's strategy options; partitions and strategy stay for life. Blocks until the change is durable.
+    /// Changes a topic's strategy options, and lets a topic whose strategy is gone be written to with another one; events
+    /// that are there stay where they are, and the partition count stays for life. `TOPIC ALTER` changes options alone.
+    /// Blocks until the change is durable.
     ///
     /// # Errors
     /// When there is no such topic, the change is not allowed, or the backend fails.
