@@ -3,62 +3,24 @@
 //! Records are applied to memory when they are accepted and written by the next turn of the topic's home broker. From
 //! time to time a snapshot line says everything that still matters, and what came before it is trimmed.
 
+mod record;
+mod snapshot;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
 use wafka_core::storage::{Batch, Cursor, LogName, LogSlot};
-use wafka_core::{EventId, Offset, PartitionId, TopicName};
+use wafka_core::{EventId, Offset, TopicName};
 use wafka_storage::line::{RecordKind, encode_record};
 
-use super::deletions::Deleted;
+pub(crate) use record::{DeletedEvent, IdText, JournalRecord};
+
+use super::State;
 use super::lane::{Failure, LaneState};
-use super::{Deletions, State};
 
 /// A snapshot is written when at least this much was journaled since the last one, in bytes.
 const SNAPSHOT_AFTER_BYTES: u64 = 1 << 20;
-
-/// An event id as text, `ms-seq`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct IdText(pub(crate) EventId);
-
-impl Serialize for IdText {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for IdText {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        EventId::parse(text.as_bytes(), 0).map(IdText).map_err(serde::de::Error::custom)
-    }
-}
-
-/// A deleted event: id, partition, offset.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(crate) struct DeletedEvent(pub(crate) IdText, pub(crate) u16, pub(crate) Offset);
-
-/// A line of the journal.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub(crate) enum JournalRecord {
-    /// Every event at or below the id is trimmed.
-    Trim { up_to: IdText },
-    /// Single events were deleted.
-    Delete { events: Vec<DeletedEvent> },
-    /// `XSETID`.
-    SetId { last_id: IdText, added_extra: i64, max_deleted: IdText },
-    /// All that came before, in one line.
-    Snapshot {
-        last_id: IdText,
-        trimmed_up_to: IdText,
-        max_deleted: IdText,
-        added_extra: i64,
-        deleted: Vec<DeletedEvent>,
-    },
-}
 
 /// Records on their way to the journal.
 #[derive(Debug)]
@@ -256,51 +218,5 @@ impl State {
             snapshot,
             floor: self.floor,
         })
-    }
-
-    fn snapshot(&self) -> JournalRecord {
-        JournalRecord::Snapshot {
-            last_id: IdText(self.last_id),
-            trimmed_up_to: IdText(self.floor),
-            max_deleted: IdText(self.max_deleted_id),
-            added_extra: self.added_extra,
-            deleted: self
-                .deletions
-                .iter()
-                .map(|(id, at)| {
-                    DeletedEvent(IdText(id), PartitionId::from_index(usize::from(at.lane)).0, at.offset)
-                })
-                .collect(),
-        }
-    }
-
-    /// Applies a record that was read back from the journal.
-    pub(super) fn replay(&mut self, record: JournalRecord) {
-        match record {
-            JournalRecord::Trim { up_to } => self.floor = self.floor.max(up_to.0),
-            JournalRecord::Delete { events } => self.replay_deleted(&events),
-            JournalRecord::SetId { last_id, added_extra, max_deleted } => {
-                self.last_id = last_id.0;
-                self.added_extra = added_extra;
-                self.max_deleted_id = max_deleted.0;
-            }
-            JournalRecord::Snapshot { last_id, trimmed_up_to, max_deleted, added_extra, deleted } => {
-                self.last_id = last_id.0;
-                self.floor = trimmed_up_to.0;
-                self.max_deleted_id = max_deleted.0;
-                self.added_extra = added_extra;
-                self.deletions = Arc::new(Deletions::default());
-                self.replay_deleted(&deleted);
-            }
-        }
-    }
-
-    fn replay_deleted(&mut self, events: &[DeletedEvent]) {
-        let deletions = Arc::make_mut(&mut self.deletions);
-        for DeletedEvent(id, partition, offset) in events {
-            let lane = partition.saturating_sub(1);
-            deletions.insert(id.0, Deleted { lane, offset: *offset });
-            self.max_deleted_id = self.max_deleted_id.max(id.0);
-        }
     }
 }
