@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::error::TopicError;
 use crate::options::TopicSpec;
 use crate::topic::{LaneFiles, Topic};
+use crate::watch::Change;
 
 /// The topic, and whether it was made just now.
 type Made = Result<(Arc<Topic>, bool), TopicError>;
@@ -155,7 +156,7 @@ impl Engine {
         for Making { wish, topic, .. } in making {
             if let Some(topic) = topic {
                 self.names.insert(&topic);
-                topic.watch.notify();
+                topic.watch.notify(Change::Any);
                 *wish.granted.lock() = Some(Ok((topic, true)));
             }
         }

@@ -31,4 +31,4 @@ pub use topic::{
     ReadRange, SetId, Topic, TopicInfo, Trim, TrimStrategy,
 };
 pub use wait::wait;
-pub use watch::{Changed, WatchPoint};
+pub use watch::{Arrival, Call, Changed, Manner, Turn, WatchPoint};

@@ -14,6 +14,7 @@ use crate::index::SparseIndex;
 use crate::options::FsyncPolicy;
 use crate::ticket::TicketKind;
 use crate::topic::Topic;
+use crate::watch::Change;
 
 /// With `fsync = "no"` a checkpoint syncs when so much was appended since the last sync, in bytes: the next start has no
 /// more than this to verify, and the index entries that wait in memory are few.
@@ -86,7 +87,7 @@ impl Broker {
         let mut wakers: Vec<Waker> = Vec::new();
         // As long as a log is offline every sync reports it anew.
         if let Some(topic) = owner.upgrade().filter(|topic| topic.fail_log(kind, reason, &mut wakers)) {
-            topic.watch.notify();
+            topic.watch.notify(Change::Any);
             writer.offline.push((owner, kind));
         }
         for waker in wakers {

@@ -12,6 +12,7 @@ use super::{Broker, TAILS_PRUNE_MIN, Writer};
 use crate::options::FsyncPolicy;
 use crate::ticket::TicketKind;
 use crate::topic::{JournalBatch, Outcome, Pending, Topic};
+use crate::watch::Change;
 
 /// In `always`, index entries are written when so many have come together.
 pub(super) const INDEX_FLUSH: usize = 64;
@@ -147,6 +148,7 @@ impl Broker {
                 writer.offline.push((Arc::downgrade(&work.topic), kind));
             }
             match work.lines {
+                // What becomes of events later is not what readers wait for.
                 Lines::Journal(batch) => work.topic.publish_journal(&batch, &work.outcome, &mut wakers),
                 Lines::Partition(lane, pending) => {
                     let published = work.topic.publish(lane, pending, &work.outcome, &mut wakers);
@@ -155,17 +157,21 @@ impl Broker {
                         self.tail_bytes.fetch_add(published.tail_bytes, Ordering::Relaxed);
                     }
                     indexes.extend(published.index);
+                    if work.topic.watch.is_watched() {
+                        let change = match published.advanced {
+                            true => Change::Events(usize::from(lane)),
+                            false => Change::PartitionEvents(usize::from(lane)),
+                        };
+                        changed.push((Arc::clone(&work.topic.watch), change));
+                    }
                 }
-            }
-            if work.topic.watch.is_watched() {
-                changed.push(Arc::clone(&work.topic.watch));
             }
         }
         for waker in wakers {
             waker.wake();
         }
-        for watch in changed {
-            watch.notify();
+        for (watch, change) in changed {
+            watch.notify(change);
         }
         self.trim_tails(writer);
         self.note_indexes(writer, indexes);

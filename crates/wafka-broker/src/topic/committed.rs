@@ -11,6 +11,7 @@ use super::lane::{Failure, LaneState};
 use super::{State, Topic};
 use crate::error::AppendError;
 use crate::ticket::{Ticket, TicketKind};
+use crate::watch::Change;
 
 impl Topic {
     /// What became of a write, or `None` while it is under way.
@@ -65,7 +66,7 @@ impl Topic {
         for (_, waker) in waiters.into_iter().chain(journal_waiters) {
             waker.wake();
         }
-        self.watch.notify();
+        self.watch.notify(Change::Gone);
     }
 
     pub(super) fn journal_offline(&self, reason: &Arc<str>) -> AppendError {

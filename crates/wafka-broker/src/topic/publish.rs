@@ -24,6 +24,8 @@ pub(crate) struct Published {
     pub(crate) tail_bytes: usize,
     /// The partition's index, when it has new entries.
     pub(crate) index: Option<Arc<SparseIndex>>,
+    /// The watermark moved.
+    pub(crate) advanced: bool,
 }
 
 /// A partition keeps at most so much memory ready for its next batch, in bytes.
@@ -85,7 +87,7 @@ impl Topic {
             }
             Outcome::Failed { reason } => self.fail_lane(state, lane_number, reason),
         }
-        self.advance(state, wakers);
+        published.advanced = self.advance(state, wakers);
         published
     }
 
@@ -104,12 +106,12 @@ impl Topic {
         tracing::error!(topic = %self.name, partition = lane_number + 1, %reason, "partition is offline");
     }
 
-    /// Moves the watermark as far as it goes.
-    pub(super) fn advance(self: &Arc<Self>, state: &mut State, wakers: &mut Vec<Waker>) {
+    /// Moves the watermark as far as it goes; whether it moved.
+    pub(super) fn advance(self: &Arc<Self>, state: &mut State, wakers: &mut Vec<Waker>) -> bool {
         let open = state.lanes.iter().filter_map(super::Lane::first_open_sequence).min();
         let visible = open.map_or(state.last_sequence, |first| first - 1);
         if visible <= self.visible.load(Ordering::Relaxed) {
-            return;
+            return false;
         }
         while let Some(event) = state.uncommitted.front().copied().filter(|event| event.sequence <= visible) {
             state.uncommitted.pop_front();
@@ -125,6 +127,7 @@ impl Topic {
         }
         self.visible.store(visible, Ordering::Release);
         release(&mut state.waiters, visible, wakers);
+        true
     }
 
     /// Takes what waits for the journal.

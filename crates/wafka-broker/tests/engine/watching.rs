@@ -31,13 +31,13 @@ fn creation_events_and_deletion_wake() {
     let bench = Bench::sim(2);
     let point = bench.engine().watch(DB, b"t");
     let woken = Arc::new(Woken::default());
-    let mut changed = point.changed();
+    let mut changed = point.changed(None);
     assert!(!is_ready(&mut changed, &woken));
     let topic = bench.topic("t");
     assert!(is_ready(&mut changed, &woken), "made");
     assert_eq!(woken.0.load(Ordering::SeqCst), 1);
 
-    let mut changed = point.changed();
+    let mut changed = point.changed(None);
     assert!(!is_ready(&mut changed, &woken));
     let id = bench.add(&topic, "x").unwrap();
     wait(&mut changed);
@@ -45,7 +45,7 @@ fn creation_events_and_deletion_wake() {
 
     // Other names are not concerned.
     let other = bench.topic("other");
-    let mut changed = point.changed();
+    let mut changed = point.changed(None);
     bench.add(&other, "x").unwrap();
     bench.trim(&topic, &crate::support::maxlen(5)).unwrap();
     assert!(!is_ready(&mut changed, &woken));
@@ -55,12 +55,12 @@ fn creation_events_and_deletion_wake() {
     assert!(topic.is_deleted());
 
     // The place to wait outlives the topic.
-    let mut changed = point.changed();
+    let mut changed = point.changed(None);
     assert!(!is_ready(&mut changed, &woken));
     let again = bench.topic("t");
     assert!(is_ready(&mut changed, &woken));
     assert!(Arc::ptr_eq(&point, &bench.engine().watch(DB, b"t")));
-    let changed = point.changed();
+    let changed = point.changed(None);
     bench.add(&again, "y").unwrap();
     wait(changed);
 }
@@ -80,7 +80,7 @@ fn when_a_waiter_is_woken_the_event_is_visible() {
                     let (mut last, mut seen) = (EventId::MIN, 0);
                     // Sleeps only on the watch point: one wake-up that is missed and this never ends.
                     while seen < total {
-                        let changed = point.changed();
+                        let changed = point.changed(None);
                         let range = ReadRange::after(last, Some(50), None).unwrap();
                         let found = ids(&read(topic, &range).unwrap());
                         match found.last() {
@@ -113,7 +113,7 @@ fn a_partition_that_fails_wakes_those_it_held_back() {
     bench.add(&topic, "a").unwrap();
     bench.add(&topic, "b").unwrap();
     bench.fault(Operation::Sync, "t-1.txt", EIO, 1);
-    let changed = bench.engine().watch(DB, b"t").changed();
+    let changed = bench.engine().watch(DB, b"t").changed(None);
     let first = crate::support::accept(&topic, wafka_broker::IdSpec::Auto, Some(1), &[b"v", b"lost"], None);
     let second = crate::support::accept(&topic, wafka_broker::IdSpec::Auto, Some(2), &[b"v", b"kept"], None);
     bench.engine().kick();

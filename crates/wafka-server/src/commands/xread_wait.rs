@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use wafka_broker::{Changed, ReadRange, WatchPoint};
-use wafka_core::{EventId, TopicKey};
+use wafka_core::{EventId, PartitionId, TopicKey};
 use wafka_protocol::{RespVersion, error_text};
 
 use super::entry_reply::{OpenHeader, append_entries};
@@ -107,13 +107,20 @@ async fn wait(
     Ok(())
 }
 
-fn watch_points(session: &Session, streams: &[Stream<'_>]) -> Vec<Arc<WatchPoint>> {
+/// Where to wait for a key, and for which of its partitions.
+type Point = (Arc<WatchPoint>, Option<PartitionId>);
+
+fn watch_points(session: &Session, streams: &[Stream<'_>]) -> Vec<Point> {
     let engine = session.engine();
-    streams.iter().map(|(key, _)| engine.watch(session.database(), TopicKey::parse(key).topic)).collect()
+    let point = |(key, _): &Stream<'_>| {
+        let key = TopicKey::parse(key);
+        (engine.watch(session.database(), key.topic), key.partition.flatten())
+    };
+    streams.iter().map(point).collect()
 }
 
-fn begin_waiting(points: &[Arc<WatchPoint>]) -> Vec<Changed> {
-    points.iter().map(WatchPoint::changed).collect()
+fn begin_waiting(points: &[Point]) -> Vec<Changed> {
+    points.iter().map(|(point, partition)| point.changed(*partition)).collect()
 }
 
 /// Resolves with the first of `changes`.
