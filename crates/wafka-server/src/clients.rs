@@ -11,6 +11,8 @@ use tokio::sync::Notify;
 use wafka_core::Database;
 use wafka_protocol::RespVersion;
 
+use crate::pubsub::Inbox;
+
 /// What a client's connection is told from elsewhere.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Signals(u32);
@@ -71,6 +73,8 @@ pub struct Client {
     pub query_len: AtomicUsize,
     /// Bytes of memory for what is read.
     pub query_capacity: AtomicUsize,
+    /// What it is to be told out of turn.
+    pub inbox: Inbox,
     signals: AtomicU32,
     wake: Notify,
     blocked: AtomicBool,
@@ -92,6 +96,11 @@ impl Client {
         self.wake.notify_one();
     }
 
+    /// Wakes the connection: there is something in its inbox.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
     /// The signals set.
     #[must_use]
     pub fn signals(&self) -> Signals {
@@ -103,7 +112,7 @@ impl Client {
         self.signals.fetch_and(!signal.0, Ordering::AcqRel);
     }
 
-    /// Resolves at the next signal, also one set since the last call resolved. The connection's own task only.
+    /// Resolves at the next signal or message, also one that came since the last call resolved. The connection's own task only.
     pub async fn signalled(&self) {
         self.wake.notified().await;
     }
@@ -234,6 +243,7 @@ impl Clients {
             no_touch: AtomicBool::new(false),
             query_len: AtomicUsize::new(0),
             query_capacity: AtomicUsize::new(0),
+            inbox: Inbox::default(),
             signals: AtomicU32::new(0),
             wake: Notify::new(),
             blocked: AtomicBool::new(false),

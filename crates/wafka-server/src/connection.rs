@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wafka_protocol::{Args, Limits, ProtocolError, RequestScanner};
 
 use crate::execute::{self, Outcome};
-use crate::session::Session;
+use crate::session::{FLUSH_AT, Session};
 
 /// The first capacity of the read buffer, in bytes: a pipeline of 64 small events.
 const READ_CAPACITY: usize = 16 * 1024;
@@ -17,10 +17,6 @@ const READ_CAPACITY_MAX: usize = 256 * 1024;
 
 /// The most that the read buffer grows at once for a request whose announced length is the client's claim, in bytes.
 const GROWTH_MAX: usize = 1024 * 1024;
-
-/// Replies of this many bytes are sent before the next request is executed, which bounds what a pipeline can
-/// accumulate to this and one reply.
-const FLUSH_AT: usize = 256 * 1024;
 
 /// After so many reads that took less than a quarter of the read buffer, it is made smaller.
 const SMALL_READS_MAX: u32 = 128;
@@ -66,6 +62,7 @@ impl Connection {
             self.limits = self.session.request_limits();
             self.execute_all().await?;
             self.session.settle().await;
+            self.session.take_pushes();
             self.session.flush().await?;
             if self.session.is_closing() {
                 return self.finish().await;
@@ -88,19 +85,21 @@ impl Connection {
             return Ok(true);
         }
         let read = loop {
+            self.session.send_pushes().await?;
+            let client = &self.session.client;
+            if client.signals().ends_connection() {
+                return Ok(false);
+            }
             tokio::select! {
                 biased;
                 read = self.session.stream.read_buf(&mut self.buf) => break read?,
                 () = client.signalled() => {}
             }
-            if client.signals().ends_connection() {
-                return Ok(false);
-            }
         };
         if read == 0 {
             return Ok(false);
         }
-        client.touch();
+        self.session.client.touch();
         let more = self.read_rest()?;
         self.adapt(read + more);
         self.session.shared.stats.input_bytes.add((read + more) as u64);
@@ -177,6 +176,7 @@ impl Connection {
                         execute::waiting(&mut self.session, request, &args).await;
                         // The client may have authenticated.
                         self.limits = self.session.request_limits();
+                        self.session.take_pushes();
                     }
                 }
             }

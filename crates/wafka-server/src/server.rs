@@ -18,6 +18,7 @@ use crate::descriptors;
 use crate::engine::{self, EngineError};
 use crate::io_thread::IoThread;
 use crate::pause::Pause;
+use crate::pubsub::PubSub;
 use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::shutdown::Shutdown;
@@ -86,6 +87,7 @@ impl Server {
             data_dir: data_dir.path().to_owned(),
             clients: Clients::default(),
             stats: Stats::default(),
+            pubsub: PubSub::default(),
             pause: Pause::default(),
             shutdown: Shutdown::default(),
             log,

@@ -1,11 +1,14 @@
 //! The settings that `CONFIG SET` may change while the server runs, and that hot paths read.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use wafka_protocol::Limits;
 
 use crate::config::Config;
+use crate::notify::Classes;
+use crate::pubsub::InboxLimits;
 
 /// The longest inline request in bytes, as Redis has it.
 const MAX_INLINE_LEN: usize = 64 * 1024;
@@ -23,6 +26,8 @@ pub struct Settings {
     password: RwLock<String>,
     has_password: AtomicBool,
     log_level: RwLock<String>,
+    notify: AtomicU32,
+    pubsub: RwLock<InboxLimits>,
 }
 
 impl Settings {
@@ -42,6 +47,12 @@ impl Settings {
             password: RwLock::new(config.requirepass.clone()),
             has_password: AtomicBool::new(!config.requirepass.is_empty()),
             log_level,
+            notify: AtomicU32::new(config.notify_keyspace_events.bits()),
+            pubsub: RwLock::new(InboxLimits {
+                hard: config.pubsub_buffer_limit.as_usize(),
+                soft: config.pubsub_buffer_soft_limit.as_usize(),
+                soft_time: Duration::from_secs(u64::from(config.pubsub_buffer_soft_secs)),
+            }),
         }
     }
 
@@ -163,6 +174,28 @@ impl Settings {
     /// Notes the level of the server's log.
     pub fn set_log_level(&self, level: &str) {
         level.clone_into(&mut self.log_level.write());
+    }
+
+    /// The classes of keyspace notifications that are sent.
+    #[must_use]
+    pub fn notify_classes(&self) -> Classes {
+        Classes::from_bits(self.notify.load(Ordering::Relaxed))
+    }
+
+    /// Chooses the classes of keyspace notifications that are sent.
+    pub fn set_notify_classes(&self, classes: Classes) {
+        self.notify.store(classes.bits(), Ordering::Relaxed);
+    }
+
+    /// How much may wait for a subscriber.
+    #[must_use]
+    pub fn pubsub_limits(&self) -> InboxLimits {
+        *self.pubsub.read()
+    }
+
+    /// Sets how much may wait for a subscriber.
+    pub fn set_pubsub_limits(&self, limits: InboxLimits) {
+        *self.pubsub.write() = limits;
     }
 
     /// The limits on the requests of a client.

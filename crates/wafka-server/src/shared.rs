@@ -11,6 +11,7 @@ use wafka_core::Clock;
 use crate::clients::Clients;
 use crate::config::Config;
 use crate::pause::Pause;
+use crate::pubsub::PubSub;
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
 use crate::stats::Stats;
@@ -39,6 +40,8 @@ pub struct Shared {
     pub clients: Clients,
     /// Counters.
     pub stats: Stats,
+    /// Channels and who listens to them.
+    pub pubsub: PubSub,
     /// `CLIENT PAUSE`.
     pub pause: Pause,
     /// The way down.

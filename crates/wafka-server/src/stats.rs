@@ -85,6 +85,8 @@ pub struct Stats {
     pub error_replies: Counter,
     /// Clients closed because a request was beyond the query buffer limit.
     pub query_limit_disconnections: Counter,
+    /// Clients closed because they did not read what they subscribed to.
+    pub output_limit_disconnections: Counter,
     /// Clients whose command waits for data.
     pub blocked_clients: Gauge,
     /// Commands executed per second, sampled.
@@ -108,6 +110,7 @@ impl Default for Stats {
             output_bytes: Counter::default(),
             error_replies: Counter::default(),
             query_limit_disconnections: Counter::default(),
+            output_limit_disconnections: Counter::default(),
             blocked_clients: Gauge::default(),
             commands_per_sec: AtomicU64::new(0),
             input_per_sec: AtomicU64::new(0),
@@ -166,6 +169,7 @@ impl Stats {
             &self.output_bytes,
             &self.error_replies,
             &self.query_limit_disconnections,
+            &self.output_limit_disconnections,
         ] {
             counter.reset();
         }

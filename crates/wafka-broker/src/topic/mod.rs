@@ -110,6 +110,8 @@ pub(crate) struct State {
     pub(crate) uncommitted: VecDeque<Uncommitted>,
     /// The trimmings that came with some of these, to be carried out when they become visible.
     pub(crate) trims: VecDeque<(Uncommitted, Trim)>,
+    /// The dense numbers of the last appends whose trimming removed something, rising.
+    pub(crate) trimmed_with: VecDeque<u64>,
     /// The id of the last event at or below the watermark, or what `XSETID` said.
     pub(crate) visible_id: EventId,
     /// Every event at or below this id is trimmed.

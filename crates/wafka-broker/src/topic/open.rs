@@ -118,6 +118,7 @@ pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError
         unkeyed: 0,
         uncommitted: VecDeque::new(),
         trims: VecDeque::new(),
+        trimmed_with: VecDeque::new(),
         visible_id: EventId::MIN,
         floor: EventId::MIN,
         head: VecDeque::new(),

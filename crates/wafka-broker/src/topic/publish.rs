@@ -118,7 +118,9 @@ impl Topic {
             state.visible_id = state.visible_id.max(event.id);
             while let Some((_, trim)) = state.trims.pop_front_if(|(with, _)| with.sequence <= event.sequence)
             {
-                self.trim_behind(state, &trim);
+                if self.trim_behind(state, &trim) {
+                    state.note_trimmed_with(event.sequence);
+                }
             }
         }
         if state.uncommitted.is_empty() {

@@ -17,6 +17,8 @@ const NODE_ENTRIES: u64 = 100;
 const LIMIT_DEFAULT: u64 = 100 * NODE_ENTRIES;
 /// Up to this many events are found by walking from the oldest one; beyond it by searching the indexes.
 const WALK_MAX: u64 = 1024;
+/// Appends that are remembered for having trimmed something.
+const TRIMMED_WITH_MAX: usize = 4096;
 /// How many of the oldest events are looked up at a time.
 const HEAD_EVENTS: usize = 256;
 
@@ -38,6 +40,16 @@ pub struct Trim {
     pub approximate: bool,
     /// `LIMIT`: with `~`, at most so many events in one go; 0 = no limit, `None` = Redis's default.
     pub limit: Option<u64>,
+}
+
+impl State {
+    /// Remembers that the append of this dense number trimmed something.
+    pub(super) fn note_trimmed_with(&mut self, sequence: u64) {
+        if self.trimmed_with.len() >= TRIMMED_WITH_MAX {
+            self.trimmed_with.pop_front();
+        }
+        self.trimmed_with.push_back(sequence);
+    }
 }
 
 /// A trimming that was worked out and not yet applied.
@@ -79,18 +91,29 @@ impl Topic {
     }
 
     /// Carries out the trimming that came with an event which has just become visible. Not before: else a crash could
-    /// take an event that was there because of one that never came to be.
-    pub(super) fn trim_behind(self: &Arc<Self>, state: &mut State, trim: &Trim) {
+    /// take an event that was there because of one that never came to be. Whether anything went.
+    pub(super) fn trim_behind(self: &Arc<Self>, state: &mut State, trim: &Trim) -> bool {
         match self.plan_trim(state, trim) {
-            Ok(None) => {}
+            Ok(None) => false,
             Ok(Some(plan)) => {
                 self.apply_trim(state, &plan);
                 // Nobody waits for it, so nobody kicks.
                 self.brokers[self.home].wake();
+                true
             }
             // The next event with such an option trims for this one too.
-            Err(error) => tracing::error!(topic = %self.name, %error, "not trimmed"),
+            Err(error) => {
+                tracing::error!(topic = %self.name, %error, "not trimmed");
+                false
+            }
         }
+    }
+
+    /// Whether the trimming that came with an append removed events: for notifications, to be asked right after the
+    /// ticket of that append was redeemed; forgotten after some thousands of others.
+    #[must_use]
+    pub fn has_trimmed_with(&self, append: &Ticket) -> bool {
+        self.state.lock().trimmed_with.binary_search(&append.sequence).is_ok()
     }
 
     /// Works out what a trimming removes of the visible events.

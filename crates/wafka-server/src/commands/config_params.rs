@@ -1,8 +1,11 @@
 //! The parameters of `CONFIG GET` and `CONFIG SET`: Redis's names for what Wafka has, each with what it means here.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use crate::config::{ByteSize, Fsync};
+use crate::notify::{BadClasses, Classes};
+use crate::pubsub::InboxLimits;
 use crate::shared::Shared;
 
 /// A parameter.
@@ -49,7 +52,8 @@ pub(super) enum Setting {
     Password(String),
     BulkLen(usize),
     QueryBuffer(usize),
-    OutputBuffer(usize),
+    OutputBuffers { normal: Option<usize>, pubsub: Option<InboxLimits> },
+    Notify(Classes),
     LogLevel(&'static str),
 }
 
@@ -112,8 +116,12 @@ pub(super) static PARAMS: &[Param] = &[
     },
     Param {
         name: "client-output-buffer-limit",
-        get: |shared| format!("normal {} 0 0", shared.settings.output_buffer_limit()),
-        kind: Kind::Text(output_buffer_limit),
+        get: |shared| {
+            let pubsub = shared.settings.pubsub_limits();
+            let (normal, soft_secs) = (shared.settings.output_buffer_limit(), pubsub.soft_time.as_secs());
+            format!("normal {normal} 0 0 pubsub {} {} {soft_secs}", pubsub.hard, pubsub.soft)
+        },
+        kind: Kind::Text(output_buffer_limits),
     },
     Param {
         name: "appendfsync",
@@ -131,6 +139,14 @@ pub(super) static PARAMS: &[Param] = &[
             level.map(|(_, ours)| Setting::LogLevel(ours).into()).ok_or(
                 "argument(s) must be one of the following: debug, verbose, notice, warning, nothing".into(),
             )
+        }),
+    },
+    Param {
+        name: "notify-keyspace-events",
+        get: |shared| shared.settings.notify_classes().to_string(),
+        kind: Kind::Text(|value| {
+            let classes = value.parse().map_err(|error: BadClasses| error.to_string())?;
+            Ok(Setting::Notify(classes).into())
         }),
     },
     // What every event gets without being asked for, and what Wafka does not have.
@@ -152,16 +168,32 @@ fn log_level(ours: &str) -> String {
     known.map_or(ours, |(theirs, _)| theirs).to_owned()
 }
 
-/// `normal <hard limit> 0 0`: clients here are all of that class, and have a hard limit only.
-fn output_buffer_limit(value: &str) -> Result<Change, Reason> {
+/// `<class> <hard limit> <soft limit> <soft seconds>` for one or more classes: `normal`, which has a hard limit only
+/// (for one reply), and `pubsub`.
+fn output_buffer_limits(value: &str) -> Result<Change, Reason> {
+    const BAD: &str = "Error in hard, soft or soft_seconds setting in client-output-buffer-limit";
     let words: Vec<&str> = value.split_ascii_whitespace().collect();
-    let ["normal", hard, "0", "0"] = words[..] else {
-        return Err("expected 'normal <hard limit> 0 0': there is no other class and no soft limit".into());
-    };
-    let size: ByteSize = hard
-        .parse()
-        .map_err(|_| "Error in hard, soft or soft_seconds setting in client-output-buffer-limit")?;
-    within(size, ByteSize::kib(64), SIZE_MAX).map(|limit| Setting::OutputBuffer(limit).into())
+    let (classes, []) = words.as_chunks::<4>() else { return Err("Wrong number of arguments".into()) };
+    let (mut normal, mut pubsub) = (None, None);
+    for [class, hard, soft, soft_secs] in classes {
+        let (hard, soft): (ByteSize, ByteSize) =
+            (hard.parse().map_err(|_| BAD)?, soft.parse().map_err(|_| BAD)?);
+        let soft_secs: u32 = soft_secs.parse().map_err(|_| BAD)?;
+        match class.to_ascii_lowercase().as_str() {
+            "normal" if soft.get() > 0 || soft_secs > 0 => {
+                return Err("expected 'normal <hard limit> 0 0': the class has no soft limit".into());
+            }
+            "normal" => normal = Some(within(hard, ByteSize::kib(64), SIZE_MAX)?),
+            "pubsub" => {
+                let soft_time = Duration::from_secs(u64::from(soft_secs));
+                let (hard, soft) = (hard.as_usize(), soft.as_usize());
+                pubsub = Some(InboxLimits { hard, soft, soft_time });
+            }
+            "slave" | "replica" => return Err("there are no replicas, so their class has no limits".into()),
+            _ => return Err("Invalid client class specified in buffer limit configuration.".into()),
+        }
+    }
+    Ok(Setting::OutputBuffers { normal, pubsub }.into())
 }
 
 fn within(size: ByteSize, min: ByteSize, max: ByteSize) -> Result<usize, Reason> {
@@ -235,7 +267,15 @@ impl Setting {
             Setting::Password(password) => settings.set_password(&password),
             Setting::BulkLen(len) => settings.set_proto_max_bulk_len(len),
             Setting::QueryBuffer(len) => settings.set_query_buffer_limit(len),
-            Setting::OutputBuffer(len) => settings.set_output_buffer_limit(len),
+            Setting::OutputBuffers { normal, pubsub } => {
+                if let Some(limit) = normal {
+                    settings.set_output_buffer_limit(limit);
+                }
+                if let Some(limits) = pubsub {
+                    settings.set_pubsub_limits(limits);
+                }
+            }
+            Setting::Notify(classes) => settings.set_notify_classes(classes),
             Setting::LogLevel(level) => {
                 settings.set_log_level(level);
                 if let Some(log) = &shared.log

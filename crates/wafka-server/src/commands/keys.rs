@@ -2,6 +2,7 @@
 //!
 //! Every key is a topic. `topic#n` exists if the topic has that partition, but is never listed.
 
+use std::collections::HashSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use wafka_core::Database;
@@ -10,6 +11,7 @@ use wafka_protocol::parse::glob_match;
 use super::arguments::is_word;
 use super::target::{Target, exists};
 use crate::command::{Args, CommandError, HandlerFuture};
+use crate::notify::Classes;
 use crate::session::Session;
 
 /// ```text
@@ -40,10 +42,18 @@ pub(crate) async fn delete(session: &Session, keys: &[&[u8]]) -> Result<usize, C
         return Ok(0);
     }
     let work = session.blocking(move |engine| {
-        let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
-        engine.delete_topics(database, &names)
+        let slices: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
+        let deleted = engine.delete_topics(database, &slices);
+        (deleted, names)
     });
-    Ok(work.await??)
+    let (deleted, names) = work.await?;
+    let deleted = deleted?;
+    // One named twice was deleted once.
+    let mut seen = HashSet::new();
+    for name in names.iter().filter(|name| deleted > 0 && seen.insert(name.as_slice())) {
+        session.notify(Classes::GENERIC, "del", name);
+    }
+    Ok(deleted)
 }
 
 /// ```text

@@ -8,6 +8,7 @@ use super::arguments::{event_id, is_word};
 use super::target::{no_such_partition, topic_name};
 use super::trim_args::TrimArgs;
 use crate::command::{Append, Args, CommandError, HandlerFuture};
+use crate::notify::Classes;
 use crate::session::{Session, TopicSlot};
 
 /// ```text
@@ -138,7 +139,14 @@ async fn create(session: &Session, request: &AddRequest<'_>, key: TopicKey<'_>) 
             return Err(no_such_partition(&name, request.key, partitions));
         }
     }
-    session.blocking(move |engine| engine.ensure_topic(database, &name)).await??;
+    let work = session.blocking(move |engine| {
+        let spec = engine.spec_of(database, &name).clone();
+        engine.create_topic(database, &name, Some(&spec))
+    });
+    let (topic, created) = work.await??;
+    if created {
+        session.notify(Classes::NEW, "new", topic.name().as_bytes());
+    }
     Ok(())
 }
 

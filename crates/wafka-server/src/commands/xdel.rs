@@ -5,6 +5,7 @@ use wafka_core::EventId;
 use super::arguments::event_id;
 use super::target::{Target, unless_deleted};
 use crate::command::{Args, CommandError, HandlerFuture};
+use crate::notify::Classes;
 use crate::session::Session;
 
 /// ```text
@@ -29,6 +30,7 @@ pub(crate) fn xdel<'a>(session: &'a mut Session, args: &'a Args<'a>) -> HandlerF
                 let (deleted, ticket) = unless_deleted(outcome)?.unwrap_or((0, None));
                 if let Some(ticket) = ticket {
                     session.commit(&topic, ticket).await?;
+                    session.notify(Classes::STREAM, "xdel", key);
                 }
                 deleted
             }

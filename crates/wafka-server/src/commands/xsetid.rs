@@ -8,6 +8,7 @@ use wafka_protocol::error_text::{self, stream as text};
 use super::arguments::{event_id, integer, is_word};
 use super::target::Target;
 use crate::command::{Args, CommandError, HandlerFuture};
+use crate::notify::Classes;
 use crate::session::Session;
 
 /// ```text
@@ -46,6 +47,7 @@ pub(crate) fn xsetid<'a>(session: &'a mut Session, args: &'a Args<'a>) -> Handle
         let work = Arc::clone(&topic);
         let ticket = session.blocking(move |_| work.set_id(&set)).await?.map_err(refused)?;
         session.commit(&topic, ticket).await?;
+        session.notify(Classes::STREAM, "xsetid", args[1]);
         session.reply().ok();
         Ok(())
     })

@@ -7,6 +7,7 @@ use wafka_broker::Trim;
 use super::target::{Target, unless_deleted};
 use super::trim_args::TrimArgs;
 use crate::command::{Args, CommandError, HandlerFuture};
+use crate::notify::Classes;
 use crate::session::Session;
 
 /// Redis's error for `LIMIT` or a reference policy alone.
@@ -39,6 +40,7 @@ pub(crate) fn xtrim<'a>(session: &'a mut Session, args: &'a Args<'a>) -> Handler
                 let (removed, ticket) = unless_deleted(outcome)?.unwrap_or((0, None));
                 if let Some(ticket) = ticket {
                     session.commit(&topic, ticket).await?;
+                    session.notify(Classes::STREAM, "xtrim", args[1]);
                 }
                 removed
             }

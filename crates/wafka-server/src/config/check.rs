@@ -24,6 +24,8 @@ pub(super) fn alone(config: &Config) -> Result<(), RangeError> {
     within("server.tcp_keepalive", u64::from(server.tcp_keepalive), 0, 32_767)?;
     size("server.proto_max_bulk_len", server.proto_max_bulk_len, ByteSize::mib(1))?;
     size("server.query_buffer_limit", server.query_buffer_limit, ByteSize::mib(1))?;
+    at_most("server.pubsub_buffer_limit", server.pubsub_buffer_limit)?;
+    at_most("server.pubsub_buffer_soft_limit", server.pubsub_buffer_soft_limit)?;
     size("server.output_buffer_limit", server.output_buffer_limit, ByteSize::kib(64))?;
     if server.data_dir.as_os_str().is_empty() {
         return Err(RangeError {
@@ -83,6 +85,11 @@ fn within(key: &str, found: u64, min: u64, max: u64) -> Result<(), RangeError> {
         return Ok(());
     }
     Err(RangeError { key: key.to_owned(), found: found.to_string(), expected: format!("{min} to {max}") })
+}
+
+/// A limit that is switched off by 0.
+fn at_most(key: &str, found: ByteSize) -> Result<(), RangeError> {
+    if found.get() == 0 { Ok(()) } else { size(key, found, ByteSize::kib(64)) }
 }
 
 /// Sizes go up to 4 GiB: the positions within a request have 32 bits.

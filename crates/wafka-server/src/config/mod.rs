@@ -15,6 +15,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::notify::Classes;
+
 pub use load::{ConfigError, Override, Sources, load};
 pub use topic::{DEFAULT_PARTITIONER, TopicConfig};
 pub use value::{Backend, ByteSize, Fsync, LogFormat};
@@ -69,6 +71,14 @@ pub struct ServerConfig {
     pub query_buffer_limit: ByteSize,
     /// The largest reply to one command; a single event is let through whatever its size.
     pub output_buffer_limit: ByteSize,
+    /// What may wait for a subscriber that does not read; beyond it the client is closed. 0 is no limit.
+    pub pubsub_buffer_limit: ByteSize,
+    /// What may wait for a subscriber for longer than `pubsub_buffer_soft_secs`; 0 is no limit.
+    pub pubsub_buffer_soft_limit: ByteSize,
+    /// Seconds for which more than `pubsub_buffer_soft_limit` may wait for a subscriber.
+    pub pubsub_buffer_soft_secs: u32,
+    /// Which events of topics are published, by Redis's letters.
+    pub notify_keyspace_events: Classes,
     /// Seconds that clients have for reading their last replies when the server shuts down.
     pub shutdown_timeout: u32,
 }
@@ -90,6 +100,10 @@ impl Default for ServerConfig {
             proto_max_bulk_len: ByteSize::mib(512),
             query_buffer_limit: ByteSize::mib(1024),
             output_buffer_limit: ByteSize::mib(256),
+            pubsub_buffer_limit: ByteSize::mib(32),
+            pubsub_buffer_soft_limit: ByteSize::mib(8),
+            pubsub_buffer_soft_secs: 60,
+            notify_keyspace_events: Classes::NONE,
             shutdown_timeout: 10,
         }
     }

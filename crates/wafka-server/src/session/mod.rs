@@ -15,7 +15,10 @@ use wafka_protocol::{ReplyWriter, RespVersion};
 use crate::clients::{Client, Signals};
 use crate::command::CommandError;
 use crate::kick::Kicker;
+use crate::notify::{Classes, notify};
 use crate::shared::Shared;
+
+pub(crate) use turn::FLUSH_AT;
 
 /// What is read from a client while one of its commands waits, in bytes; more is left to the socket.
 const READ_AHEAD_MAX: usize = 64 * 1024;
@@ -71,6 +74,8 @@ pub struct Session {
     /// Set when nothing more is to be executed: the connection ends once `out` is written.
     closing: bool,
     out: Vec<u8>,
+    /// How much of `out` is sent already.
+    sent: usize,
     /// Where in `out` the reply to the current command begins.
     reply_begin: usize,
     /// That reply has entries.
@@ -105,6 +110,7 @@ impl Session {
             reply_mode: ReplyMode::On,
             closing: false,
             out: Vec::new(),
+            sent: 0,
             reply_begin: 0,
             has_entries: false,
             beyond_limit: false,
@@ -211,6 +217,12 @@ impl Session {
         })
     }
 
+    /// Publishes that `event`, one of `class`, happened to the topic called `key` in the session's database, if that is
+    /// asked for: [`notify`].
+    pub fn notify(&self, class: Classes, event: &str, key: &[u8]) {
+        notify(&self.shared, class, event, self.database, key);
+    }
+
     /// Marks the client as blocked, for `CLIENT UNBLOCK`, `CLIENT LIST` and `INFO`, until the guard is dropped.
     #[must_use]
     pub fn block(&self) -> BlockedGuard {
@@ -220,8 +232,9 @@ impl Session {
         BlockedGuard { shared, client, since: Instant::now() }
     }
 
-    /// Resolves when a blocked command must stop waiting. Requests that arrive in the meantime are kept for later.
-    /// May be dropped and called again without losing anything.
+    /// Resolves when a blocked command must stop waiting. Requests that arrive in the meantime are kept for later, and
+    /// messages for the client are sent: no part of the reply may be written yet. May be dropped and called again
+    /// without losing anything.
     pub async fn interrupted(&mut self) -> Interrupt {
         loop {
             let signals = self.client.signals();
@@ -235,6 +248,10 @@ impl Session {
             if signals.contains(Signals::UNBLOCK) {
                 self.client.clear(Signals::UNBLOCK);
                 return Interrupt::TimedOut;
+            }
+            if self.send_pushes().await.is_err() {
+                self.closing = true;
+                return Interrupt::Closed;
             }
             if self.read_ahead.len() >= READ_AHEAD_MAX {
                 // The rest stays in the socket.

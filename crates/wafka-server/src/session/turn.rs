@@ -9,6 +9,11 @@ use wafka_core::Database;
 use wafka_protocol::{Limits, ReplyWriter, RespVersion};
 
 use super::{Interrupt, ReplyMode, Session};
+use crate::notify::{Classes, notify};
+
+/// Replies of this many bytes are sent before the next request is executed, which bounds what a pipeline can
+/// accumulate to this and one reply.
+pub(crate) const FLUSH_AT: usize = 256 * 1024;
 
 /// Output capacity that is kept from one batch of replies to the next, in bytes.
 const OUT_KEPT: usize = 256 * 1024;
@@ -136,19 +141,39 @@ impl Session {
                 let _ = topic.committed(trimmed).await;
             }
         }
-        let mut writer = ReplyWriter::new(&mut self.out, self.version);
-        for pending in self.pending.iter().filter(|pending| !pending.silent) {
+        self.answer_appends();
+        self.pending.clear();
+        self.release_topics();
+    }
+
+    /// Writes the replies to the pending appends, and publishes what happened.
+    fn answer_appends(&mut self) {
+        let notifies = self.shared.settings.notify_classes().has(Classes::STREAM);
+        for pending in &self.pending {
+            let mut writer = ReplyWriter::new(&mut self.out, self.version);
             match &pending.outcome {
+                Ok(()) if pending.silent => {}
                 Ok(()) => writer.bulk_id(pending.appended.id),
+                Err(_) if pending.silent => {}
                 Err(error) => {
                     let text = error.to_string();
                     self.shared.stats.count_error(&text);
                     writer.error(&text);
                 }
             }
+            if notifies && pending.outcome.is_ok() {
+                let topic = &self.topics[pending.topic.0];
+                let notify = |event| {
+                    notify(&self.shared, Classes::STREAM, event, topic.database(), topic.name().as_bytes());
+                };
+                notify("xadd");
+                if pending.appended.trims && topic.has_trimmed_with(&pending.appended.ticket) {
+                    notify("xtrim");
+                }
+                // A client that listens to its own topic reads of each append right behind its reply.
+                self.client.inbox.take(&mut self.out, self.version, FLUSH_AT);
+            }
         }
-        self.pending.clear();
-        self.release_topics();
     }
 
     /// Lets the topics of the batch go; the last is remembered.
@@ -171,25 +196,52 @@ impl Session {
         }
         // Also within a command it is the client's turn now.
         let busy = self.client.set_busy(false);
-        let mut sent = 0;
-        while sent < self.out.len() {
+        self.send().await?;
+        self.client.set_busy(busy);
+        Ok(())
+    }
+
+    /// Writes `out` to the socket. May be dropped and called again without sending anything twice.
+    async fn send(&mut self) -> io::Result<()> {
+        while self.sent < self.out.len() {
             let written = tokio::select! {
                 biased;
-                written = self.stream.write(&self.out[sent..]) => written?,
+                written = self.stream.write(&self.out[self.sent..]) => written?,
                 () = self.client.killed() => return Err(io::ErrorKind::ConnectionAborted.into()),
             };
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
-            sent += written;
+            self.sent += written;
             self.shared.stats.output_bytes.add(written as u64);
             self.client.touch();
         }
-        self.client.set_busy(busy);
         self.out.clear();
-        self.reply_begin = 0;
+        (self.sent, self.reply_begin) = (0, 0);
         if self.out.capacity() > OUT_KEPT {
             self.out.shrink_to(OUT_KEPT);
+        }
+        Ok(())
+    }
+
+    /// Appends messages that wait for the client to the replies, as many as may be sent at once. Only between
+    /// replies: none may be half written. While some are owed, nothing is appended.
+    pub(crate) fn take_pushes(&mut self) {
+        if self.pending.is_empty() && self.client.inbox.is_ready() {
+            self.client.inbox.take(&mut self.out, self.version, FLUSH_AT);
+            self.reply_begin = self.out.len();
+        }
+    }
+
+    /// Sends all messages that wait for the client, behind the replies written so far.
+    ///
+    /// # Errors
+    /// When the client is gone, or is killed while it does not read.
+    pub(crate) async fn send_pushes(&mut self) -> io::Result<()> {
+        debug_assert!(self.pending.is_empty(), "replies are owed");
+        while self.client.inbox.is_ready() || self.sent > 0 {
+            self.take_pushes();
+            self.send().await?;
         }
         Ok(())
     }
