@@ -46,7 +46,7 @@ impl Engine {
     /// When the specification does not fit, or the backend fails.
     pub fn create_topic(&self, database: Database, name: &TopicName, spec: Option<&TopicSpec>) -> Made {
         // One that is being deleted has its successor made when that is done.
-        if let Some(topic) = self.names.get(database, name.as_bytes()).filter(|topic| !topic.is_deleted()) {
+        if let Some(topic) = self.names.get(database, name.as_bytes()).filter(|topic| !topic.is_absent()) {
             return Ok((topic, false));
         }
         let spec = spec.unwrap_or(&self.options.topic_defaults).clone();
@@ -91,7 +91,12 @@ impl Engine {
     /// Checks a wish: what the catalog will say of it, or how it ends at once.
     fn begin(&self, catalog: &mut Catalog, wish: &Wish) -> Result<CatalogTopic, Made> {
         if let Some(topic) = self.names.get(wish.database, wish.name.as_bytes()) {
-            return Err(Ok((topic, false)));
+            if !topic.is_expired() {
+                return Err(Ok((topic, false)));
+            }
+            let expired = [topic];
+            self.delete(catalog, &expired).map_err(Err)?;
+            self.note_expired(&expired);
         }
         let record = || {
             let factory = self.options.partitioners.get(&wish.spec.partitioner)?;

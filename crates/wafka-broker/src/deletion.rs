@@ -31,7 +31,7 @@ impl Engine {
     /// When the catalog cannot be written (nothing is deleted then), or files cannot be removed.
     pub fn delete_topics(&self, database: Database, names: &[&[u8]]) -> Result<usize, TopicError> {
         let mut catalog = self.catalog.lock();
-        let mut topics: Vec<_> = names.iter().filter_map(|name| self.names.get(database, name)).collect();
+        let mut topics: Vec<_> = names.iter().filter_map(|name| self.topic(database, name)).collect();
         topics.sort_by_key(|topic| topic.uid);
         topics.dedup_by_key(|topic| topic.uid);
         self.delete(&mut catalog, &topics)
@@ -47,7 +47,7 @@ impl Engine {
         self.delete(&mut catalog, &topics)
     }
 
-    fn delete(&self, catalog: &mut Catalog, topics: &[Arc<Topic>]) -> Result<usize, TopicError> {
+    pub(crate) fn delete(&self, catalog: &mut Catalog, topics: &[Arc<Topic>]) -> Result<usize, TopicError> {
         if topics.is_empty() {
             return Ok(0);
         }

@@ -15,6 +15,7 @@ use crate::broker::{Broker, Shared};
 use crate::catalog::{Catalog, CatalogRecord, CatalogTopic};
 use crate::creation::Wanted;
 use crate::error::{StartError, TopicError};
+use crate::expiry::Deadlines;
 use crate::namespace::Namespace;
 use crate::options::{DeclaredTopic, EngineOptions, FsyncPolicy, TopicSpec};
 use crate::topic::RETRY_AFTER;
@@ -34,6 +35,9 @@ pub struct Engine {
     pub(crate) held: Mutex<Vec<Arc<Topic>>>,
     /// Topics to be made by whoever holds the catalog next.
     pub(crate) wanted: Wanted,
+    /// When topics end that have a time to live.
+    pub(crate) deadlines: Arc<Deadlines>,
+    expiry_thread: Mutex<Option<JoinHandle<()>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Held while the policy of syncing changes.
     switching: Mutex<()>,
@@ -89,12 +93,15 @@ impl Engine {
                 Ok(Broker::new(BrokerId(id), shard, Arc::clone(&shared)))
             })
             .collect::<Result<Arc<[_]>, StartError>>()?;
+        let deadlines = Deadlines::new(Arc::clone(&options.clock));
         let loaded = Catalog::open(&brokers[0], options.clock.now_ms())?;
         let engine = Arc::new(Engine {
             storage,
             brokers,
             shared,
-            names: Namespace::new(),
+            names: Namespace::new(Arc::clone(&deadlines)),
+            deadlines,
+            expiry_thread: Mutex::new(None),
             catalog: Mutex::new(loaded.catalog),
             held: Mutex::default(),
             wanted: Wanted::default(),
@@ -136,11 +143,21 @@ impl Engine {
             }
         });
         threads.push(reclaimer.map_err(StartError::Thread)?);
+        let (engine, deadlines) = (Arc::downgrade(self), Arc::clone(&self.deadlines));
+        let expiry = std::thread::Builder::new()
+            .name("expiry".to_owned())
+            .spawn(move || Engine::run_expiry(&engine, &deadlines));
+        *self.expiry_thread.lock() = Some(expiry.map_err(StartError::Thread)?);
         Ok(())
     }
 
     /// Commits and syncs everything accepted and ends the threads. Nothing may be appended any more.
     pub fn shutdown(&self) {
+        // First, for a deletion waits for the brokers.
+        self.deadlines.stop();
+        if self.expiry_thread.lock().take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread that deletes topics in time panicked");
+        }
         self.shared.stop();
         for broker in self.brokers.iter() {
             broker.wake();
@@ -159,13 +176,15 @@ impl Engine {
     /// The topic called `name`.
     #[must_use]
     pub fn topic(&self, database: Database, name: &[u8]) -> Option<Arc<Topic>> {
-        self.names.get(database, name)
+        self.names.get(database, name).filter(|topic| !topic.is_expired())
     }
 
     /// All topics of a database, in the order of their creation.
     #[must_use]
     pub fn topics(&self, database: Database) -> Vec<Arc<Topic>> {
-        self.names.all(Some(database))
+        let mut topics = self.names.all(Some(database));
+        topics.retain(|topic| !topic.is_expired());
+        topics
     }
 
     /// How many topics a database has.
@@ -178,7 +197,9 @@ impl Engine {
     /// there all the time is returned once.
     #[must_use]
     pub fn scan(&self, database: Database, cursor: u64, count: usize) -> (u64, Vec<Arc<Topic>>) {
-        self.names.scan(database, cursor, count)
+        let (next, mut topics) = self.names.scan(database, cursor, count);
+        topics.retain(|topic| !topic.is_expired());
+        (next, topics)
     }
 
     /// Where to wait for a name to change, whether or not there is a topic of that name.
@@ -263,7 +284,7 @@ impl Engine {
     /// When there is no such topic, the change is not allowed, or the backend fails.
     pub fn alter_topic(&self, database: Database, name: &[u8], spec: &TopicSpec) -> Result<(), TopicError> {
         let mut catalog = self.catalog.lock();
-        let topic = self.names.get(database, name).ok_or(TopicError::Missing)?;
+        let topic = self.topic(database, name).ok_or(TopicError::Missing)?;
         let current = topic.catalog_record();
         if spec.partitions.is_some_and(|partitions| partitions != current.partitions) {
             return Err(TopicError::Fixed(format!(
@@ -356,6 +377,7 @@ impl Engine {
             options: record.options.clone(),
             partitioner,
             brokers: Arc::clone(&self.brokers),
+            deadlines: Arc::clone(&self.deadlines),
             index: self.options.index.as_ref(),
             limits: Limits {
                 index_interval_bytes: self.options.index_interval_bytes,

@@ -10,6 +10,7 @@ mod creation;
 mod deletion;
 mod engine;
 mod error;
+mod expiry;
 mod index;
 mod lines;
 mod namespace;
@@ -23,12 +24,13 @@ mod watch;
 
 pub use engine::{BrokerInfo, BrokerPartition, Engine};
 pub use error::{AppendError, NoSuchPartition, ReadError, SetIdError, StartError, TopicError};
+pub use expiry::Expiring;
 pub use options::{DeclaredTopic, EngineOptions, FsyncPolicy, IndexPlace, ReclaimOptions, TopicSpec};
 pub use partitioners::Partitioners;
 pub use ticket::Ticket;
 pub use topic::{
-    AppendRequest, Appended, Committed, EntryFields, EntrySink, IdSpec, PartitionInfo, PartitionState,
-    ReadRange, SetId, Topic, TopicInfo, Trim, TrimStrategy,
+    AppendRequest, Appended, Committed, EntryFields, EntrySink, ExpireIf, Expiry, IdSpec, PartitionInfo,
+    PartitionState, ReadRange, SetId, Topic, TopicInfo, Trim, TrimStrategy,
 };
 pub use wait::wait;
 pub use watch::{Arrival, Call, Changed, Manner, Turn, WatchPoint};

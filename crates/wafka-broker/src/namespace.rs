@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, RwLock};
 use wafka_core::{Database, TopicName};
 
+use crate::expiry::Deadlines;
 use crate::topic::Topic;
 use crate::watch::WatchPoint;
 
@@ -21,6 +22,7 @@ struct Names {
 pub(crate) struct Namespace {
     databases: RwLock<HashMap<Database, Names>>,
     watches: Mutex<Watches>,
+    deadlines: Arc<Deadlines>,
 }
 
 #[derive(Default)]
@@ -31,8 +33,8 @@ struct Watches {
 }
 
 impl Namespace {
-    pub(crate) fn new() -> Self {
-        Namespace { databases: RwLock::new(HashMap::new()), watches: Mutex::new(Watches::default()) }
+    pub(crate) fn new(deadlines: Arc<Deadlines>) -> Self {
+        Namespace { databases: RwLock::default(), watches: Mutex::default(), deadlines }
     }
 
     pub(crate) fn get(&self, database: Database, name: &[u8]) -> Option<Arc<Topic>> {
@@ -44,13 +46,16 @@ impl Namespace {
         let names = databases.entry(topic.database()).or_default();
         names.by_name.insert(topic.name().clone(), Arc::clone(topic));
         names.by_uid.insert(topic.uid, Arc::clone(topic));
+        drop(databases);
+        self.deadlines.change(topic, None, topic.expire_at_ms());
     }
 
-    pub(crate) fn remove(&self, topic: &Topic) {
+    pub(crate) fn remove(&self, topic: &Arc<Topic>) {
         if let Some(names) = self.databases.write().get_mut(&topic.database()) {
             names.by_uid.remove(&topic.uid);
             names.by_name.remove(topic.name().as_bytes());
         }
+        self.deadlines.change(topic, topic.expire_at_ms(), None);
     }
 
     pub(crate) fn all(&self, database: Option<Database>) -> Vec<Arc<Topic>> {

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+pub mod generic;
 pub mod stream;
 
 /// The option or its place in the command is wrong.

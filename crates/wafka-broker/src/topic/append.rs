@@ -1,7 +1,6 @@
 //! Accepting an event: id, partition, offset and line in one step under the topic's lock.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use wafka_core::partitioner::{Route, RouteRequest};
 use wafka_core::{EventId, Fields, PartitionId};
@@ -62,7 +61,7 @@ impl Topic {
     pub fn append(self: &Arc<Self>, request: &AppendRequest<'_>) -> Result<Appended, AppendError> {
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        if self.deleted.load(Ordering::Relaxed) {
+        if self.is_absent() {
             return Err(AppendError::Deleted);
         }
         if let Some(reason) = state.read_only.as_ref().or(state.held.as_ref()) {

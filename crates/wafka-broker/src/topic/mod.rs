@@ -7,6 +7,7 @@
 mod append;
 mod committed;
 mod deletions;
+mod expire;
 mod forward;
 mod info;
 mod journal;
@@ -32,6 +33,7 @@ use wafka_core::{Database, EventId, PartitionId, TopicName};
 
 pub use append::{AppendRequest, Appended, IdSpec};
 pub use committed::Committed;
+pub use expire::{ExpireIf, Expiry};
 pub use info::{PartitionInfo, PartitionState, TopicInfo};
 pub use read::{EntryFields, EntrySink, ReadRange};
 pub use set_id::SetId;
@@ -45,6 +47,7 @@ pub(crate) use publish::{Outcome, RETRY_AFTER};
 
 use crate::broker::Broker;
 use crate::error::NoSuchPartition;
+use crate::expiry::Deadlines;
 use crate::watch::WatchPoint;
 
 /// A topic. Obtained from [`crate::Engine`].
@@ -59,6 +62,9 @@ pub struct Topic {
     pub(crate) limits: Limits,
     pub(crate) watch: Arc<WatchPoint>,
     deleted: AtomicBool,
+    /// When the topic's time comes, in milliseconds since 1970; `u64::MAX` when it has none.
+    expire_at: AtomicU64,
+    deadlines: Arc<Deadlines>,
     /// Every event up to this dense number is committed or has failed.
     visible: AtomicU64,
     /// Every journal batch up to this number is committed or has failed.
@@ -122,6 +128,8 @@ pub(crate) struct State {
     pub(crate) max_deleted_id: EventId,
     /// What `XSETID` added to the count of events.
     pub(crate) added_extra: i64,
+    /// When the topic's time comes, in milliseconds since 1970.
+    pub(crate) expire_at_ms: Option<u64>,
     pub(crate) journal: Journal,
     /// Who waits for a dense number to become visible, ascending.
     pub(crate) waiters: VecDeque<(u64, Waker)>,

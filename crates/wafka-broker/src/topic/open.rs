@@ -15,6 +15,7 @@ use super::journal::JournalRecord;
 use super::lane::Pending;
 use super::{Deletions, Journal, Lane, LaneState, Limits, State, Topic};
 use crate::broker::Broker;
+use crate::expiry::Deadlines;
 use crate::index::{IndexEntry, SparseIndex};
 use crate::lines::{self, Lines};
 use crate::options::IndexPlace;
@@ -69,6 +70,7 @@ pub(crate) struct OpenTopic<'a> {
     /// The strategy, or why there is none.
     pub(crate) partitioner: Result<Box<dyn Partitioner>, String>,
     pub(crate) brokers: Arc<[Arc<Broker>]>,
+    pub(crate) deadlines: Arc<Deadlines>,
     pub(crate) index: Option<&'a IndexPlace>,
     pub(crate) limits: Limits,
     pub(crate) watch: Arc<WatchPoint>,
@@ -125,6 +127,7 @@ pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError
         deletions: Arc::new(Deletions::default()),
         max_deleted_id: EventId::MIN,
         added_extra: 0,
+        expire_at_ms: None,
         journal: Journal::new(files.journal()),
         waiters: VecDeque::new(),
         journal_waiters: VecDeque::new(),
@@ -143,6 +146,8 @@ pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError
         limits: spec.limits,
         watch: spec.watch,
         deleted: AtomicBool::new(false),
+        expire_at: AtomicU64::new(state.expire_at_ms.unwrap_or(u64::MAX)),
+        deadlines: spec.deadlines,
         visible: AtomicU64::new(0),
         journaled: AtomicU64::new(0),
         ever_failed: AtomicBool::new(false),

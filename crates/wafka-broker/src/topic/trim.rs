@@ -81,7 +81,7 @@ impl Topic {
 
     /// Whether something may be done to events of the topic.
     pub(super) fn check_journal(&self, state: &State) -> Result<(), AppendError> {
-        if self.is_deleted() {
+        if self.is_absent() {
             return Err(AppendError::Deleted);
         }
         match state.journal_reason() {

@@ -6,6 +6,7 @@ mod checkpoints;
 mod concurrency;
 mod crashes;
 mod damage;
+mod expiry;
 mod faults;
 mod model;
 mod oracle;

@@ -151,7 +151,7 @@ fn stats(shared: &Shared, text: &mut String) {
             // A reply beyond the limit becomes an error; the client stays.
             ("client_output_buffer_limit_disconnections", 0),
             ("total_error_replies", stats.error_replies.get()),
-            ("expired_keys", 0),
+            ("expired_keys", shared.engine.expired_topics()),
             ("evicted_keys", 0),
             ("pubsub_channels", 0),
             ("pubsub_patterns", 0),
@@ -205,7 +205,10 @@ fn keyspace(shared: &Shared, text: &mut String) {
     for database in 0..shared.config.server.databases {
         let keys = shared.engine.topic_count(Database(database));
         if keys > 0 {
-            field(text, &format!("db{database}"), format_args!("keys={keys},expires=0,avg_ttl=0"));
+            let expiring = shared.engine.expiring(Database(database));
+            let (expires, ttl) = (expiring.topics, expiring.average_ttl_ms);
+            let value = format_args!("keys={keys},expires={expires},avg_ttl={ttl}");
+            field(text, &format!("db{database}"), value);
         }
     }
 }

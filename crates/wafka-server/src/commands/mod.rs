@@ -11,6 +11,7 @@ pub(crate) mod config_params;
 pub(crate) mod connection;
 pub(crate) mod describe;
 pub(crate) mod entry_reply;
+pub(crate) mod expire;
 pub(crate) mod hello;
 pub(crate) mod help;
 pub(crate) mod info;

@@ -171,7 +171,7 @@ impl Session {
     pub fn topic_slot(&mut self, name: &[u8]) -> Option<TopicSlot> {
         let database = self.database;
         let is_it = |topic: &Arc<Topic>| {
-            topic.name().as_bytes() == name && topic.database() == database && !topic.is_deleted()
+            topic.name().as_bytes() == name && topic.database() == database && !topic.is_absent()
         };
         if !self.topics.last().is_some_and(is_it) {
             let last = if self.topics.is_empty() { self.last_topic.upgrade().filter(is_it) } else { None };

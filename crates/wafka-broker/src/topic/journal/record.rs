@@ -34,6 +34,8 @@ pub(crate) enum JournalRecord {
     Delete { events: Vec<DeletedEvent> },
     /// `XSETID`.
     SetId { last_id: IdText, added_extra: i64, max_deleted: IdText },
+    /// When the topic's time comes, in milliseconds since 1970; it has none without.
+    Expire { at_ms: Option<u64> },
     /// All that came before, in one line.
     Snapshot {
         last_id: IdText,
@@ -41,5 +43,7 @@ pub(crate) enum JournalRecord {
         max_deleted: IdText,
         added_extra: i64,
         deleted: Vec<DeletedEvent>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expire_at_ms: Option<u64>,
     },
 }

@@ -22,6 +22,7 @@ impl State {
                     DeletedEvent(IdText(id), PartitionId::from_index(usize::from(at.lane)).0, at.offset)
                 })
                 .collect(),
+            expire_at_ms: self.expire_at_ms,
         }
     }
 
@@ -35,13 +36,22 @@ impl State {
                 self.added_extra = added_extra;
                 self.max_deleted_id = max_deleted.0;
             }
-            JournalRecord::Snapshot { last_id, trimmed_up_to, max_deleted, added_extra, deleted } => {
+            JournalRecord::Expire { at_ms } => self.expire_at_ms = at_ms,
+            JournalRecord::Snapshot {
+                last_id,
+                trimmed_up_to,
+                max_deleted,
+                added_extra,
+                deleted,
+                expire_at_ms,
+            } => {
                 self.last_id = last_id.0;
                 self.floor = trimmed_up_to.0;
                 self.max_deleted_id = max_deleted.0;
                 self.added_extra = added_extra;
                 self.deletions = Arc::new(Deletions::default());
                 self.replay_deleted(&deleted);
+                self.expire_at_ms = expire_at_ms;
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Rows of the commands on keys of any type.
 
 use crate::command::{CommandSpec, Flags, Group, Handler};
-use crate::commands::{keys, object, scan};
+use crate::commands::{expire, keys, object, scan};
 
 const WRITE: Flags = Flags::WRITE;
 const READONLY: Flags = Flags::READONLY;
@@ -50,6 +50,64 @@ pub static ROWS: &[CommandSpec] = &[
         .flags(&[READONLY])
         .tips("request_policy:all_shards response_policy:special nondeterministic_output")
         .docs(Group::Generic, "1.0.0", "", "Returns the name of a topic taken at random."),
+    CommandSpec::new("expire", -3, Handler::Async(expire::expire))
+        .flags(&[WRITE, FAST])
+        .keys(1, 1, 1, "RW update")
+        .docs(
+            Group::Generic,
+            "1.0.0",
+            "key seconds:integer [NX | XX | GT | LT]",
+            "Sets how many seconds a topic has to live.",
+        ),
+    CommandSpec::new("pexpire", -3, Handler::Async(expire::pexpire))
+        .flags(&[WRITE, FAST])
+        .keys(1, 1, 1, "RW update")
+        .docs(
+            Group::Generic,
+            "2.6.0",
+            "key milliseconds:integer [NX | XX | GT | LT]",
+            "Sets how many milliseconds a topic has to live.",
+        ),
+    CommandSpec::new("expireat", -3, Handler::Async(expire::expire_at))
+        .flags(&[WRITE, FAST])
+        .keys(1, 1, 1, "RW update")
+        .docs(
+            Group::Generic,
+            "1.2.0",
+            "key unix-time-seconds:integer [NX | XX | GT | LT]",
+            "Sets when a topic's time comes, in seconds since 1970.",
+        ),
+    CommandSpec::new("pexpireat", -3, Handler::Async(expire::pexpire_at))
+        .flags(&[WRITE, FAST])
+        .keys(1, 1, 1, "RW update")
+        .docs(
+            Group::Generic,
+            "2.6.0",
+            "key unix-time-milliseconds:integer [NX | XX | GT | LT]",
+            "Sets when a topic's time comes, in milliseconds since 1970.",
+        ),
+    CommandSpec::new("ttl", 2, Handler::Sync(expire::ttl))
+        .flags(&[READONLY, FAST])
+        .keys(1, 1, 1, "RO access")
+        .tips("nondeterministic_output")
+        .docs(Group::Generic, "1.0.0", "key", "Tells how many seconds a topic has to live."),
+    CommandSpec::new("pttl", 2, Handler::Sync(expire::pttl))
+        .flags(&[READONLY, FAST])
+        .keys(1, 1, 1, "RO access")
+        .tips("nondeterministic_output")
+        .docs(Group::Generic, "2.6.0", "key", "Tells how many milliseconds a topic has to live."),
+    CommandSpec::new("expiretime", 2, Handler::Sync(expire::expire_time))
+        .flags(&[READONLY, FAST])
+        .keys(1, 1, 1, "RO access")
+        .docs(Group::Generic, "7.0.0", "key", "Tells when a topic's time comes, in seconds since 1970."),
+    CommandSpec::new("pexpiretime", 2, Handler::Sync(expire::pexpire_time))
+        .flags(&[READONLY, FAST])
+        .keys(1, 1, 1, "RO access")
+        .docs(Group::Generic, "7.0.0", "key", "Tells when a topic's time comes, in milliseconds since 1970."),
+    CommandSpec::new("persist", 2, Handler::Async(expire::persist))
+        .flags(&[WRITE, FAST])
+        .keys(1, 1, 1, "RW update")
+        .docs(Group::Generic, "2.2.0", "key", "Takes a topic's time to live away."),
     CommandSpec::new("object", -2, Handler::Container(OBJECT)).docs(
         Group::Generic,
         "2.2.3",

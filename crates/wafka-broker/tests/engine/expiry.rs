@@ -1,0 +1,125 @@
+//! Topics with a time to live.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use wafka_broker::{AppendError, ExpireIf, Expiry, Topic, wait};
+use wafka_core::{Clock, Database};
+use wafka_storage::fs::SimFs;
+
+use crate::support::{Bench, DB, Home, eventually, name, values};
+
+/// A clock that is set by hand.
+#[derive(Clone)]
+struct HandClock(Arc<AtomicU64>);
+
+impl Clock for HandClock {
+    fn now_ms(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+fn bench() -> (Bench, HandClock) {
+    let clock = HandClock(Arc::new(AtomicU64::new(1_000)));
+    let held = clock.clone();
+    let bench = Bench::new(Home::Sim(SimFs::new()), 2).with(|options| options.clock = Arc::new(held));
+    (bench.started(), clock)
+}
+
+fn expire(bench: &Bench, topic: &Arc<Topic>, at_ms: i64) {
+    let Expiry::Set(ticket) = topic.expire(at_ms, ExpireIf::default()).unwrap() else {
+        panic!("not set");
+    };
+    bench.engine().kick();
+    wait(topic.committed(ticket)).unwrap();
+}
+
+#[test]
+fn a_topic_is_gone_from_its_millisecond_on() {
+    let (bench, clock) = bench();
+    let topic = bench.topic("t");
+    bench.add(&topic, "a").unwrap();
+    expire(&bench, &topic, 5_000);
+    assert_eq!(bench.engine().expiring(DB).topics, 1);
+    assert_eq!(bench.engine().expiring(DB).average_ttl_ms, 4_000);
+    clock.0.store(4_999, Ordering::SeqCst);
+    assert!(bench.engine().topic(DB, b"t").is_some());
+    clock.0.store(5_000, Ordering::SeqCst);
+    assert!(bench.engine().topic(DB, b"t").is_none());
+    assert!(bench.engine().topics(DB).is_empty());
+    assert_eq!(bench.add(&topic, "b"), Err(AppendError::Deleted));
+    assert_eq!(topic.persist(), Err(AppendError::Deleted));
+    // Made anew at once, whether or not what is left of it was cleared away by then.
+    let again = bench.topic("t");
+    assert_eq!(again.expire_at_ms(), None);
+    bench.add(&again, "c").unwrap();
+    assert_eq!(values(&again), ["c"]);
+    assert_eq!(bench.engine().expired_topics(), 1);
+}
+
+#[test]
+fn what_is_left_is_cleared_away_and_told_of() {
+    let (bench, clock) = bench();
+    let told = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let teller = Arc::clone(&told);
+    bench
+        .engine()
+        .on_expired(move |database: Database, name| teller.lock().push((database, name.to_string())));
+    for (topic, at) in [("late", 9_000), ("soon", 2_000), ("sooner", 1_500)] {
+        expire(&bench, &bench.topic(topic), at);
+    }
+    bench.topic("stays");
+    clock.0.store(2_000, Ordering::SeqCst);
+    eventually("two topics to go", || bench.engine().expired_topics() == 2);
+    assert_eq!(bench.engine().topic_count(DB), 2);
+    let mut names: Vec<_> = told.lock().iter().map(|(_, name)| name.clone()).collect();
+    names.sort();
+    assert_eq!(names, ["soon", "sooner"]);
+    assert!(!bench.files().iter().any(|file| file.starts_with("soon")), "{:?}", bench.files());
+}
+
+#[test]
+fn the_time_survives_a_crash_and_passes_while_the_server_is_down() {
+    let (mut bench, clock) = bench();
+    expire(&bench, &bench.topic("t"), 5_000);
+    expire(&bench, &bench.topic("u"), 8_000);
+    expire(&bench, &bench.topic("p"), 5_000);
+    let persisted = bench.topic("p");
+    let ticket = persisted.persist().unwrap().unwrap();
+    bench.engine().kick();
+    wait(persisted.committed(ticket)).unwrap();
+    assert_eq!(persisted.persist(), Ok(None));
+    drop(persisted);
+    for round in 0..3 {
+        bench.crash(round);
+        assert_eq!(bench.topic("t").expire_at_ms(), Some(5_000));
+        assert_eq!(bench.topic("p").expire_at_ms(), None);
+    }
+    bench.crash_only(7);
+    clock.0.store(6_000, Ordering::SeqCst);
+    bench.start().unwrap();
+    assert!(bench.engine().topic(DB, b"t").is_none());
+    assert_eq!(bench.engine().topic(DB, b"u").unwrap().expire_at_ms(), Some(8_000));
+    eventually("the other to be cleared away", || bench.engine().topic_count(DB) == 2);
+}
+
+#[test]
+fn conditions_and_times_that_have_passed() {
+    let (bench, _clock) = bench();
+    let topic = bench.topic("t");
+    let only_if_set = ExpireIf { some: true, ..ExpireIf::default() };
+    assert_eq!(topic.expire(5_000, only_if_set), Ok(Expiry::Refused));
+    for past in [1_000, 0, -5, i64::MIN] {
+        assert_eq!(topic.expire(past, ExpireIf::default()), Ok(Expiry::Due));
+    }
+    assert_eq!(topic.expire_at_ms(), None);
+    expire(&bench, &topic, i64::MAX);
+    assert_eq!(topic.expire_at_ms(), u64::try_from(i64::MAX).ok());
+    expire(&bench, &topic, 5_000);
+    let later = ExpireIf { later: true, ..ExpireIf::default() };
+    assert_eq!(topic.expire(-1, later), Ok(Expiry::Refused));
+    bench.engine().delete_topics(DB, &[b"t"]).unwrap();
+    assert_eq!(bench.engine().expiring(DB).topics, 0);
+    assert_eq!(bench.engine().expired_topics(), 0);
+    assert!(bench.engine().create_topic(DB, &name("t"), None).unwrap().1);
+}
