@@ -17,6 +17,7 @@ use crate::data_dir::{DataDir, DataDirError};
 use crate::descriptors;
 use crate::engine::{self, EngineError};
 use crate::io_thread::IoThread;
+use crate::notify::{Classes, notify};
 use crate::pause::Pause;
 use crate::pubsub::PubSub;
 use crate::settings::Settings;
@@ -95,6 +96,12 @@ impl Server {
             started_ms: clock.now_ms(),
             run_id: run_id(),
             clock,
+        });
+        let told = Arc::downgrade(&shared);
+        shared.engine.on_expired(move |database, name| {
+            if let Some(shared) = told.upgrade() {
+                notify(&shared, Classes::EXPIRED, "expired", database, name.as_bytes());
+            }
         });
         let mut io_threads = Vec::new();
         for number in 1..=shared.config.server.io_thread_count() {

@@ -13,6 +13,7 @@ use super::arguments::{integer, is_word};
 use super::keys::delete;
 use super::target::Target;
 use crate::command::{Args, CommandError, HandlerFuture};
+use crate::notify::Classes;
 use crate::session::Session;
 
 /// How a command counts time.
@@ -104,6 +105,7 @@ async fn set(session: &mut Session, args: &Args<'_>, unit: Unit) -> Result<(), C
     let done = match (outcome, found) {
         (Some(Expiry::Set(ticket)), Some(topic)) => {
             session.commit(&topic, ticket).await?;
+            session.notify(Classes::GENERIC, "expire", request.key);
             true
         }
         (Some(Expiry::Due), _) => delete(session, &[request.key]).await? > 0,
@@ -135,6 +137,7 @@ pub(crate) fn persist<'a>(session: &'a mut Session, args: &'a Args<'a>) -> Handl
             && let Some(Some(ticket)) = unless_gone(topic.persist())?
         {
             session.commit(&topic, ticket).await?;
+            session.notify(Classes::GENERIC, "persist", args[1]);
             done = true;
         }
         session.reply().integer(i64::from(done));
