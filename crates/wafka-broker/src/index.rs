@@ -11,10 +11,12 @@
 //! | 12..48 | zero |
 //! | 48·n.. | entries: `ms`, `seq`, `offset`, `position`, `ordinal` (u64 each), CRC-32C of these 40 bytes (u32), zero (u32) |
 
+mod search;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use wafka_core::storage::Cursor;
@@ -22,14 +24,13 @@ use wafka_core::{EventId, Offset};
 use wafka_storage::fs::{File, OpenMode, read_full_at, write_all_at};
 
 use crate::options::IndexPlace;
+use search::Search;
 
 const MAGIC: &[u8; 8] = b"WAFKAIDX";
 const VERSION: u32 = 1;
 const ENTRY_LEN: usize = 48;
 const ENTRY_BYTES: u64 = ENTRY_LEN as u64;
 const _: () = assert!(ENTRY_LEN == 5 * 8 + 4 + 4);
-/// A search passes over so many entries in a row that cannot be read.
-const UNREADABLE_MAX: u64 = 64;
 
 /// One entry: a line and where it stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,6 +75,8 @@ pub(crate) struct SparseIndex {
     inner: RwLock<Inner>,
     /// Whether the broker's list of indexes to be written names it.
     listed: AtomicBool,
+    /// The number of the entry that was found last: who reads on finds the next one near it. Only a guess.
+    found_last: AtomicU64,
 }
 
 struct Inner {
@@ -105,7 +108,11 @@ impl SparseIndex {
             },
         };
         let inner = Inner { generation: 0, place, aside: false, file, flushed, recent: Vec::new() };
-        SparseIndex { inner: RwLock::new(inner), listed: AtomicBool::new(false) }
+        SparseIndex {
+            inner: RwLock::new(inner),
+            listed: AtomicBool::new(false),
+            found_last: AtomicU64::new(0),
+        }
     }
 
     /// Says which generation of the log the positions are of.
@@ -122,7 +129,7 @@ impl SparseIndex {
     /// Drops entries from `position` on: the log ends there.
     pub(crate) fn truncate_from(&self, position: u64) {
         let mut inner = self.inner.write();
-        let mut keep = inner.partition_point(|entry| entry.position < position);
+        let mut keep = Search::new(&inner).partition_point(0, |entry| entry.position < position);
         // An entry that cannot be read now, and may be later, must not come to stand behind the end.
         while keep > 0 && inner.get(keep - 1).is_none() {
             keep -= 1;
@@ -240,10 +247,12 @@ impl SparseIndex {
 
     fn last_entry_where(&self, test: impl Fn(&IndexEntry) -> bool) -> Option<(Cursor, IndexEntry)> {
         let inner = self.inner.read();
-        let mut at = inner.partition_point(test);
+        let mut search = Search::new(&inner);
+        let mut at = search.partition_point(self.found_last.load(Ordering::Relaxed), test);
         while at > 0 {
             at -= 1;
-            if let Some(entry) = inner.get(at) {
+            if let Some(entry) = search.get(at) {
+                self.found_last.store(at, Ordering::Relaxed);
                 let cursor =
                     Cursor { offset: entry.offset, position: entry.position, generation: inner.generation };
                 return Some((cursor, entry));
@@ -263,16 +272,6 @@ impl SparseIndex {
     }
 }
 
-/// What a search found where it looked.
-enum Probe {
-    /// The nearest readable entry, and its number.
-    Entry(u64, IndexEntry),
-    /// None of those that were left can be read.
-    AllUnreadable,
-    /// Too many in a row cannot be read.
-    GivenUp,
-}
-
 impl Inner {
     fn len(&self) -> u64 {
         self.flushed + self.recent.len() as u64
@@ -289,37 +288,6 @@ impl Inner {
         match read {
             Ok(ENTRY_LEN) => IndexEntry::from_bytes(&bytes),
             _ => None,
-        }
-    }
-
-    /// The number of entries at the front for which `test` holds. An entry that cannot be read is passed over: the
-    /// nearest readable one below it decides. Where too many in a row cannot be read, the search goes on below them:
-    /// the reader then reads more lines than it had to.
-    fn partition_point(&self, test: impl Fn(&IndexEntry) -> bool) -> u64 {
-        // Readers mostly ask for what is recent.
-        if self.recent.first().is_some_and(&test) {
-            return self.flushed + self.recent.partition_point(|entry| test(entry)) as u64;
-        }
-        let (mut low, mut high) = (0, self.flushed);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.readable(low, middle) {
-                Probe::Entry(at, entry) if !test(&entry) => high = at,
-                // What stands between the readable entry and the middle cannot be told, nor will it be used.
-                Probe::Entry(..) | Probe::AllUnreadable => low = middle + 1,
-                Probe::GivenUp => high = middle,
-            }
-        }
-        low
-    }
-
-    /// The readable entry nearest to `at` among `low..=at`.
-    fn readable(&self, low: u64, at: u64) -> Probe {
-        let lowest = low.max(at.saturating_sub(UNREADABLE_MAX));
-        match (lowest..=at).rev().find_map(|at| Some((at, self.get(at)?))) {
-            Some((at, entry)) => Probe::Entry(at, entry),
-            None if lowest == low => Probe::AllUnreadable,
-            None => Probe::GivenUp,
         }
     }
 

@@ -1,3 +1,4 @@
+use super::search::UNREADABLE_MAX;
 use super::*;
 use wafka_storage::fs::StdFs;
 
@@ -24,6 +25,21 @@ fn finds_the_entry_at_or_before_an_id_in_file_and_memory() {
         assert_eq!(index.before_offset(n * 5).map(|(c, _)| c.offset), (n > 1).then(|| (n - 1) * 5));
     }
     assert_eq!(index.seek(EventId::new(9, 0)), None);
+}
+
+#[test]
+fn where_the_search_before_ended_does_not_matter() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = SparseIndex::open(Some(&place(dir.path())), Path::new("t-1.idx"));
+    index.push((1..=1000).map(entry));
+    index.flush(990).unwrap();
+    // Onward in steps of all lengths, and back to the beginning after each.
+    for step in (1..1000).step_by(7) {
+        for n in (1..=1000).step_by(step) {
+            let found = index.seek(EventId::new(n * 10 + 1, 0));
+            assert_eq!(found.map(|(_, ordinal)| ordinal), Some(n * 5), "{n} by {step}");
+        }
+    }
 }
 
 #[test]
