@@ -60,6 +60,7 @@ impl Lines {
         Lines { bytes: Bytes::Block(block), position: 0, start: end, end }
     }
 
+    #[inline]
     fn slice(&self) -> &[u8] {
         match &self.bytes {
             Bytes::Block(block) => &block.bytes,
@@ -67,11 +68,13 @@ impl Lines {
         }
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.slice().is_empty()
     }
 
     /// The current line, with its newline.
+    #[inline]
     pub(crate) fn current(&self) -> &[u8] {
         &self.slice()[self.start..self.end]
     }
@@ -82,6 +85,7 @@ impl Lines {
     }
 
     /// Moves to the next line.
+    #[inline]
     pub(crate) fn advance(&mut self) -> bool {
         self.start = self.end;
         match memchr::memchr(b'\n', &self.slice()[self.start..]) {

@@ -61,6 +61,7 @@ impl<'a> ReplyWriter<'a> {
     }
 
     /// A bulk string.
+    #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
         self.out.reserve(bytes.len() + HEADER_LEN);
         self.length(b'$', bytes.len());
@@ -83,6 +84,17 @@ impl<'a> ReplyWriter<'a> {
         self.out.extend_from_slice(&text[..end + 2]);
     }
 
+    /// An event as `XRANGE` shows it, an array of its id and the array of its fields and values; `id` is the id as text.
+    #[inline]
+    pub fn entry<'p>(&mut self, id: &[u8], parts: impl ExactSizeIterator<Item = &'p [u8]>) {
+        self.array(2);
+        self.bulk(id);
+        self.array(parts.len());
+        for part in parts {
+            self.bulk(part);
+        }
+    }
+
     /// No value in the place of a string or number: `$-1`, in RESP3 null.
     pub fn null(&mut self) {
         self.out.extend_from_slice(match self.version {
@@ -100,6 +112,7 @@ impl<'a> ReplyWriter<'a> {
     }
 
     /// Begins an array of the next `len` replies.
+    #[inline]
     pub fn array(&mut self, len: usize) {
         self.length(b'*', len);
     }
@@ -168,15 +181,17 @@ impl<'a> ReplyWriter<'a> {
     }
 
     /// A line of a type's marker and a length, most of which are short.
-    #[inline]
+    #[inline(always)]
     fn length(&mut self, marker: u8, length: usize) {
-        // The remainders are below 10.
-        let digit = |place: usize| b'0' + (length / place % 10) as u8;
         match length {
-            0..10 => self.out.extend_from_slice(&[marker, digit(1), b'\r', b'\n']),
-            10..100 => self.out.extend_from_slice(&[marker, digit(10), digit(1), b'\r', b'\n']),
+            0..10 => self.out.extend_from_slice(&[marker, b'0' + length as u8, b'\r', b'\n']),
+            10..100 => {
+                let [tens, ones] = [length / 10, length % 10].map(|digit| b'0' + digit as u8);
+                self.out.extend_from_slice(&[marker, tens, ones, b'\r', b'\n']);
+            }
             100..1000 => {
-                self.out.extend_from_slice(&[marker, digit(100), digit(10), digit(1), b'\r', b'\n']);
+                let digits = [length / 100, length / 10 % 10, length % 10].map(|digit| b'0' + digit as u8);
+                self.out.extend_from_slice(&[marker, digits[0], digits[1], digits[2], b'\r', b'\n']);
             }
             _ => self.header(marker, length),
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wafka_core::storage::Cursor;
 use wafka_core::{EventId, Offset};
-use wafka_storage::line::{self, EventHeader, EventLine};
+use wafka_storage::line::{self, EventHeader, EventLine, LineError};
 
 use super::view::{LaneView, View};
 use crate::error::ReadError;
@@ -54,8 +54,8 @@ pub(super) struct Forward<'v> {
     next: Cursor,
     chunk_bytes: usize,
     item: Option<(EventId, Offset)>,
-    /// The header of the current line.
-    header: Option<EventHeader>,
+    /// What was found out about the current line, when it is an event.
+    examined: Option<Examined>,
     last_id: EventId,
     /// The current item is no event, but damage.
     damage: Option<Bad>,
@@ -63,6 +63,14 @@ pub(super) struct Forward<'v> {
     behind: Option<(EventId, Offset)>,
     /// Events below it are passed over.
     from: EventId,
+}
+
+/// An event's line.
+#[derive(Clone, Copy)]
+struct Examined {
+    header: EventHeader,
+    /// How many bytes the line's checksum covers. Unknown, and not asked for, where the line is passed over.
+    covered_len: usize,
 }
 
 /// A stretch of damaged lines. It takes part in the order as if it had the id right behind the event before it, the
@@ -120,7 +128,7 @@ impl<'v> Forward<'v> {
             next: Cursor::default(),
             chunk_bytes: CHUNK_MIN,
             item: None,
-            header: None,
+            examined: None,
             last_id: EventId::MIN,
             damage: None,
             behind: None,
@@ -142,9 +150,19 @@ impl<'v> Forward<'v> {
     }
 
     /// The current event. Its line was verified when it was read from the file, or is in memory as it was accepted.
-    pub(super) fn event(&self) -> Result<EventLine<'_>, String> {
-        let header = self.header.clone().ok_or("this is no event line")?;
-        header.trust(self.lines.current()).map_err(|error| error.to_string())
+    #[inline]
+    pub(super) fn event(&self) -> Result<EventLine<'_>, LineError> {
+        let line = self.lines.current();
+        match self.examined {
+            Some(Examined { header, covered_len }) => header.event(&line[..covered_len]),
+            None => EventLine::parse(line),
+        }
+    }
+
+    /// Whether damage stands where the current event would.
+    #[inline]
+    pub(super) fn is_damage(&self) -> bool {
+        self.damage.is_some()
     }
 
     /// How many damaged lines stand where the current event would.
@@ -163,32 +181,39 @@ impl<'v> Forward<'v> {
         }
         while self.next_line()? {
             match self.examine() {
-                Ok(header) if header.offset >= self.lane.end => break,
+                Ok(Examined { header, .. }) if header.offset >= self.lane.end => break,
                 // After a rewrite a read may begin again with lines that were passed.
-                Ok(header) if header.id <= self.last_id => {}
-                Ok(header) => {
-                    self.item = Some((header.id, header.offset));
-                    self.header = Some(header);
+                Ok(Examined { header, .. }) if header.id <= self.last_id => {}
+                Ok(examined) => {
+                    self.item = Some((examined.header.id, examined.header.offset));
+                    self.examined = Some(examined);
                     break;
                 }
-                Err(reason) => {
-                    let position = self.lines.position();
-                    self.damage.get_or_insert(Bad { position, lines: 0, reason }).lines += 1;
-                }
+                Err(error) => self.note_damage(&error),
             }
         }
         if self.damage.is_some() {
-            self.behind = self.item.take();
-            let right_behind = self.last_id.next().unwrap_or(EventId::MAX);
-            // A line that never was an event may stand where no id is left.
-            let id = if self.behind.is_some_and(|(id, _)| id <= right_behind) {
-                self.last_id
-            } else {
-                right_behind
-            };
-            self.item = Some((id, self.behind.map_or(self.lane.end, |(_, offset)| offset)));
+            self.place_damage();
         }
         Ok(())
+    }
+
+    #[cold]
+    fn note_damage(&mut self, error: &LineError) {
+        let position = self.lines.position();
+        let bad = self.damage.get_or_insert_with(|| Bad { position, lines: 0, reason: error.to_string() });
+        bad.lines += 1;
+    }
+
+    /// Makes the damage the current item, and the event that was found behind it the next one.
+    #[cold]
+    fn place_damage(&mut self) {
+        self.behind = self.item.take();
+        let right_behind = self.last_id.next().unwrap_or(EventId::MAX);
+        // A line that never was an event may stand where no id is left.
+        let id =
+            if self.behind.is_some_and(|(id, _)| id <= right_behind) { self.last_id } else { right_behind };
+        self.item = Some((id, self.behind.map_or(self.lane.end, |(_, offset)| offset)));
     }
 
     fn next_line(&mut self) -> Result<bool, ReadError> {
@@ -202,20 +227,22 @@ impl<'v> Forward<'v> {
 
     /// The header of the current line. A header from a file decides what is merged before and after it, and where the
     /// partition ends, so it is not believed unless the whole line is; what is in memory is as it was accepted.
-    fn examine(&self) -> Result<EventHeader, String> {
+    fn examine(&self) -> Result<Examined, LineError> {
         let line = self.lines.current();
         let header = EventHeader::read(line);
-        match header {
-            Some(header) if self.block != usize::MAX => Ok(header),
+        let covered = match header {
+            Some(_) if self.block != usize::MAX => line::covered(line)?,
             // What is passed over anyway.
             Some(header)
                 if header.id < self.from && header.id > self.last_id && header.offset < self.lane.end =>
             {
-                Ok(header)
+                line
             }
-            header => line::verify(line)
-                .map_err(|error| error.to_string())
-                .and_then(|_| header.ok_or_else(|| "this is no event line".to_owned())),
+            _ => line::verify(line)?,
+        };
+        match header {
+            Some(header) => Ok(Examined { header, covered_len: covered.len() }),
+            None => Err(EventLine::parse(line).err().unwrap_or(LineError::NoSeal)),
         }
     }
 
@@ -241,17 +268,16 @@ impl<'v> Forward<'v> {
         Ok(chunk.next != before && !self.lines.is_empty())
     }
 
-    /// An error when the current item is damage.
-    pub(super) fn check_damage(&self) -> Result<(), ReadError> {
-        let Some(bad) = &self.damage else { return Ok(()) };
+    /// The error that the current item is: damage, or an event whose message cannot be decoded, for this `reason`.
+    #[cold]
+    pub(super) fn damaged(&self, reason: Option<LineError>) -> ReadError {
         let next = self.item.and_then(|(id, _)| id.next());
-        Err(damage(self.lane, bad.position, self.last_id, bad.reason.clone(), next))
-    }
-
-    /// The current line, which looked like an event, fails its check.
-    pub(super) fn damaged(&self, reason: String) -> ReadError {
-        let next = self.item.and_then(|(id, _)| id.next());
-        damage(self.lane, self.lines.position(), self.last_id, reason, next)
+        let (position, reason) = match (&self.damage, reason) {
+            (Some(bad), _) => (bad.position, bad.reason.clone()),
+            (None, Some(reason)) => (self.lines.position(), reason.to_string()),
+            (None, None) => (self.lines.position(), "this is no event line".to_owned()),
+        };
+        damage(self.lane, position, self.last_id, reason, next)
     }
 }
 

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use wafka_core::{EventId, Offset, PartitionId};
 pub use wafka_storage::line::DecodedFields as EntryFields;
-use wafka_storage::line::{EventLine, FieldBuf};
+use wafka_storage::line::{EventLine, FieldBuf, LineError};
 
 use super::forward::Merge;
 use super::read_back::Backward;
@@ -134,13 +134,15 @@ fn read_forward<S: EntrySink>(view: &View, range: &ReadRange, sink: &mut S) -> R
             break;
         }
         let lane = &merge.lanes[at];
-        lane.check_damage()?;
+        if lane.is_damage() {
+            return Err(lane.damaged(None));
+        }
         if view.is_live(id) {
-            let handed = lane.event().and_then(|event| hand_out(&event, &mut fields, sink));
-            if handed.map_err(|reason| lane.damaged(reason))?.is_break() {
-                break;
+            match lane.event().and_then(|event| hand_out(&event, &mut fields, sink)) {
+                Ok(ControlFlow::Continue(())) => left -= 1,
+                Ok(ControlFlow::Break(())) => break,
+                Err(error) => return Err(lane.damaged(Some(error))),
             }
-            left -= 1;
         }
         merge.advance(at)?;
     }
@@ -166,9 +168,9 @@ fn read_backward<S: EntrySink>(view: &View, range: &ReadRange, sink: &mut S) -> 
         let lane = &mut lanes[at];
         lane.check_damage()?;
         if view.is_live(id) {
-            let event = EventLine::parse(lane.line()).map_err(|error| error.to_string());
+            let event = EventLine::parse(lane.line());
             let handed = event.and_then(|event| hand_out(&event, &mut fields, sink));
-            if handed.map_err(|reason| lane.damaged(reason))?.is_break() {
+            if handed.map_err(|error| lane.damaged(error.to_string()))?.is_break() {
                 break;
             }
             left -= 1;
@@ -179,11 +181,12 @@ fn read_backward<S: EntrySink>(view: &View, range: &ReadRange, sink: &mut S) -> 
 }
 
 /// Decodes an event and hands it out.
+#[inline]
 fn hand_out<S: EntrySink>(
     event: &EventLine<'_>,
     fields: &mut FieldBuf,
     sink: &mut S,
-) -> Result<ControlFlow<()>, String> {
-    let decoded = event.fields(fields).map_err(|error| error.to_string())?;
+) -> Result<ControlFlow<()>, LineError> {
+    let decoded = event.fields(fields)?;
     Ok(sink.entry(event.id, &decoded))
 }

@@ -93,16 +93,9 @@ impl<'a> EntryReply<'a> {
 }
 
 impl EntrySink for EntryReply<'_> {
-    fn entry(&mut self, id: EventId, fields: &EntryFields<'_>) -> ControlFlow<()> {
+    fn entry(&mut self, _id: EventId, fields: &EntryFields<'_>) -> ControlFlow<()> {
         // Arrays and bulk strings are the same in both versions of the protocol.
-        let mut writer = ReplyWriter::new(self.out, RespVersion::V2);
-        writer.array(2);
-        writer.bulk_id(id);
-        let parts = fields.parts();
-        writer.array(parts.len());
-        for part in parts {
-            writer.bulk(part);
-        }
+        ReplyWriter::new(self.out, RespVersion::V2).entry(fields.id_text(), fields.parts());
         self.written.entries += 1;
         if self.out.len() <= self.room.len_max {
             return ControlFlow::Continue(());

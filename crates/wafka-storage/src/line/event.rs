@@ -17,7 +17,6 @@ use wafka_core::{EventId, Fields, Offset, PartitionId};
 use super::json::{self, Text};
 use super::message::{DecodedFields, FieldBuf, MessageEncoder};
 use super::scan::{Piece, Scan};
-use super::seal::covered;
 use super::time::{TIMESTAMP_LEN, Timestamp};
 use super::{LineError, seal, verify};
 
@@ -131,7 +130,7 @@ impl EventEncoder {
 }
 
 /// An event line, taken apart as far as its header goes. The message is decoded by [`EventLine::fields`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct EventLine<'a> {
     /// The event's id.
     pub id: EventId,
@@ -141,14 +140,14 @@ pub struct EventLine<'a> {
     pub offset: Offset,
     /// The bytes that the checksum covers.
     covered: &'a [u8],
-    topic_name: Piece,
-    /// The metadata, from its first comma.
-    metadata: Range<usize>,
+    id_end: usize,
+    /// Where the metadata begins, or the key of the message.
+    metadata_at: usize,
     message_at: usize,
 }
 
 /// The beginning of what looks like an event line, up to its offset. Nothing else of the line was looked at.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct EventHeader {
     /// The event's id.
     pub id: EventId,
@@ -156,7 +155,8 @@ pub struct EventHeader {
     pub partition: PartitionId,
     /// Its offset in that partition.
     pub offset: Offset,
-    topic_name: Piece,
+    /// Where the id's text ends.
+    id_end: usize,
     /// Where the timestamp begins.
     at: usize,
 }
@@ -169,14 +169,26 @@ impl EventHeader {
         header(&mut Scan::new(line, 0)).ok()
     }
 
-    /// Takes apart the line that this is the header of, given with or without its newline, without looking at its
-    /// checksum: the caller has verified it, or knows where it comes from.
+    /// Takes apart the line that this is the header of, given as the bytes that its checksum covers.
     ///
     /// # Errors
     /// When it is no event line.
     #[inline]
-    pub fn trust(self, line: &[u8]) -> Result<EventLine<'_>, LineError> {
-        EventLine::behind_header(covered(line)?, self)
+    pub fn event(self, covered: &[u8]) -> Result<EventLine<'_>, LineError> {
+        let EventHeader { id, partition, offset, id_end, at } = self;
+        let mut scan = Scan::new(covered, at);
+        timestamp(&mut scan)?;
+        let metadata_at = scan.at();
+        while !scan.accept(MESSAGE.as_bytes()) {
+            key_value(&mut scan)?;
+        }
+        let message_at = scan.at();
+        match (scan.rest().first(), covered.last()) {
+            (Some(b'{'), Some(b'}')) | (Some(b'['), Some(b']')) => {
+                Ok(EventLine { id, partition, offset, covered, id_end, metadata_at, message_at })
+            }
+            _ => Err(scan.error("a message: an object or an array of pairs")),
+        }
     }
 }
 
@@ -187,27 +199,7 @@ impl<'a> EventLine<'a> {
     /// When the line is not whole, see [`verify`], or is whole but no event line.
     pub fn parse(line: &'a [u8]) -> Result<Self, LineError> {
         let covered = verify(line)?;
-        let header = header(&mut Scan::new(covered, 0))?;
-        Self::behind_header(covered, header)
-    }
-
-    fn behind_header(covered: &'a [u8], header: EventHeader) -> Result<Self, LineError> {
-        let EventHeader { id, partition, offset, topic_name, at } = header;
-        let mut scan = Scan::new(covered, at);
-        timestamp(&mut scan)?;
-        let metadata_at = scan.at();
-        while !scan.accept(MESSAGE.as_bytes()) {
-            key_value(&mut scan)?;
-        }
-        let message_at = scan.at();
-        let metadata = metadata_at..message_at - MESSAGE.len();
-        if !matches!(
-            (scan.rest().first(), covered.last()),
-            (Some(b'{'), Some(b'}')) | (Some(b'['), Some(b']'))
-        ) {
-            return Err(scan.error("a message: an object or an array of pairs"));
-        }
-        Ok(EventLine { id, partition, offset, covered, topic_name, metadata, message_at })
+        header(&mut Scan::new(covered, 0))?.event(covered)
     }
 
     /// Id and offset of what begins like an event line; nothing else is verified. For merging and searching lines that
@@ -223,13 +215,16 @@ impl<'a> EventLine<'a> {
     /// # Errors
     /// When the name holds an escape or base64 that does not decode.
     pub fn topic_name(&self) -> Result<Cow<'a, [u8]>, LineError> {
-        self.topic_name.decode(self.covered)
+        let mut scan = Scan::new(self.covered, self.id_end);
+        scan.expect(TOPIC_NAME)?;
+        scan.text()?.decode(self.covered)
     }
 
     /// The optional keys between `timestamp` and `message`, in their order.
     #[must_use]
     pub fn metadata(&self) -> Metadata<'a> {
-        Metadata { scan: Scan::new(&self.covered[..self.metadata.end], self.metadata.start) }
+        let end = self.message_at - MESSAGE.len();
+        Metadata { scan: Scan::new(&self.covered[..end], self.metadata_at) }
     }
 
     /// The message as it stands in the line: JSON, an object or an array of pairs.
@@ -243,11 +238,12 @@ impl<'a> EventLine<'a> {
     ///
     /// # Errors
     /// When the message is not one that [`EventEncoder::encode`] writes.
+    #[inline]
     pub fn fields<'b>(&self, into: &'b mut FieldBuf) -> Result<DecodedFields<'b>, LineError>
     where
         'a: 'b,
     {
-        into.decode(self.covered, self.message_at)
+        into.decode(self.covered, EVENT_ID.len()..self.id_end, self.message_at)
     }
 }
 
@@ -282,15 +278,16 @@ fn header(scan: &mut Scan<'_>) -> Result<EventHeader, LineError> {
     let ms = scan.number()?;
     scan.expect("-")?;
     let seq = scan.number()?;
+    let id_end = scan.at();
     scan.expect(TOPIC_NAME)?;
-    let topic_name = scan.text()?;
+    scan.text()?;
     scan.expect(PARTITION)?;
     let at = scan.at();
     let partition = u16::try_from(scan.number()?)
         .map_err(|_| LineError::Syntax { at, expected: "a partition number of at most 65535" })?;
     let offset = offset(scan)?;
     let (id, partition) = (EventId::new(ms, seq), PartitionId(partition));
-    Ok(EventHeader { id, partition, offset, topic_name, at: scan.at() })
+    Ok(EventHeader { id, partition, offset, id_end, at: scan.at() })
 }
 
 /// The key `offset`, and the comma that must follow it.

@@ -7,11 +7,13 @@
 //! * A value is the same, or, when it is itself a JSON object or array on one line, that JSON byte for byte; the module
 //!   `verbatim` says which. An object that *reads* as `{"base64":"…"}` is therefore always bytes.
 
+use std::ops::Range;
+
 use wafka_core::Fields;
 
 use super::LineError;
 use super::json::{self, Text};
-use super::scan::{Coding, Scan};
+use super::scan::{Coding, Scan, find_quote};
 use super::verbatim::is_verbatim;
 
 /// Up to so many fields, looking for a repeated name compares each with each; above, names are sorted.
@@ -115,16 +117,61 @@ impl FieldBuf {
         FieldBuf::default()
     }
 
-    /// Decodes the message that fills `line` from `message_at` to its end.
+    /// Decodes the message that fills `line` from `message_at` to its end; `id` is where the event's id stands.
+    #[inline]
     pub(super) fn decode<'b>(
         &'b mut self,
         line: &'b [u8],
+        id: Range<usize>,
         message_at: usize,
     ) -> Result<DecodedFields<'b>, LineError> {
+        self.clear();
+        if !self.plain_strings(line, message_at) {
+            self.clear();
+            self.any_message(line, message_at)?;
+        }
+        Ok(DecodedFields { line, id, buf: self })
+    }
+
+    #[inline]
+    fn clear(&mut self) {
         self.parts.clear();
-        self.parts.shrink_to(SCRATCH_KEPT_MAX / size_of::<Part>());
         self.scratch.clear();
-        self.scratch.shrink_to(SCRATCH_KEPT_MAX);
+        if self.parts.capacity() > SCRATCH_KEPT_MAX / size_of::<Part>()
+            || self.scratch.capacity() > SCRATCH_KEPT_MAX
+        {
+            *self = FieldBuf::default();
+        }
+    }
+
+    /// The most common message, an object of strings without escapes; `false` when it is another, or none.
+    #[inline]
+    fn plain_strings(&mut self, line: &[u8], message_at: usize) -> bool {
+        let Some(mut rest) = line.get(message_at..).and_then(|message| message.strip_prefix(b"{\"")) else {
+            return false;
+        };
+        loop {
+            let Some(behind_name) = self.plain_string(line, rest) else { return false };
+            let Some(value) = behind_name.strip_prefix(b"\":\"") else { return false };
+            rest = match self.plain_string(line, value) {
+                Some(b"\"}") => return true,
+                Some([b'"', b',', b'"', name @ ..]) => name,
+                _ => return false,
+            };
+        }
+    }
+
+    /// Takes the string whose inside `rest`, the end of `line`, begins with; returns what comes behind, from the closing
+    /// quote on. `None` when an escape stands in it, or it has no end.
+    #[inline(always)]
+    fn plain_string<'l>(&mut self, line: &[u8], rest: &'l [u8]) -> Option<&'l [u8]> {
+        let len = find_quote(rest)?;
+        let start = line.len() - rest.len();
+        self.parts.push(Part { start, end: start + len, decoded: false });
+        Some(&rest[len..])
+    }
+
+    fn any_message(&mut self, line: &[u8], message_at: usize) -> Result<(), LineError> {
         let mut scan = Scan::new(line, message_at);
         if scan.accept(b"{") {
             self.object(line, &mut scan)?;
@@ -133,10 +180,7 @@ impl FieldBuf {
         } else {
             return Err(scan.error("a message: an object or an array of pairs"));
         }
-        if !scan.rest().is_empty() {
-            return Err(scan.error("the end of the message"));
-        }
-        Ok(DecodedFields { line, buf: self })
+        if scan.rest().is_empty() { Ok(()) } else { Err(scan.error("the end of the message")) }
     }
 
     fn object(&mut self, line: &[u8], scan: &mut Scan<'_>) -> Result<(), LineError> {
@@ -202,13 +246,21 @@ impl FieldBuf {
 }
 
 /// The field-value pairs of one event, read from its line.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct DecodedFields<'b> {
     line: &'b [u8],
+    id: Range<usize>,
     buf: &'b FieldBuf,
 }
 
 impl<'b> DecodedFields<'b> {
+    /// The event's id as text, `<ms>-<seq>`.
+    #[inline]
+    #[must_use]
+    pub fn id_text(&self) -> &'b [u8] {
+        &self.line[self.id.clone()]
+    }
+
     /// The number of pairs.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -222,8 +274,9 @@ impl<'b> DecodedFields<'b> {
     }
 
     /// Field names and values in the producer's order, flat: `field, value, field, value, …`.
+    #[inline]
     pub fn parts(&self) -> impl ExactSizeIterator<Item = &'b [u8]> + use<'b> {
-        let DecodedFields { line, buf } = *self;
+        let DecodedFields { line, buf, .. } = *self;
         buf.parts.iter().map(move |part| {
             let from = if part.decoded { &buf.scratch } else { line };
             &from[part.start..part.end]

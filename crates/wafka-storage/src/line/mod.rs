@@ -21,4 +21,4 @@ pub use error::{LineError, RecordError};
 pub use event::{EventEncoder, EventHeader, EventLine, Metadata};
 pub use message::{DecodedFields, FieldBuf};
 pub use record::{RecordKind, RecordLine, encode_record};
-pub use seal::{offset_of, seal, verify};
+pub use seal::{covered, offset_of, seal, verify};

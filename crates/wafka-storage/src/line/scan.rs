@@ -203,7 +203,7 @@ impl<'a> Scan<'a> {
 /// The first quote or backslash. Most strings of a line are short: a few words are looked at here before the search
 /// for long ones is worth its start.
 #[inline(always)]
-fn find_quote(bytes: &[u8]) -> Option<usize> {
+pub(super) fn find_quote(bytes: &[u8]) -> Option<usize> {
     const WORDS: usize = 3;
     let mut at = 0;
     for word in bytes.as_chunks::<8>().0.iter().take(WORDS) {

@@ -12,7 +12,7 @@ use memchr::memchr_iter;
 use wafka_core::Offset;
 
 use super::LineError;
-use super::json::repeat;
+use super::json::{first_marked, repeat};
 
 /// What stands between the covered bytes and the digits.
 const SEAL_OPEN: &[u8; 11] = b",\"crc32c\":\"";
@@ -52,8 +52,12 @@ pub fn verify(line: &[u8]) -> Result<&[u8], LineError> {
     Err(LineError::Checksum { expected, found })
 }
 
-/// The bytes of a line that its checksum covers, the checksum unseen.
-pub(super) fn covered(line: &[u8]) -> Result<&[u8], LineError> {
+/// The bytes of a line that its checksum covers, the checksum unseen: for lines that were verified before, or never left
+/// the memory.
+///
+/// # Errors
+/// [`LineError::NoSeal`] when the line does not end in a seal.
+pub fn covered(line: &[u8]) -> Result<&[u8], LineError> {
     split(line).map(|(covered, _)| covered).ok_or(LineError::NoSeal)
 }
 
@@ -70,24 +74,45 @@ pub fn offset_of(line: &[u8]) -> Option<Offset> {
 /// The decimal number that `bytes` begins with, and its length: without sign, without leading zeros, within 64 bits.
 #[inline(always)]
 pub(super) fn leading_u64(bytes: &[u8]) -> Option<(u64, usize)> {
-    let mut value = 0u64;
-    let mut rest = bytes;
-    while let [b, tail @ ..] = rest {
-        let digit = b.wrapping_sub(b'0');
-        if digit > 9 {
-            break;
+    let (mut value, mut len) = (0u64, 0);
+    let words = bytes.as_chunks::<8>().0.iter();
+    let ended = words.map(|word| leading_digits(*word)).any(|(part, digits)| {
+        value = value.wrapping_mul(POWERS_OF_TEN[digits]).wrapping_add(part);
+        len += digits;
+        digits < 8
+    });
+    if !ended {
+        for digit in bytes[len..].iter().map(|b| b.wrapping_sub(b'0')).take_while(|digit| *digit < 10) {
+            value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
+            len += 1;
         }
-        value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
-        rest = tail;
     }
-    match bytes.len() - rest.len() {
+    match len {
         0 => None,
         1 => Some((value, 1)),
         _ if bytes[0] == b'0' => None,
         // So many digits always fit 64 bits.
-        len @ ..=19 => Some((value, len)),
-        len => Some((checked_u64(&bytes[..len])?, len)),
+        ..=19 => Some((value, len)),
+        _ => Some((checked_u64(&bytes[..len])?, len)),
     }
+}
+
+const POWERS_OF_TEN: [u64; 9] = [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+
+/// The number that the digits at the beginning of `bytes` make, and how many there are: all worked on at once in one
+/// word.
+#[inline(always)]
+fn leading_digits(bytes: [u8; 8]) -> (u64, usize) {
+    let word = u64::from_le_bytes(bytes) ^ repeat(b'0');
+    // From 10 on, adding 0x76 reaches the highest bit. What carries into the next byte is above 0x80, and marked itself.
+    let len = first_marked((word.wrapping_add(repeat(0x76)) | word) & repeat(0x80));
+    // The digits as the last ones of eight: the first digit is in the lowest byte.
+    let digits = word.checked_shl(64 - 8 * len as u32).unwrap_or(0);
+    // Neighbours become numbers of two digits, those of four, and those of eight.
+    let twos = digits.wrapping_mul(10).wrapping_add(digits >> 8) & 0x00ff_00ff_00ff_00ff;
+    let fours = twos.wrapping_mul(100).wrapping_add(twos >> 16) & 0x0000_ffff_0000_ffff;
+    let eight = fours.wrapping_mul(10_000).wrapping_add(fours >> 32) & 0xffff_ffff;
+    (eight, len)
 }
 
 /// The value of decimal digits if it fits.
