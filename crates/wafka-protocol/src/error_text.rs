@@ -52,6 +52,15 @@ pub const MAX_CLIENTS: &str = "ERR max number of clients reached";
 /// A command of Redis Cluster.
 pub const CLUSTER_DISABLED: &str = "ERR This instance has cluster support disabled";
 
+/// The command of that full lower-case name from a client that listens to channels and speaks RESP2.
+#[must_use]
+pub fn subscriber_only(command: &str) -> String {
+    format!(
+        "ERR Can't execute '{command}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in \
+         this context"
+    )
+}
+
 /// What Redis quotes of a client's bytes at most.
 const MAX_QUOTED: usize = 128;
 

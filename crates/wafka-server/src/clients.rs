@@ -12,6 +12,7 @@ use wafka_core::Database;
 use wafka_protocol::RespVersion;
 
 use crate::pubsub::Inbox;
+use crate::stats::Counter;
 
 /// What a client's connection is told from elsewhere.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +52,17 @@ pub struct Labels {
     pub lib_ver: Vec<u8>,
 }
 
+/// What was exchanged with a client since it connected.
+#[derive(Default, Debug)]
+pub struct Totals {
+    /// Bytes read from it.
+    pub input_bytes: Counter,
+    /// Bytes sent to it.
+    pub output_bytes: Counter,
+    /// Its commands executed.
+    pub commands: Counter,
+}
+
 /// A connected client, as others see it.
 pub struct Client {
     /// Its number, unique over the server's life.
@@ -73,6 +85,10 @@ pub struct Client {
     pub query_len: AtomicUsize,
     /// Bytes of memory for what is read.
     pub query_capacity: AtomicUsize,
+    /// What was exchanged with it.
+    pub totals: Totals,
+    /// Its subscriptions: to channels, patterns, shard channels.
+    pub subscriptions: [AtomicU32; 3],
     /// What it is to be told out of turn.
     pub inbox: Inbox,
     signals: AtomicU32,
@@ -155,6 +171,12 @@ impl Client {
     /// For how long the command that ends now was blocked.
     pub fn take_blocked_time(&self) -> Duration {
         Duration::from_nanos(self.blocked_nanos.swap(0, Ordering::Relaxed))
+    }
+
+    /// Whether it has subscriptions of any kind.
+    #[must_use]
+    pub fn has_subscriptions(&self) -> bool {
+        self.subscriptions.iter().any(|count| count.load(Ordering::Relaxed) > 0)
     }
 
     /// The database chosen.
@@ -243,6 +265,8 @@ impl Clients {
             no_touch: AtomicBool::new(false),
             query_len: AtomicUsize::new(0),
             query_capacity: AtomicUsize::new(0),
+            totals: Totals::default(),
+            subscriptions: Default::default(),
             inbox: Inbox::default(),
             signals: AtomicU32::new(0),
             wake: Notify::new(),

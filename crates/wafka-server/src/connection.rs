@@ -102,7 +102,7 @@ impl Connection {
         self.session.client.touch();
         let more = self.read_rest()?;
         self.adapt(read + more);
-        self.session.shared.stats.input_bytes.add((read + more) as u64);
+        self.session.note_input(read + more);
         Ok(true)
     }
 
@@ -222,6 +222,7 @@ impl Connection {
 impl Drop for Connection {
     /// However the connection ends, its place is free again.
     fn drop(&mut self) {
+        self.session.unsubscribe_from_all();
         self.session.shared.clients.remove(self.session.client.id);
     }
 }

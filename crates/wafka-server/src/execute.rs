@@ -27,7 +27,8 @@ pub(crate) enum Request {
 pub(crate) fn without_waiting(session: &mut Session, args: &Args<'_>) -> Outcome {
     let Some(command) = lookup(args[0]) else { return Outcome::Waits(Request::Run) };
     let Handler::Append { fast, .. } = command.handler else { return Outcome::Waits(Request::Run) };
-    if !command.accepts(args.len()) || !session.is_authenticated() || session.shared.pause.holds(true) {
+    let refused = !session.is_authenticated() || session.is_subscriber_only();
+    if !command.accepts(args.len()) || refused || session.shared.pause.holds(true) {
         return Outcome::Waits(Request::Run);
     }
     session.begin_command();
@@ -51,6 +52,7 @@ pub(crate) async fn waiting(session: &mut Session, request: Request, args: &Args
         Request::Failed(command, error) => {
             session.shared.stats.command(command.index).calls.add(1);
             session.shared.stats.commands.add(1);
+            session.client.totals.commands.add(1);
             conclude(session, command, Err(error));
         }
         Request::Run if is_http(args[0]) => {
@@ -120,7 +122,27 @@ fn find(session: &Session, args: &Args<'_>) -> Result<&'static Command, String> 
         stats.rejected.add(1);
         return Err(error_text::NOAUTH.to_owned());
     }
+    if session.is_subscriber_only() && !is_for_subscribers(command) {
+        stats.rejected.add(1);
+        return Err(error_text::subscriber_only(command.full_name));
+    }
     Ok(command)
+}
+
+/// Whether a client that listens and speaks RESP2 may use a command.
+fn is_for_subscribers(command: &Command) -> bool {
+    matches!(
+        command.full_name,
+        "subscribe"
+            | "unsubscribe"
+            | "psubscribe"
+            | "punsubscribe"
+            | "ssubscribe"
+            | "sunsubscribe"
+            | "ping"
+            | "quit"
+            | "reset"
+    )
 }
 
 /// Runs the handler.
@@ -141,6 +163,7 @@ async fn run(session: &mut Session, command: &'static Command, args: &Args<'_>) 
     let nanos = begin.elapsed().saturating_sub(session.client.take_blocked_time()).as_nanos();
     stats.nanos.add(u64::try_from(nanos).unwrap_or(u64::MAX));
     session.shared.stats.commands.add(1);
+    session.client.totals.commands.add(1);
     if result.is_ok() && session.is_reply_too_large() {
         let limit = session.reply_limit();
         tracing::warn!(client = session.client.id, command = command.full_name, limit, "reply too large");

@@ -32,15 +32,18 @@ impl Flags {
     pub const ALLOW_BUSY: Flags = Flags(1 << 10);
     /// Not within `MULTI`.
     pub const NO_MULTI: Flags = Flags(1 << 11);
+    /// About publishing and subscribing.
+    pub const PUBSUB: Flags = Flags(1 << 20);
     /// Its keys stand where only the command itself knows.
     pub const MOVABLEKEYS: Flags = Flags(1 << 12);
 
     /// The flags with the names that Redis gives them, in the order in which it lists them.
-    const NAMES: [(Flags, &'static str); 13] = [
+    const NAMES: [(Flags, &'static str); 14] = [
         (Flags::WRITE, "write"),
         (Flags::READONLY, "readonly"),
         (Flags::DENYOOM, "denyoom"),
         (Flags::ADMIN, "admin"),
+        (Flags::PUBSUB, "pubsub"),
         (Flags::NOSCRIPT, "noscript"),
         (Flags::BLOCKING, "blocking"),
         (Flags::LOADING, "loading"),

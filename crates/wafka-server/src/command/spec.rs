@@ -63,6 +63,8 @@ pub enum Group {
     Stream,
     /// `cluster`
     Cluster,
+    /// `pubsub`
+    PubSub,
 }
 
 impl Group {
@@ -75,6 +77,7 @@ impl Group {
             Group::Server => "server",
             Group::Stream => "stream",
             Group::Cluster => "cluster",
+            Group::PubSub => "pubsub",
         }
     }
 }

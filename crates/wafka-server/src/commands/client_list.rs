@@ -17,6 +17,9 @@ fn line(client: &Client) -> String {
     let labels = client.labels.lock().clone();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut flags = String::new();
+    if client.has_subscriptions() {
+        flags.push('P');
+    }
     if client.is_blocked() {
         flags.push('b');
     }
@@ -32,8 +35,11 @@ fn line(client: &Client) -> String {
     let query_len = client.query_len.load(Ordering::Relaxed);
     let capacity = client.query_capacity.load(Ordering::Relaxed);
     let command = client.last_command().map_or("NULL", |index| table::commands()[index].full_name);
+    let [sub, psub, ssub] = [0, 1, 2].map(|kind: usize| client.subscriptions[kind].load(Ordering::Relaxed));
+    let (oll, omem) = client.inbox.len_and_bytes();
     let mut line = format!(
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db={} sub=0 psub=0 ssub=0 multi=-1",
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db={} sub={sub} psub={psub} ssub={ssub} \
+         multi=-1 watch=0",
         client.id,
         client.addr,
         client.local,
@@ -46,12 +52,17 @@ fn line(client: &Client) -> String {
     // Writing to a String cannot fail.
     let _ = write!(
         line,
-        " qbuf={query_len} qbuf-free={} argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem={capacity} \
-         events=r cmd={command} user=default redir=-1 resp={} lib-name={} lib-ver={}",
+        " qbuf={query_len} qbuf-free={} argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll={oll} omem={omem} \
+         tot-mem={} events=r cmd={command} user=default redir=-1 resp={} lib-name={} lib-ver={} \
+         tot-net-in={} tot-net-out={} tot-cmds={}",
         capacity.saturating_sub(query_len),
+        capacity + omem,
         client.version(),
         text(&labels.lib_name),
         text(&labels.lib_ver),
+        client.totals.input_bytes.get(),
+        client.totals.output_bytes.get(),
+        client.totals.commands.get(),
     );
     line
 }
@@ -72,11 +83,8 @@ pub(crate) fn list(session: &mut Session, args: &Args<'_>) -> Result<(), Command
     let clients = match &args[2..] {
         [] => session.shared.clients.all(),
         [word, kind] if word.eq_ignore_ascii_case(b"type") => {
-            if is_normal(kind)? {
-                session.shared.clients.all()
-            } else {
-                Vec::new()
-            }
+            let class = ClientClass::parse(kind)?;
+            session.shared.clients.all().into_iter().filter(|client| class.has(client)).collect()
         }
         [word, ids @ ..] if word.eq_ignore_ascii_case(b"id") && !ids.is_empty() => {
             let mut clients = Vec::new();
@@ -97,12 +105,31 @@ pub(crate) fn list(session: &mut Session, args: &Args<'_>) -> Result<(), Command
     Ok(())
 }
 
-/// Whether a type of clients is the one that all clients here have.
-fn is_normal(kind: &[u8]) -> Result<bool, CommandError> {
-    match kind.to_ascii_lowercase().as_slice() {
-        b"normal" => Ok(true),
-        b"master" | b"slave" | b"replica" | b"pubsub" => Ok(false),
-        _ => Err(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(kind)).into()),
+/// Redis's classes of clients.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ClientClass {
+    Normal,
+    PubSub,
+    /// Masters and replicas, of which there are none.
+    None,
+}
+
+impl ClientClass {
+    fn parse(word: &[u8]) -> Result<Self, CommandError> {
+        match word.to_ascii_lowercase().as_slice() {
+            b"normal" => Ok(ClientClass::Normal),
+            b"pubsub" => Ok(ClientClass::PubSub),
+            b"master" | b"slave" | b"replica" => Ok(ClientClass::None),
+            _ => Err(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(word)).into()),
+        }
+    }
+
+    fn has(self, client: &Client) -> bool {
+        match self {
+            ClientClass::Normal => !client.has_subscriptions(),
+            ClientClass::PubSub => client.has_subscriptions(),
+            ClientClass::None => false,
+        }
     }
 }
 
@@ -114,7 +141,7 @@ fn is_normal(kind: &[u8]) -> Result<bool, CommandError> {
 /// Closes all clients that meet every condition; this one too only with `SKIPME no`.
 struct KillRequest<'a> {
     id: Option<u64>,
-    normal: bool,
+    class: Option<ClientClass>,
     addr: Option<&'a [u8]>,
     laddr: Option<&'a [u8]>,
     max_age_secs: Option<u64>,
@@ -123,7 +150,7 @@ struct KillRequest<'a> {
 
 fn parse_kill<'a>(options: &'a [&'a [u8]]) -> Result<KillRequest<'a>, CommandError> {
     let mut request =
-        KillRequest { id: None, normal: true, addr: None, laddr: None, max_age_secs: None, skip_me: true };
+        KillRequest { id: None, class: None, addr: None, laddr: None, max_age_secs: None, skip_me: true };
     let (pairs, []) = options.as_chunks::<2>() else { return Err(CommandError::syntax()) };
     for [option, value] in pairs {
         match option.to_ascii_lowercase().as_slice() {
@@ -131,7 +158,7 @@ fn parse_kill<'a>(options: &'a [&'a [u8]]) -> Result<KillRequest<'a>, CommandErr
                 let id = parse_i64(value).and_then(|id| u64::try_from(id).ok()).filter(|id| *id > 0);
                 request.id = Some(id.ok_or(CommandError::from("ERR client-id should be greater than 0"))?);
             }
-            b"type" => request.normal = is_normal(value)?,
+            b"type" => request.class = Some(ClientClass::parse(value)?),
             b"user" if *value == USER => {}
             b"user" => return Err(format!("ERR No such user '{}'", String::from_utf8_lossy(value)).into()),
             b"addr" => request.addr = Some(value),
@@ -160,7 +187,7 @@ impl KillRequest<'_> {
         let is = |wanted: Option<&[u8]>, addr: std::net::SocketAddr| {
             wanted.is_none_or(|wanted| addr.to_string().as_bytes() == wanted)
         };
-        self.normal
+        self.class.is_none_or(|class| class.has(client))
             && self.id.is_none_or(|id| client.id == id)
             && is(self.addr, client.addr)
             && is(self.laddr, client.local)

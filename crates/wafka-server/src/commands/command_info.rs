@@ -5,7 +5,7 @@ use wafka_protocol::parse::glob_match;
 
 use super::help::reply_help;
 use crate::command::{
-    Args, Command, CommandError, CommandSpec, Flags, Group, Keys, lookup, subcommand, table,
+    Args, Command, CommandError, CommandSpec, Flags, Group, Handler, Keys, lookup, subcommand, table,
 };
 use crate::session::Session;
 
@@ -144,6 +144,9 @@ fn categories(spec: &CommandSpec) -> Vec<&'static str> {
     let flags = spec.flags;
     let admin = flags.contains(Flags::ADMIN);
     let fast = flags.contains(Flags::FAST);
+    if matches!(spec.handler, Handler::Container(_)) {
+        return vec!["@slow"];
+    }
     let keyspace = spec.group == Group::Generic || matches!(spec.name, "dbsize" | "flushdb" | "flushall");
     let dangerous = admin || matches!(spec.full_name, "keys" | "flushdb" | "flushall" | "info" | "role");
     let rules = [
@@ -151,6 +154,7 @@ fn categories(spec: &CommandSpec) -> Vec<&'static str> {
         (flags.contains(Flags::READONLY), "@read"),
         (flags.contains(Flags::WRITE), "@write"),
         (spec.group == Group::Stream, "@stream"),
+        (flags.contains(Flags::PUBSUB), "@pubsub"),
         (admin, "@admin"),
         (fast, "@fast"),
         (!fast, "@slow"),

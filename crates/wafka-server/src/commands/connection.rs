@@ -13,10 +13,21 @@ use crate::session::{ReplyMode, Session};
 /// PING [message]
 /// ```
 pub(crate) fn ping(session: &mut Session, args: &Args<'_>) -> Result<(), CommandError> {
-    match args {
-        [_] => session.reply().simple("PONG"),
-        [_, message] => session.reply().bulk(message),
+    let message = match args {
+        [_] => None,
+        [_, message] => Some(*message),
         _ => return Err(CommandError::Arity("ping")),
+    };
+    match message {
+        // To a client that takes every reply for a message it looks like one.
+        _ if session.is_subscriber_only() => {
+            let mut reply = session.reply();
+            reply.array(2);
+            reply.bulk(b"pong");
+            reply.bulk(message.unwrap_or_default());
+        }
+        None => session.reply().simple("PONG"),
+        Some(message) => session.reply().bulk(message),
     }
     Ok(())
 }
@@ -49,6 +60,7 @@ pub(crate) fn select(session: &mut Session, args: &Args<'_>) -> Result<(), Comma
 ///
 /// Makes the connection as new, but for its number.
 pub(crate) fn reset(session: &mut Session, _args: &Args<'_>) -> Result<(), CommandError> {
+    session.unsubscribe_from_all();
     session.select(Database(0));
     session.set_version(RespVersion::V2);
     session.set_authenticated(!session.shared.settings.password_required());

@@ -8,6 +8,7 @@ use wafka_core::Database;
 
 use super::process;
 use crate::command::table;
+use crate::pubsub::Kind;
 use crate::shared::{REDIS_VERSION, Shared, WAFKA_VERSION};
 
 /// A section.
@@ -80,7 +81,7 @@ fn clients(shared: &Shared, text: &mut String) {
             ("maxclients", u64::from(shared.settings.maxclients())),
             ("blocked_clients", blocked),
             ("tracking_clients", 0),
-            ("pubsub_clients", 0),
+            ("pubsub_clients", shared.pubsub.clients() as u64),
             ("watching_clients", 0),
             ("clients_in_timeout_table", 0),
             // How many keys each waits for is not counted; at least one.
@@ -148,13 +149,14 @@ fn stats(shared: &Shared, text: &mut String) {
             ("total_net_output_bytes", stats.output_bytes.get()),
             ("rejected_connections", stats.rejected_connections.get()),
             ("client_query_buffer_limit_disconnections", stats.query_limit_disconnections.get()),
-            // A reply beyond the limit becomes an error; the client stays.
-            ("client_output_buffer_limit_disconnections", 0),
+            // Of subscribers: a reply beyond the limit becomes an error, and the client stays.
+            ("client_output_buffer_limit_disconnections", stats.output_limit_disconnections.get()),
             ("total_error_replies", stats.error_replies.get()),
             ("expired_keys", shared.engine.expired_topics()),
             ("evicted_keys", 0),
-            ("pubsub_channels", 0),
-            ("pubsub_patterns", 0),
+            ("pubsub_channels", shared.pubsub.count(Kind::Channel) as u64),
+            ("pubsub_patterns", shared.pubsub.count(Kind::Pattern) as u64),
+            ("pubsubshard_channels", shared.pubsub.count(Kind::Shard) as u64),
         ],
     );
     let kbps = |bytes: u64| bytes as f64 / 1024.0;

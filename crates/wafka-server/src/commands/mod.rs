@@ -19,6 +19,7 @@ pub(crate) mod info_sections;
 pub(crate) mod keys;
 pub(crate) mod object;
 pub(crate) mod process;
+pub(crate) mod pubsub;
 pub(crate) mod scan;
 pub(crate) mod server;
 pub(crate) mod target;

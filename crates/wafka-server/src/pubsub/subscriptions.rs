@@ -28,22 +28,24 @@ pub struct Subscriptions {
 }
 
 impl Subscriptions {
-    /// Adds one; the name to share when it is new.
+    /// Whether there is room for all of these.
     ///
     /// # Errors
-    /// When there are too many.
-    pub fn add(&mut self, kind: Kind, name: &[u8]) -> Result<Option<Arc<[u8]>>, TooManySubscriptions> {
-        let cost = name.len() + NAME_OVERHEAD;
+    /// When there would be too many.
+    pub fn check_room(&self, names: &[&[u8]]) -> Result<(), TooManySubscriptions> {
+        let cost: usize = names.iter().map(|name| name.len() + NAME_OVERHEAD).sum();
+        if self.bytes + cost > BYTES_MAX { Err(TooManySubscriptions) } else { Ok(()) }
+    }
+
+    /// Adds one; the name to share when it is new.
+    pub fn add(&mut self, kind: Kind, name: &[u8]) -> Option<Arc<[u8]>> {
         if self.of(kind).contains(name) {
-            return Ok(None);
+            return None;
         }
-        if self.bytes + cost > BYTES_MAX {
-            return Err(TooManySubscriptions);
-        }
-        self.bytes += cost;
+        self.bytes += name.len() + NAME_OVERHEAD;
         let name: Arc<[u8]> = name.into();
         self.of_mut(kind).insert(Arc::clone(&name));
-        Ok(Some(name))
+        Some(name)
     }
 
     /// Takes one away; whether there was one.
@@ -107,10 +109,10 @@ mod tests {
     fn kinds_are_apart_and_confirmations_count_channels_with_patterns() {
         let mut subscriptions = Subscriptions::default();
         assert!(subscriptions.is_empty());
-        assert!(subscriptions.add(Kind::Channel, b"a").unwrap().is_some());
-        assert!(subscriptions.add(Kind::Channel, b"a").unwrap().is_none());
-        assert!(subscriptions.add(Kind::Pattern, b"a").unwrap().is_some());
-        assert!(subscriptions.add(Kind::Shard, b"a").unwrap().is_some());
+        assert!(subscriptions.add(Kind::Channel, b"a").is_some());
+        assert!(subscriptions.add(Kind::Channel, b"a").is_none());
+        assert!(subscriptions.add(Kind::Pattern, b"a").is_some());
+        assert!(subscriptions.add(Kind::Shard, b"a").is_some());
         assert_eq!(subscriptions.count_with(Kind::Channel), 2);
         assert_eq!(subscriptions.count_with(Kind::Shard), 1);
         assert!(subscriptions.remove(Kind::Channel, b"a"));
@@ -126,8 +128,10 @@ mod tests {
     fn one_client_cannot_fill_the_memory() {
         let mut subscriptions = Subscriptions::default();
         let name = vec![b'x'; BYTES_MAX / 2];
-        assert!(subscriptions.add(Kind::Channel, &name).is_ok());
-        assert_eq!(subscriptions.add(Kind::Pattern, &name), Err(TooManySubscriptions));
-        assert!(subscriptions.add(Kind::Pattern, b"small").is_ok());
+        assert_eq!(subscriptions.check_room(&[&name, &name]), Err(TooManySubscriptions));
+        assert_eq!(subscriptions.check_room(&[&name]), Ok(()));
+        subscriptions.add(Kind::Channel, &name);
+        assert_eq!(subscriptions.check_room(&[&name]), Err(TooManySubscriptions));
+        assert_eq!(subscriptions.check_room(&[b"small"]), Ok(()));
     }
 }

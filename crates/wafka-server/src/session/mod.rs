@@ -1,6 +1,7 @@
 //! A connection's state as the commands see it: database, protocol version, the reply being written, and the appends
 //! whose replies wait for their commit.
 
+mod listening;
 mod turn;
 
 use std::sync::{Arc, Weak};
@@ -16,6 +17,7 @@ use crate::clients::{Client, Signals};
 use crate::command::CommandError;
 use crate::kick::Kicker;
 use crate::notify::{Classes, notify};
+use crate::pubsub::Subscriptions;
 use crate::shared::Shared;
 
 pub(crate) use turn::FLUSH_AT;
@@ -94,6 +96,7 @@ pub struct Session {
     uncounted: turn::Uncounted,
     /// What was read while a command waited.
     pub(crate) read_ahead: Vec<u8>,
+    subscriptions: Subscriptions,
 }
 
 impl Session {
@@ -120,6 +123,7 @@ impl Session {
             now_ms: shared.now_ms(),
             uncounted: turn::Uncounted::default(),
             read_ahead: Vec::new(),
+            subscriptions: Subscriptions::default(),
             shared,
         }
     }
@@ -223,6 +227,12 @@ impl Session {
         notify(&self.shared, class, event, self.database, key);
     }
 
+    /// Counts bytes read from the client.
+    pub(crate) fn note_input(&self, bytes: usize) {
+        self.shared.stats.input_bytes.add(bytes as u64);
+        self.client.totals.input_bytes.add(bytes as u64);
+    }
+
     /// Marks the client as blocked, for `CLIENT UNBLOCK`, `CLIENT LIST` and `INFO`, until the guard is dropped.
     #[must_use]
     pub fn block(&self) -> BlockedGuard {
@@ -274,7 +284,7 @@ impl Session {
                         self.closing = true;
                         return Interrupt::Closed;
                     }
-                    Ok(read) => self.shared.stats.input_bytes.add(read as u64),
+                    Ok(read) => self.note_input(read),
                 },
             }
         }

@@ -81,6 +81,7 @@ impl Session {
         stats.calls.add(appends);
         stats.nanos.add(u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX));
         self.shared.stats.commands.add(appends);
+        self.client.totals.commands.add(appends);
         self.client.set_last_command(self.uncounted.command);
     }
 
@@ -202,7 +203,7 @@ impl Session {
     }
 
     /// Writes `out` to the socket. May be dropped and called again without sending anything twice.
-    async fn send(&mut self) -> io::Result<()> {
+    pub(super) async fn send(&mut self) -> io::Result<()> {
         while self.sent < self.out.len() {
             let written = tokio::select! {
                 biased;
@@ -214,34 +215,13 @@ impl Session {
             }
             self.sent += written;
             self.shared.stats.output_bytes.add(written as u64);
+            self.client.totals.output_bytes.add(written as u64);
             self.client.touch();
         }
         self.out.clear();
         (self.sent, self.reply_begin) = (0, 0);
         if self.out.capacity() > OUT_KEPT {
             self.out.shrink_to(OUT_KEPT);
-        }
-        Ok(())
-    }
-
-    /// Appends messages that wait for the client to the replies, as many as may be sent at once. Only between
-    /// replies: none may be half written. While some are owed, nothing is appended.
-    pub(crate) fn take_pushes(&mut self) {
-        if self.pending.is_empty() && self.client.inbox.is_ready() {
-            self.client.inbox.take(&mut self.out, self.version, FLUSH_AT);
-            self.reply_begin = self.out.len();
-        }
-    }
-
-    /// Sends all messages that wait for the client, behind the replies written so far.
-    ///
-    /// # Errors
-    /// When the client is gone, or is killed while it does not read.
-    pub(crate) async fn send_pushes(&mut self) -> io::Result<()> {
-        debug_assert!(self.pending.is_empty(), "replies are owed");
-        while self.client.inbox.is_ready() || self.sent > 0 {
-            self.take_pushes();
-            self.send().await?;
         }
         Ok(())
     }

@@ -1,0 +1,136 @@
+//! A connection that listens: its subscriptions, and what waits in its inbox.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use wafka_protocol::RespVersion;
+
+use super::Session;
+use super::turn::FLUSH_AT;
+use crate::command::CommandError;
+use crate::pubsub::Kind;
+
+impl Session {
+    /// Subscribes to names and writes a confirmation of each; `word` names the command.
+    ///
+    /// # Errors
+    /// When the client has too many subscriptions; nothing is changed then.
+    pub(crate) fn subscribe(&mut self, kind: Kind, word: &str, names: &[&[u8]]) -> Result<(), CommandError> {
+        self.subscriptions.check_room(names).map_err(|error| CommandError::from(error.to_string()))?;
+        for name in names {
+            if let Some(name) = self.subscriptions.add(kind, name) {
+                self.shared.pubsub.subscribe(kind, &name, &self.client);
+            }
+            self.note_subscriptions();
+            self.confirm(kind, word, Some(name));
+        }
+        self.keep_reply();
+        Ok(())
+    }
+
+    /// Gives up the subscriptions to these names, or to all of the kind, and writes a confirmation of each. No message
+    /// of a channel comes after that.
+    pub(crate) fn unsubscribe(&mut self, kind: Kind, word: &str, names: &[&[u8]]) {
+        let all: Vec<Arc<[u8]>>;
+        let names: Vec<&[u8]> = if names.is_empty() {
+            all = self.subscriptions.names(kind);
+            all.iter().map(AsRef::as_ref).collect()
+        } else {
+            names.to_vec()
+        };
+        for name in &names {
+            if self.subscriptions.remove(kind, name) {
+                self.shared.pubsub.unsubscribe(kind, name, self.client.id);
+                self.note_subscriptions();
+                self.take_all_pushes();
+            }
+            self.confirm(kind, word, Some(name));
+        }
+        if names.is_empty() {
+            self.confirm(kind, word, None);
+        }
+        self.keep_reply();
+    }
+
+    /// Gives up all subscriptions; what came until now is still delivered.
+    pub(crate) fn unsubscribe_from_all(&mut self) {
+        for kind in [Kind::Channel, Kind::Pattern, Kind::Shard] {
+            for name in self.subscriptions.names(kind) {
+                self.subscriptions.remove(kind, &name);
+                self.shared.pubsub.unsubscribe(kind, &name, self.client.id);
+            }
+        }
+        self.note_subscriptions();
+        self.take_all_pushes();
+    }
+
+    fn confirm(&mut self, kind: Kind, word: &str, name: Option<&[u8]>) {
+        let count = self.subscriptions.count_with(kind);
+        let mut reply = self.reply();
+        reply.push(3);
+        reply.bulk(word.as_bytes());
+        match name {
+            Some(name) => reply.bulk(name),
+            None => reply.null(),
+        }
+        reply.integer(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Confirmations are pushes, which `CLIENT REPLY OFF` does not hold back.
+    fn keep_reply(&mut self) {
+        if self.is_silent() {
+            self.reply_begin = self.out.len();
+        }
+    }
+
+    /// Tells others of the subscriptions: `CLIENT LIST`, `INFO`.
+    fn note_subscriptions(&mut self) {
+        let count = |kind| u32::try_from(self.subscriptions.count(kind)).unwrap_or(u32::MAX);
+        let counts = [count(Kind::Channel), count(Kind::Pattern), count(Kind::Shard)];
+        let had_any = self.client.has_subscriptions();
+        for (shown, count) in self.client.subscriptions.iter().zip(counts) {
+            shown.store(count, Ordering::Relaxed);
+        }
+        let has_any = !self.subscriptions.is_empty();
+        if has_any != had_any {
+            self.shared.pubsub.count_client(has_any);
+        }
+    }
+
+    /// Whether only the commands of a subscriber are allowed: in RESP2 replies could not be told from messages.
+    pub(crate) fn is_subscriber_only(&self) -> bool {
+        !self.subscriptions.is_empty() && self.version == RespVersion::V2
+    }
+
+    /// Appends messages that wait for the client to the replies, as many as may be sent at once. Only between
+    /// replies: none may be half written. While some are owed, nothing is appended.
+    pub(crate) fn take_pushes(&mut self) {
+        if self.client.inbox.is_ready() && self.pending.is_empty() {
+            self.client.inbox.take(&mut self.out, self.version, FLUSH_AT);
+            self.reply_begin = self.out.len();
+        }
+    }
+
+    /// As [`Session::take_pushes`], but all that there are.
+    fn take_all_pushes(&mut self) {
+        if self.client.inbox.is_ready() {
+            self.client.inbox.take(&mut self.out, self.version, usize::MAX);
+            self.reply_begin = self.out.len();
+        }
+    }
+
+    /// Sends all messages that wait for the client, behind the replies written so far. May be dropped and called again
+    /// without sending anything twice.
+    ///
+    /// # Errors
+    /// When the client is gone, or is killed while it does not read.
+    pub(crate) async fn send_pushes(&mut self) -> io::Result<()> {
+        debug_assert!(self.pending.is_empty(), "replies are owed");
+        while self.client.inbox.is_ready() || self.sent > 0 {
+            self.take_pushes();
+            self.send().await?;
+        }
+        Ok(())
+    }
+}
