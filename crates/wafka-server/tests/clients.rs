@@ -87,7 +87,10 @@ fn clients_are_listed() {
     for part in ["id=1 ", &format!("addr={local} "), "name=me ", "flags=N ", "db=3 ", "cmd=client|info "] {
         assert!(info.contains(part), "{part} is not in {info}");
     }
-    assert!(info.ends_with("resp=2 lib-name=lib lib-ver=1.2\n"), "{info}");
+    assert!(
+        info.contains("resp=2 lib-name=lib lib-ver=1.2 tot-net-in=189 tot-net-out=20 tot-cmds=4\n"),
+        "{info}"
+    );
     let mut other = server.client();
     other.check("CLIENT ID", ":2\r\n").command("CLIENT LIST");
     let list = other.bulk();
