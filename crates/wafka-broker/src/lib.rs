@@ -11,6 +11,7 @@ mod deletion;
 mod engine;
 mod error;
 mod expiry;
+mod group;
 mod index;
 mod lines;
 mod namespace;
@@ -25,6 +26,10 @@ mod watch;
 pub use engine::{BrokerInfo, BrokerPartition, Engine};
 pub use error::{AppendError, NoSuchPartition, ReadError, SetIdError, StartError, TopicError};
 pub use expiry::Expiring;
+pub use group::{
+    ConsumerInfo, Delivered, FullConsumer, FullGroup, GroupError, GroupInfo, GroupStart, LagMode,
+    PendingEntry, PendingQuery, PendingSummary, Position,
+};
 pub use options::{DeclaredTopic, EngineOptions, FsyncPolicy, IndexPlace, ReclaimOptions, TopicSpec};
 pub use partitioners::Partitioners;
 pub use ticket::Ticket;

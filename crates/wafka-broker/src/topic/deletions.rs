@@ -52,6 +52,14 @@ impl Deletions {
         counts
     }
 
+    /// How many lie above `from` and at or below `to`.
+    pub(crate) fn count_between(&self, from: EventId, to: EventId) -> u64 {
+        match from.next() {
+            Some(from) if from <= to => self.by_id.range(from..=to).count() as u64,
+            _ => 0,
+        }
+    }
+
     /// Forgets what lies at or below `id`.
     pub(crate) fn forget_up_to(&mut self, id: EventId) {
         match id.next() {
@@ -88,6 +96,7 @@ impl Topic {
             let counted = &mut state.lanes[usize::from(lane)].live;
             *counted = counted.saturating_sub(1);
             state.max_deleted_id = state.max_deleted_id.max(id);
+            state.groups.mark_gone(id);
             events.push(DeletedEvent(IdText(id), lane + 1, offset));
         }
         if events.is_empty() {

@@ -86,7 +86,7 @@ impl Topic {
                 length: state.len(),
                 last_id: state.visible_id,
                 max_deleted_id: state.max_deleted_id,
-                entries_added: state.entries_added().saturating_sub(state.uncommitted.len() as u64),
+                entries_added: state.visible_entries_added(),
                 first_id: EventId::MIN,
                 partitioner: state.partitioner_name.clone(),
                 partitioner_version: state.partitioner_version,

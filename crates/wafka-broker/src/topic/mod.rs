@@ -40,14 +40,16 @@ pub use set_id::SetId;
 pub use trim::{Trim, TrimStrategy};
 
 pub(crate) use deletions::Deletions;
-pub(crate) use journal::{Journal, JournalBatch};
+pub(crate) use journal::*;
 pub(crate) use lane::{Lane, LaneState, Pending};
 pub(crate) use open::{LaneFiles, OpenTopic, open_topic, scan};
 pub(crate) use publish::{Outcome, RETRY_AFTER};
+pub(crate) use view::{RankView, View};
 
 use crate::broker::Broker;
 use crate::error::NoSuchPartition;
 use crate::expiry::Deadlines;
+use crate::group::Groups;
 use crate::watch::WatchPoint;
 
 /// A topic. Obtained from [`crate::Engine`].
@@ -125,6 +127,9 @@ pub(crate) struct State {
     /// The oldest live events, in order, when they have been looked up.
     pub(crate) head: VecDeque<Uncommitted>,
     pub(crate) deletions: Arc<Deletions>,
+    /// How often deletions were forgotten because the events are not in the files any more.
+    pub(crate) deletions_forgotten: u64,
+    pub(crate) groups: Groups,
     pub(crate) max_deleted_id: EventId,
     /// What `XSETID` added to the count of events.
     pub(crate) added_extra: i64,
@@ -227,5 +232,10 @@ impl State {
     pub(crate) fn entries_added(&self) -> u64 {
         let offsets: u64 = self.lanes.iter().map(|lane| lane.next_offset).sum();
         offsets.saturating_add_signed(self.added_extra)
+    }
+
+    /// How many visible events were ever added.
+    pub(crate) fn visible_entries_added(&self) -> u64 {
+        self.entries_added().saturating_sub(self.uncommitted.len() as u64)
     }
 }

@@ -11,11 +11,12 @@ use wafka_core::storage::{Cursor, LogName, LogReader, OpenRequest, Opened, Shard
 use wafka_core::{Database, EventId, PartitionId, TopicName};
 use wafka_storage::line::{self, EventEncoder, RecordLine};
 
-use super::journal::JournalRecord;
+use super::journal::{JournalRecord, Replay};
 use super::lane::Pending;
 use super::{Deletions, Journal, Lane, LaneState, Limits, State, Topic};
 use crate::broker::Broker;
 use crate::expiry::Deadlines;
+use crate::group::Groups;
 use crate::index::{IndexEntry, SparseIndex};
 use crate::lines::{self, Lines};
 use crate::options::IndexPlace;
@@ -125,6 +126,8 @@ pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError
         floor: EventId::MIN,
         head: VecDeque::new(),
         deletions: Arc::new(Deletions::default()),
+        deletions_forgotten: 0,
+        groups: Groups::default(),
         max_deleted_id: EventId::MIN,
         added_extra: 0,
         expire_at_ms: None,
@@ -189,13 +192,14 @@ impl State {
         };
         report(&log, &opened);
         let mut bytes = 0;
+        let mut replay = Replay::default();
         scan(&*opened.reader, opened.first, |_, line| {
             bytes += line.len() as u64;
             match RecordLine::parse(line)
                 .map_err(|error| error.to_string())
                 .and_then(|record| record.deserialize::<JournalRecord>().map_err(|error| error.to_string()))
             {
-                Ok(record) => self.replay(record),
+                Ok(record) => self.replay(&mut replay, record),
                 Err(reason) => tracing::error!(%log, %reason, "journal line not understood, it is kept"),
             }
         })?;

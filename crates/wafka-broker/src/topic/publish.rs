@@ -134,12 +134,15 @@ impl Topic {
 
     /// Takes what waits for the journal.
     pub(crate) fn take_journal(&self, now_ms: u64) -> Option<JournalBatch> {
-        let mut state = self.state.lock();
-        if self.is_gone() {
-            // Its journal must not come into being again.
-            return None;
-        }
-        state.take_journal(&self.name, now_ms)
+        let draft = {
+            let mut state = self.state.lock();
+            if self.is_gone() {
+                // Its journal must not come into being again.
+                return None;
+            }
+            state.take_journal()
+        };
+        draft.map(|draft| draft.encode(&self.name, now_ms))
     }
 
     /// Publishes what became of a journal batch.

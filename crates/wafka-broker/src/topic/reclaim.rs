@@ -159,6 +159,7 @@ impl Topic {
         let rewritten = result?;
         let gone = entries.dropped;
         let lane_number = u16::try_from(number).unwrap_or(u16::MAX);
+        state.deletions_forgotten += 1;
         Arc::make_mut(&mut state.deletions)
             .forget(|_, deleted| deleted.lane == lane_number && gone.contains(&deleted.offset));
         Ok(rewritten.bytes_freed)

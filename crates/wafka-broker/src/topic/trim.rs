@@ -80,7 +80,7 @@ impl Topic {
     }
 
     /// Whether something may be done to events of the topic.
-    pub(super) fn check_journal(&self, state: &State) -> Result<(), AppendError> {
+    pub(crate) fn check_journal(&self, state: &State) -> Result<(), AppendError> {
         if self.is_absent() {
             return Err(AppendError::Deleted);
         }
@@ -168,7 +168,7 @@ impl Topic {
     }
 
     /// Queues the journal and returns the ticket for what was pushed.
-    pub(super) fn journal_ticket(self: &Arc<Self>, state: &mut State) -> Ticket {
+    pub(crate) fn journal_ticket(self: &Arc<Self>, state: &mut State) -> Ticket {
         if !state.journal.queued {
             state.journal.queued = true;
             self.brokers[self.home].enqueue(self, TicketKind::Journal);

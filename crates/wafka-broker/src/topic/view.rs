@@ -14,7 +14,7 @@ use crate::index::SparseIndex;
 use crate::tail::Block;
 
 /// A partition as a read sees it.
-pub(super) struct LaneView {
+pub(crate) struct LaneView {
     pub(super) number: u16,
     pub(super) log: LogName,
     pub(super) reader: Arc<dyn LogReader>,
@@ -32,7 +32,7 @@ pub(super) struct LaneView {
 }
 
 /// A snapshot of a topic to read from.
-pub(super) struct View {
+pub(crate) struct View {
     pub(super) lanes: Vec<LaneView>,
     pub(super) visible: EventId,
     pub(super) floor: EventId,
@@ -65,7 +65,7 @@ impl View {
     }
 
     /// Everything visible of a topic, from the tails where they hold it.
-    pub(super) fn of_topic(state: &State) -> Self {
+    pub(crate) fn of_topic(state: &State) -> Self {
         let from = state.floor.next().unwrap_or(EventId::MAX);
         let range = ReadRange { from, to: EventId::MAX, count: None, reverse: false, partition: None };
         Self::of(state, &range, 0..state.lanes.len())
@@ -76,7 +76,7 @@ impl View {
     }
 
     /// The `count` oldest live events.
-    pub(super) fn oldest(&self, count: usize) -> Result<Vec<Uncommitted>, ReadError> {
+    pub(crate) fn oldest(&self, count: usize) -> Result<Vec<Uncommitted>, ReadError> {
         let mut found = Vec::new();
         let from = self.floor.next().unwrap_or(EventId::MAX);
         let mut merge = Merge::new(self, from, Some(count as u64))?;
@@ -95,7 +95,7 @@ impl View {
     }
 
     /// How many live events lie at or below `id`, by partition, counted one by one.
-    pub(super) fn count_up_to(&self, id: EventId) -> Result<Vec<u64>, ReadError> {
+    pub(crate) fn count_up_to(&self, id: EventId) -> Result<Vec<u64>, ReadError> {
         let from = self.floor.next().unwrap_or(EventId::MAX);
         let up_to = id.min(self.visible);
         let mut counts = Vec::with_capacity(self.lanes.len());
@@ -171,12 +171,38 @@ impl Lane {
 
     /// How many committed lines of the log have an id at or below `id`.
     pub(super) fn rank(&self, id: EventId) -> Result<u64, ReadError> {
+        self.rank_view(0).rank(id)
+    }
+
+    /// The committed lines, to be counted without the lock. Not while a rewrite takes the log's place.
+    pub(crate) fn rank_view(&self, number: usize) -> RankView {
+        let generation = self.end.generation;
+        RankView { view: self.file_view(number), lines: self.lines, last_id: self.last_id, generation }
+    }
+
+    /// The committed lines of the file alone, to be read without the lock.
+    pub(super) fn file_view(&self, number: usize) -> LaneView {
+        self.view(number, Vec::new())
+    }
+}
+
+/// The committed lines of a partition, to be counted.
+pub(crate) struct RankView {
+    view: LaneView,
+    lines: u64,
+    last_id: EventId,
+    generation: u32,
+}
+
+impl RankView {
+    /// How many lines have an id at or below `id`.
+    pub(crate) fn rank(&self, id: EventId) -> Result<u64, ReadError> {
         if self.lines == 0 || id >= self.last_id {
             return Ok(self.lines);
         }
-        let (start, mut rank) = self.index.seek(id).unwrap_or((self.start(), 0));
-        let view = self.view(0, Vec::new());
-        let mut forward = Forward::at(&view, start, EventId::MIN, CHUNK_MIN)?;
+        let first = Cursor { offset: 0, position: 0, generation: self.view.reader.generation() };
+        let (start, mut rank) = self.view.index.seek(id).unwrap_or((first, 0));
+        let mut forward = Forward::at(&self.view, start, EventId::MIN, CHUNK_MIN)?;
         while forward.item().is_some_and(|(found, _)| found <= id) {
             rank += forward.damaged_lines().max(1);
             forward.advance()?;
@@ -184,13 +210,8 @@ impl Lane {
         Ok(rank)
     }
 
-    /// The committed lines of the file alone, to be read without the lock.
-    pub(super) fn file_view(&self, number: usize) -> LaneView {
-        self.view(number, Vec::new())
-    }
-
-    /// The beginning of the log.
-    fn start(&self) -> Cursor {
-        Cursor { offset: 0, position: 0, generation: self.reader.generation() }
+    /// Whether the log was not rewritten since the view was taken: else what was counted does not add up.
+    pub(crate) fn is_current(&self) -> bool {
+        self.view.reader.generation() == self.generation
     }
 }

@@ -3,8 +3,11 @@
 //! Records are applied to memory when they are accepted and written by the next turn of the topic's home broker. From
 //! time to time a snapshot line says everything that still matters, and what came before it is trimmed.
 
+mod group_record;
+mod group_snapshot;
 mod record;
 mod snapshot;
+mod text;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,7 +17,10 @@ use wafka_core::storage::{Batch, Cursor, LogName, LogSlot};
 use wafka_core::{EventId, Offset, TopicName};
 use wafka_storage::line::{RecordKind, encode_record};
 
-pub(crate) use record::{DeletedEvent, IdText, JournalRecord};
+pub(crate) use group_record::*;
+pub(crate) use record::{DeletedEvent, JournalRecord};
+pub(in crate::topic) use snapshot::Replay;
+pub(crate) use text::{BytesText, IdRun, IdText, runs};
 
 use super::State;
 use super::lane::{Failure, LaneState};
@@ -174,9 +180,20 @@ impl Journal {
     }
 }
 
+/// What goes into the next batch, not yet encoded: that is done without the topic's lock.
+pub(crate) struct JournalDraft {
+    records: Vec<JournalRecord>,
+    is_snapshot: bool,
+    number: u64,
+    slot: Option<LogSlot>,
+    log: LogName,
+    first_offset: Offset,
+    floor: EventId,
+}
+
 impl State {
-    /// Takes what is pending as one batch of lines.
-    pub(super) fn take_journal(&mut self, name: &TopicName, now_ms: u64) -> Option<JournalBatch> {
+    /// Takes what is pending as one batch.
+    pub(super) fn take_journal(&mut self) -> Option<JournalDraft> {
         self.journal.queued = false;
         self.journal.flush_trim();
         let mut records = std::mem::take(&mut self.journal.pending);
@@ -185,38 +202,50 @@ impl State {
         if offline || (records.is_empty() && !self.journal.wants_snapshot) {
             return None;
         }
-        let first_offset = self.journal.end.offset;
-        let mut snapshot = None;
         if due {
             // The snapshot says what the records say: they need not be written.
-            records.clear();
-            records.push(self.snapshot());
-            snapshot = Some(first_offset);
+            records = self.snapshot();
             self.journal.wants_snapshot = false;
         }
+        self.journal.taken += 1;
+        self.journal.in_flight = true;
+        Some(JournalDraft {
+            records,
+            is_snapshot: due,
+            number: self.journal.taken,
+            slot: self.journal.slot,
+            log: self.journal.log.clone(),
+            // No other batch is on its way: the end stays where it is until this one is there.
+            first_offset: self.journal.end.offset,
+            floor: self.floor,
+        })
+    }
+}
+
+impl JournalDraft {
+    /// The lines of the batch.
+    pub(crate) fn encode(self, name: &TopicName, now_ms: u64) -> JournalBatch {
         let mut bytes = Vec::new();
-        for (at, record) in records.iter().enumerate() {
+        for (at, record) in self.records.iter().enumerate() {
             encode_record(
                 &mut bytes,
                 RecordKind::Journal,
                 name.as_bytes(),
-                first_offset + at as u64,
+                self.first_offset + at as u64,
                 now_ms,
                 record,
             )
             .expect("invariant: a journal record serializes to one line of JSON");
         }
-        self.journal.taken += 1;
-        self.journal.in_flight = true;
-        Some(JournalBatch {
-            number: self.journal.taken,
-            slot: self.journal.slot,
-            log: self.journal.log.clone(),
+        JournalBatch {
+            number: self.number,
+            slot: self.slot,
+            log: self.log,
             bytes,
-            first_offset,
-            lines: records.len() as u64,
-            snapshot,
+            first_offset: self.first_offset,
+            lines: self.records.len() as u64,
+            snapshot: self.is_snapshot.then_some(self.first_offset),
             floor: self.floor,
-        })
+        }
     }
 }

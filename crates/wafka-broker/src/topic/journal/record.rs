@@ -1,24 +1,10 @@
 //! The lines of a topic's journal.
 
 use serde::{Deserialize, Serialize};
-use wafka_core::{EventId, Offset};
+use wafka_core::Offset;
 
-/// An event id as text, `ms-seq`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct IdText(pub(crate) EventId);
-
-impl Serialize for IdText {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for IdText {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        EventId::parse(text.as_bytes(), 0).map(IdText).map_err(serde::de::Error::custom)
-    }
-}
+use super::group_record::GroupRecord;
+use super::text::IdText;
 
 /// A deleted event: id, partition, offset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -36,7 +22,7 @@ pub(crate) enum JournalRecord {
     SetId { last_id: IdText, added_extra: i64, max_deleted: IdText },
     /// When the topic's time comes, in milliseconds since 1970; it has none without.
     Expire { at_ms: Option<u64> },
-    /// All that came before, in one line.
+    /// All that came before, in this line and the `parts` lines behind it: it counts when all of them are there.
     Snapshot {
         last_id: IdText,
         trimmed_up_to: IdText,
@@ -45,5 +31,16 @@ pub(crate) enum JournalRecord {
         deleted: Vec<DeletedEvent>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expire_at_ms: Option<u64>,
+        #[serde(skip_serializing_if = "is_zero", default)]
+        parts: u64,
     },
+    /// A line of a snapshot behind its first, counted from 1: what the record says, it says of the snapshot.
+    Part { number: u64, record: Box<JournalRecord> },
+    /// What happened to consumer groups.
+    #[serde(untagged)]
+    Group(GroupRecord),
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

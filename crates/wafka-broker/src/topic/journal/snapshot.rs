@@ -1,4 +1,4 @@
-//! All that still matters in one record, and memory as the records left it.
+//! All that still matters in a few records, and memory as the records left it.
 
 use std::sync::Arc;
 
@@ -6,11 +6,22 @@ use wafka_core::PartitionId;
 
 use super::super::deletions::Deleted;
 use super::super::{Deletions, State};
-use super::record::{DeletedEvent, IdText, JournalRecord};
+use super::group_snapshot;
+use super::record::{DeletedEvent, JournalRecord};
+use super::text::IdText;
+
+/// The lines of a snapshot that are there so far, while a journal is read back.
+#[derive(Default)]
+pub(in crate::topic) struct Replay {
+    staged: Vec<JournalRecord>,
+    /// How many parts the snapshot has.
+    parts: u64,
+}
 
 impl State {
-    pub(super) fn snapshot(&self) -> JournalRecord {
-        JournalRecord::Snapshot {
+    /// Everything, as records: a [`JournalRecord::Snapshot`] and its parts, whatever records these are.
+    pub(super) fn snapshot(&self) -> Vec<JournalRecord> {
+        let mut records = vec![JournalRecord::Snapshot {
             last_id: IdText(self.last_id),
             trimmed_up_to: IdText(self.floor),
             max_deleted: IdText(self.max_deleted_id),
@@ -23,11 +34,40 @@ impl State {
                 })
                 .collect(),
             expire_at_ms: self.expire_at_ms,
+            parts: 0,
+        }];
+        let parts = group_snapshot::parts(&self.groups).map(JournalRecord::Group);
+        records.extend(
+            parts.zip(1..).map(|(record, number)| JournalRecord::Part { number, record: record.into() }),
+        );
+        let count = records.len() as u64 - 1;
+        if let Some(JournalRecord::Snapshot { parts, .. }) = records.first_mut() {
+            *parts = count;
         }
+        records
     }
 
     /// Applies a record that was read back from the journal.
-    pub(in crate::topic) fn replay(&mut self, record: JournalRecord) {
+    pub(in crate::topic) fn replay(&mut self, replay: &mut Replay, record: JournalRecord) {
+        match record {
+            JournalRecord::Snapshot { parts, .. } if parts > 0 => {
+                // One that was cut short before it is forgotten: what it was to replace still stands.
+                *replay = Replay { staged: vec![record], parts };
+            }
+            JournalRecord::Part { number, record } if number == replay.staged.len() as u64 => {
+                replay.staged.push(*record);
+                if number == replay.parts {
+                    std::mem::take(replay).staged.into_iter().for_each(|record| self.apply(record));
+                }
+            }
+            record => {
+                *replay = Replay::default();
+                self.apply(record);
+            }
+        }
+    }
+
+    fn apply(&mut self, record: JournalRecord) {
         match record {
             JournalRecord::Trim { up_to } => self.floor = self.floor.max(up_to.0),
             JournalRecord::Delete { events } => self.replay_deleted(&events),
@@ -44,14 +84,23 @@ impl State {
                 added_extra,
                 deleted,
                 expire_at_ms,
+                ..
             } => {
                 self.last_id = last_id.0;
                 self.floor = trimmed_up_to.0;
-                self.max_deleted_id = max_deleted.0;
                 self.added_extra = added_extra;
                 self.deletions = Arc::new(Deletions::default());
+                self.groups.clear();
                 self.replay_deleted(&deleted);
                 self.expire_at_ms = expire_at_ms;
+                self.max_deleted_id = max_deleted.0;
+            }
+            // Of a snapshot that was cut short.
+            JournalRecord::Part { .. } => {}
+            JournalRecord::Group(record) => {
+                // Where events were lost with the power, no new one may get an id that a group has passed.
+                self.last_id = self.last_id.max(record.delivered());
+                record.apply(&mut self.groups);
             }
         }
     }
@@ -61,6 +110,7 @@ impl State {
         for DeletedEvent(id, partition, offset) in events {
             let lane = partition.saturating_sub(1);
             deletions.insert(id.0, Deleted { lane, offset: *offset });
+            self.groups.mark_gone(id.0);
             self.max_deleted_id = self.max_deleted_id.max(id.0);
         }
     }
