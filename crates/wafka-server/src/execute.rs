@@ -31,8 +31,14 @@ pub(crate) fn without_waiting(session: &mut Session, args: &Args<'_>) -> Outcome
     if !command.accepts(args.len()) || refused || session.shared.pause.holds(true) {
         return Outcome::Waits(Request::Run);
     }
+    // `EXEC` may be at work on the topic; then the append waits for it.
+    if !session.try_key(args[1]) {
+        return Outcome::Waits(Request::Run);
+    }
     session.begin_command();
-    match fast(session, args) {
+    let appended = fast(session, args);
+    session.end_keys();
+    match appended {
         Ok(Append::Pending) => {
             session.count_append(command.index);
             session.end_command();
@@ -147,6 +153,7 @@ fn is_for_subscribers(command: &Command) -> bool {
 
 /// Runs the handler.
 async fn run(session: &mut Session, command: &'static Command, args: &Args<'_>) -> Result<(), CommandError> {
+    session.begin_keys(command, args).await;
     let begin = Instant::now();
     let result = match command.handler {
         Handler::Sync(handler) => handler(session, args),
@@ -157,6 +164,7 @@ async fn run(session: &mut Session, command: &'static Command, args: &Args<'_>) 
             None => Err(CommandError::Arity(command.full_name)),
         },
     };
+    session.end_keys();
     let stats = session.shared.stats.command(command.index);
     stats.calls.add(1);
     // Time that a command spent blocked is not time that it took.

@@ -13,6 +13,7 @@ pub mod data_dir;
 mod descriptors;
 pub mod engine;
 mod execute;
+pub mod gate;
 mod io_thread;
 mod kick;
 pub mod notify;

@@ -89,6 +89,7 @@ impl Server {
             clients: Clients::default(),
             stats: Stats::default(),
             pubsub: PubSub::default(),
+            gates: Arc::default(),
             pause: Pause::default(),
             shutdown: Shutdown::default(),
             log,

@@ -10,6 +10,7 @@ use wafka_core::Clock;
 
 use crate::clients::Clients;
 use crate::config::Config;
+use crate::gate::Gates;
 use crate::pause::Pause;
 use crate::pubsub::PubSub;
 use crate::settings::Settings;
@@ -42,6 +43,8 @@ pub struct Shared {
     pub stats: Stats,
     /// Channels and who listens to them.
     pub pubsub: PubSub,
+    /// What keeps a transaction's commands together.
+    pub gates: Arc<Gates>,
     /// `CLIENT PAUSE`.
     pub pause: Pause,
     /// The way down.

@@ -37,6 +37,9 @@ impl Flags {
     /// Its keys stand where only the command itself knows.
     pub const MOVABLEKEYS: Flags = Flags(1 << 12);
 
+    /// Concerns all names there are: Wafka's own, for isolation, and never shown.
+    pub const ALL_NAMES: Flags = Flags(1 << 13);
+
     /// The flags with the names that Redis gives them, in the order in which it lists them.
     const NAMES: [(Flags, &'static str); 14] = [
         (Flags::WRITE, "write"),

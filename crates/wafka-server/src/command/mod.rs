@@ -5,6 +5,7 @@
 
 mod error;
 mod flags;
+mod keys;
 mod lookup;
 mod spec;
 pub mod syntax;
@@ -12,6 +13,7 @@ pub mod table;
 
 pub use error::CommandError;
 pub use flags::Flags;
+pub use keys::KeysOf;
 pub use lookup::{lookup, subcommand};
 pub use spec::{
     Append, AppendHandler, AsyncHandler, CommandSpec, Group, Handler, HandlerFuture, Keys, SyncHandler,

@@ -5,7 +5,7 @@ use wafka_protocol::parse::glob_match;
 
 use super::help::reply_help;
 use crate::command::{
-    Args, Command, CommandError, CommandSpec, Flags, Group, Handler, Keys, lookup, subcommand, table,
+    Args, Command, CommandError, CommandSpec, Flags, Group, Handler, Keys, KeysOf, lookup, subcommand, table,
 };
 use crate::session::Session;
 
@@ -103,40 +103,13 @@ pub(crate) fn get_keys(session: &mut Session, args: &Args<'_>) -> Result<(), Com
     if !command.accepts(request.len()) {
         return Err("ERR Invalid number of arguments specified for command".into());
     }
-    let keys = keys(command.keys, request).ok_or("ERR Invalid arguments specified for command")?;
+    let keys = KeysOf::find(command.keys, request).ok_or("ERR Invalid arguments specified for command")?;
     let mut reply = session.reply();
-    reply.array(keys.len());
-    for key in keys {
+    reply.array(keys.iter().len());
+    for key in keys.iter() {
         reply.bulk(key);
     }
     Ok(())
-}
-
-/// The keys of a request; `None` when they are not where they should be.
-fn keys<'a>(places: Keys, request: &[&'a [u8]]) -> Option<Vec<&'a [u8]>> {
-    match places {
-        Keys::None => Some(Vec::new()),
-        Keys::Range { first, last, step } => {
-            let first = usize::try_from(first).ok()?;
-            let last = match usize::try_from(last) {
-                Ok(last) => last,
-                Err(_) => request.len().checked_sub(usize::from(last.unsigned_abs()))?,
-            };
-            Some(
-                request
-                    .get(first..=last)?
-                    .iter()
-                    .step_by(usize::try_from(step).ok()?.max(1))
-                    .copied()
-                    .collect(),
-            )
-        }
-        Keys::Streams => {
-            let word = request.iter().position(|arg| arg.eq_ignore_ascii_case(b"streams"))?;
-            let after = &request[word + 1..];
-            (!after.is_empty() && after.len().is_multiple_of(2)).then(|| after[..after.len() / 2].to_vec())
-        }
-    }
 }
 
 /// Redis's ACL categories of a command, in Redis's order.
@@ -275,28 +248,4 @@ pub(crate) fn help(session: &mut Session, _args: &Args<'_>) -> Result<(), Comman
         ],
     );
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn keys_of(places: Keys, line: &str) -> Option<Vec<String>> {
-        let request: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-        let text = |key: &&[u8]| String::from_utf8(key.to_vec()).unwrap();
-        keys(places, &request).map(|keys| keys.iter().map(text).collect())
-    }
-
-    #[test]
-    fn keys_are_found() {
-        let range = |first, last, step| Keys::Range { first, last, step };
-        let found = |keys: &[&str]| Some(keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>());
-        assert_eq!(keys_of(range(1, 1, 1), "XLEN a"), found(&["a"]));
-        assert_eq!(keys_of(range(1, -1, 1), "DEL a b c"), found(&["a", "b", "c"]));
-        assert_eq!(keys_of(range(2, 2, 1), "XINFO STREAM a FULL"), found(&["a"]));
-        assert_eq!(keys_of(range(2, 2, 1), "XINFO HELP"), None);
-        assert_eq!(keys_of(Keys::Streams, "XREAD COUNT 1 STREAMS a b 0 0"), found(&["a", "b"]));
-        assert_eq!(keys_of(Keys::Streams, "XREAD STREAMS a b 0"), None);
-        assert_eq!(keys_of(Keys::Streams, "XREAD STREAMS"), None);
-    }
 }

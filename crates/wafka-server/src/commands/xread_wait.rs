@@ -22,7 +22,8 @@ pub(crate) fn xread<'a>(session: &'a mut Session, args: &'a Args<'a>) -> Handler
     Box::pin(async move {
         let request = parse(args, session.now_ms())?;
         let streams = resolve(session, &request).await?;
-        match request.block_ms {
+        // `EXEC` does not wait.
+        match request.block_ms.filter(|_| !session.in_transaction()) {
             None => {
                 if !look(session, &streams, request.count).await? {
                     session.reply().null_array();
@@ -82,7 +83,8 @@ async fn wait(
     if look(session, streams, count).await? {
         return Ok(());
     }
-    // Replies to the commands before this one must not wait with it.
+    // Transactions must not wait with it, nor the replies to the commands before this one.
+    session.release_keys();
     session.flush().await.map_err(|_| CommandError::Closed)?;
     let _blocked = session.block();
     let deadline = (block_ms > 0).then(|| begin.checked_add(Duration::from_millis(block_ms))).flatten();
@@ -96,9 +98,11 @@ async fn wait(
             },
             () = any(&mut changes) => {
                 changes = begin_waiting(&points);
+                session.acquire_keys().await;
                 if look(session, streams, count).await? {
                     return Ok(());
                 }
+                session.release_keys();
             }
             () = until(deadline) => break,
         }

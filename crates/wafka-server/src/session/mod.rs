@@ -1,6 +1,7 @@
 //! A connection's state as the commands see it: database, protocol version, the reply being written, and the appends
 //! whose replies wait for their commit.
 
+mod keys;
 mod listening;
 mod turn;
 
@@ -15,6 +16,7 @@ use wafka_protocol::{ReplyWriter, RespVersion};
 
 use crate::clients::{Client, Signals};
 use crate::command::CommandError;
+use crate::gate::Held;
 use crate::kick::Kicker;
 use crate::notify::{Classes, notify};
 use crate::pubsub::Subscriptions;
@@ -97,6 +99,10 @@ pub struct Session {
     /// What was read while a command waited.
     pub(crate) read_ahead: Vec<u8>,
     subscriptions: Subscriptions,
+    /// The gates of the current command's keys.
+    keys: keys::Keys,
+    /// `EXEC` is under way.
+    in_transaction: bool,
 }
 
 impl Session {
@@ -124,6 +130,8 @@ impl Session {
             uncounted: turn::Uncounted::default(),
             read_ahead: Vec::new(),
             subscriptions: Subscriptions::default(),
+            keys: keys::Keys::new(Held::new(Arc::clone(&shared.gates))),
+            in_transaction: false,
             shared,
         }
     }
@@ -150,6 +158,12 @@ impl Session {
     #[must_use]
     pub fn version(&self) -> RespVersion {
         self.version
+    }
+
+    /// Whether `EXEC` is executing the command: it must not wait for data.
+    #[must_use]
+    pub fn in_transaction(&self) -> bool {
+        self.in_transaction
     }
 
     /// Appends to the reply.

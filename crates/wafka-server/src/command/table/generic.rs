@@ -6,6 +6,7 @@ use crate::commands::{expire, keys, object, scan};
 const WRITE: Flags = Flags::WRITE;
 const READONLY: Flags = Flags::READONLY;
 const FAST: Flags = Flags::FAST;
+const ALL_NAMES: Flags = Flags::ALL_NAMES;
 
 /// The rows.
 pub static ROWS: &[CommandSpec] = &[
@@ -34,11 +35,11 @@ pub static ROWS: &[CommandSpec] = &[
         .keys(1, 1, 1, "RO")
         .docs(Group::Generic, "1.0.0", "key", "Tells the type of a key: stream."),
     CommandSpec::new("keys", 2, Handler::Sync(keys::keys))
-        .flags(&[READONLY])
+        .flags(&[READONLY, ALL_NAMES])
         .tips("request_policy:all_shards nondeterministic_output_order")
         .docs(Group::Generic, "1.0.0", "pattern", "Returns the names of the topics that match a pattern."),
     CommandSpec::new("scan", -2, Handler::Sync(scan::scan))
-        .flags(&[READONLY])
+        .flags(&[READONLY, ALL_NAMES])
         .tips("nondeterministic_output request_policy:special response_policy:special")
         .docs(
             Group::Generic,
@@ -47,7 +48,7 @@ pub static ROWS: &[CommandSpec] = &[
             "Goes through the names of the topics, some at a time.",
         ),
     CommandSpec::new("randomkey", 1, Handler::Sync(keys::random_key))
-        .flags(&[READONLY])
+        .flags(&[READONLY, ALL_NAMES])
         .tips("request_policy:all_shards response_policy:special nondeterministic_output")
         .docs(Group::Generic, "1.0.0", "", "Returns the name of a topic taken at random."),
     CommandSpec::new("expire", -3, Handler::Async(expire::expire))
@@ -115,15 +116,15 @@ pub static ROWS: &[CommandSpec] = &[
         "Tells about the objects behind keys.",
     ),
     CommandSpec::new("dbsize", 1, Handler::Sync(keys::db_size))
-        .flags(&[READONLY, FAST])
+        .flags(&[READONLY, ALL_NAMES, FAST])
         .tips("request_policy:all_shards response_policy:agg_sum")
         .docs(Group::Server, "1.0.0", "", "Tells the number of topics in the database."),
     CommandSpec::new("flushdb", -1, Handler::Async(keys::flush_db))
-        .flags(&[WRITE])
+        .flags(&[WRITE, ALL_NAMES])
         .tips("request_policy:all_shards response_policy:all_succeeded")
         .docs(Group::Server, "1.0.0", "[ASYNC | SYNC]", "Deletes all topics of the database."),
     CommandSpec::new("flushall", -1, Handler::Async(keys::flush_all))
-        .flags(&[WRITE])
+        .flags(&[WRITE, ALL_NAMES])
         .tips("request_policy:all_shards response_policy:all_succeeded")
         .docs(Group::Server, "1.0.0", "[ASYNC | SYNC]", "Deletes all topics of all databases."),
 ];

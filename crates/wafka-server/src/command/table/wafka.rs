@@ -40,7 +40,7 @@ static TOPIC: &[CommandSpec] = &[
         .flags(&[WRITE])
         .keys(2, -1, 1, "RM delete")
         .docs(Group::Stream, "", "name...", "Deletes topics."),
-    CommandSpec::new("topic|list", -2, Handler::Sync(topic::list)).flags(&[READONLY]).docs(
+    CommandSpec::new("topic|list", -2, Handler::Sync(topic::list)).flags(&[READONLY, Flags::ALL_NAMES]).docs(
         Group::Stream,
         "",
         "[MATCH pattern]",
@@ -56,12 +56,9 @@ static TOPIC: &[CommandSpec] = &[
 ];
 
 static BROKER: &[CommandSpec] = &[
-    CommandSpec::new("broker|list", 2, Handler::Sync(broker::list)).flags(&[READONLY]).docs(
-        Group::Server,
-        "",
-        "",
-        "Lists the brokers and the partitions they serve.",
-    ),
+    CommandSpec::new("broker|list", 2, Handler::Sync(broker::list))
+        .flags(&[READONLY, Flags::ALL_NAMES])
+        .docs(Group::Server, "", "", "Lists the brokers and the partitions they serve."),
     CommandSpec::new("broker|help", 2, Handler::Sync(broker::help))
         .flags(&[Flags::LOADING, Flags::STALE])
         .docs(Group::Server, "", "", "Tells what BROKER can do."),

@@ -1,0 +1,72 @@
+//! Where a request's keys are.
+
+use super::{Args, Keys};
+
+/// The keys of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeysOf<'a> {
+    /// From the first key to the last.
+    args: &'a [&'a [u8]],
+    /// From one to the next.
+    step: usize,
+}
+
+impl<'a> KeysOf<'a> {
+    /// Finds them; `None` when they are not where they should be.
+    #[must_use]
+    pub fn find(places: Keys, request: &'a Args<'a>) -> Option<Self> {
+        match places {
+            Keys::None => Some(KeysOf { args: &[], step: 1 }),
+            Keys::Range { first, last, step } => {
+                let first = usize::try_from(first).ok()?;
+                let last = match usize::try_from(last) {
+                    Ok(last) => last,
+                    Err(_) => request.len().checked_sub(usize::from(last.unsigned_abs()))?,
+                };
+                let args = request.get(first..=last)?;
+                Some(KeysOf { args, step: usize::try_from(step).ok()?.max(1) })
+            }
+            Keys::Streams => {
+                // A group, or a member of one, may be called STREAMS too.
+                let grouped = request.get(1).is_some_and(|arg| arg.eq_ignore_ascii_case(b"group"));
+                let from = if grouped { 4 } else { 1 };
+                let options = request.get(from..)?;
+                let word = options.iter().position(|arg| arg.eq_ignore_ascii_case(b"streams"))?;
+                let after = &options[word + 1..];
+                let halves = !after.is_empty() && after.len().is_multiple_of(2);
+                halves.then(|| KeysOf { args: &after[..after.len() / 2], step: 1 })
+            }
+        }
+    }
+
+    /// The keys, in the order in which they stand.
+    pub fn iter(self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
+        self.args.iter().step_by(self.step).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys_of(places: Keys, line: &str) -> Option<Vec<String>> {
+        let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        let found = KeysOf::find(places, &args)?;
+        Some(found.iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect())
+    }
+
+    #[test]
+    fn keys_are_found() {
+        let found = |keys: &[&str]| Some(keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>());
+        let range = |first, last, step| Keys::Range { first, last, step };
+        assert_eq!(keys_of(Keys::None, "PING a"), found(&[]));
+        assert_eq!(keys_of(range(1, 1, 1), "XADD s * f v"), found(&["s"]));
+        assert_eq!(keys_of(range(1, -1, 1), "DEL a b c"), found(&["a", "b", "c"]));
+        assert_eq!(keys_of(range(1, -1, 2), "MSET a 1 b 2"), found(&["a", "b"]));
+        assert_eq!(keys_of(range(2, 2, 1), "XINFO STREAM"), None);
+        assert_eq!(keys_of(Keys::Streams, "XREAD COUNT 1 STREAMS a b 0 0"), found(&["a", "b"]));
+        assert_eq!(keys_of(Keys::Streams, "XREAD STREAMS a b 0"), None);
+        assert_eq!(keys_of(Keys::Streams, "XREAD STREAMS"), None);
+        assert_eq!(keys_of(Keys::Streams, "XREADGROUP GROUP streams STREAMS streams a >"), found(&["a"]));
+    }
+}

@@ -1,0 +1,58 @@
+//! The gates of the keys that the session's command works on.
+
+use super::Session;
+use crate::command::{Args, CommandSpec, Flags, KeysOf};
+use crate::gate::{Held, Mode, Wanted};
+
+/// The gates of the current command.
+pub(super) struct Keys {
+    pub(super) held: Held,
+    /// What to take again after a wait.
+    wanted: Wanted,
+}
+
+impl Keys {
+    pub(super) fn new(held: Held) -> Self {
+        Keys { held, wanted: Wanted::default() }
+    }
+}
+
+impl Session {
+    /// Lets transactions pass while a command waits for data: gives back the gates of its keys. What the command knew
+    /// of its topics may be wrong afterwards. Within a transaction nothing is given back.
+    pub fn release_keys(&mut self) {
+        if !self.in_transaction() {
+            self.keys.held.release();
+        }
+    }
+
+    /// Takes the gates again that [`Session::release_keys`] gave back: waits until no transaction is at work on them.
+    /// May be dropped and called again.
+    pub async fn acquire_keys(&mut self) {
+        if !self.in_transaction() {
+            self.keys.held.release();
+            self.keys.held.acquire(&self.keys.wanted).await;
+        }
+    }
+
+    /// Takes the gate of a command with the one key `key` if nothing is to be waited for.
+    pub(crate) fn try_key(&mut self, key: &[u8]) -> bool {
+        self.keys.held.try_shared(self.database, key)
+    }
+
+    /// Takes the gates of a command's keys. They are held until [`Session::end_keys`].
+    pub(crate) async fn begin_keys(&mut self, command: &CommandSpec, args: &Args<'_>) {
+        let names = command.flags.contains(Flags::ALL_NAMES).then_some(Mode::Exclusive);
+        // Keys that are not where they should be are an error, which the command will say.
+        let keys = KeysOf::find(command.keys, args);
+        let database = self.database;
+        let keys = keys.iter().flat_map(|keys| keys.iter()).map(|key| (database, key));
+        self.keys.wanted.set(keys, Mode::Shared, names);
+        self.acquire_keys().await;
+    }
+
+    /// Gives the gates back when the command is done.
+    pub(crate) fn end_keys(&mut self) {
+        self.release_keys();
+    }
+}
