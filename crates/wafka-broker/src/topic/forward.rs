@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use wafka_core::storage::Cursor;
 use wafka_core::{EventId, Offset};
-use wafka_storage::line::{self, EventHeader, EventLine, LineError};
+use wafka_storage::line::{self, EventHeader, EventLine, FieldBuf, HeaderReader, LineError};
 
+use super::read::EntryFields;
 use super::view::{LaneView, View};
 use crate::error::ReadError;
 use crate::lines::Lines;
@@ -54,6 +55,7 @@ pub(super) struct Forward<'v> {
     next: Cursor,
     chunk_bytes: usize,
     item: Option<(EventId, Offset)>,
+    headers: HeaderReader,
     /// What was found out about the current line, when it is an event.
     examined: Option<Examined>,
     last_id: EventId,
@@ -128,6 +130,7 @@ impl<'v> Forward<'v> {
             next: Cursor::default(),
             chunk_bytes: CHUNK_MIN,
             item: None,
+            headers: HeaderReader::default(),
             examined: None,
             last_id: EventId::MIN,
             damage: None,
@@ -149,13 +152,14 @@ impl<'v> Forward<'v> {
         self.item
     }
 
-    /// The current event. Its line was verified when it was read from the file, or is in memory as it was accepted.
+    /// The fields of the current event. Its line was verified when it was read from the file, or is in memory as it was
+    /// accepted.
     #[inline]
-    pub(super) fn event(&self) -> Result<EventLine<'_>, LineError> {
+    pub(super) fn fields<'b>(&'b self, into: &'b mut FieldBuf) -> Result<EntryFields<'b>, LineError> {
         let line = self.lines.current();
-        match self.examined {
-            Some(Examined { header, covered_len }) => header.event(&line[..covered_len]),
-            None => EventLine::parse(line),
+        match &self.examined {
+            Some(Examined { header, covered_len }) => header.fields(&line[..*covered_len], into),
+            None => EventLine::parse(line)?.fields(into),
         }
     }
 
@@ -227,9 +231,9 @@ impl<'v> Forward<'v> {
 
     /// The header of the current line. A header from a file decides what is merged before and after it, and where the
     /// partition ends, so it is not believed unless the whole line is; what is in memory is as it was accepted.
-    fn examine(&self) -> Result<Examined, LineError> {
+    fn examine(&mut self) -> Result<Examined, LineError> {
         let line = self.lines.current();
-        let header = EventHeader::read(line);
+        let header = self.headers.read(line);
         let covered = match header {
             Some(_) if self.block != usize::MAX => line::covered(line)?,
             // What is passed over anyway.

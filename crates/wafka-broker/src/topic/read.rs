@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use wafka_core::{EventId, Offset, PartitionId};
 pub use wafka_storage::line::DecodedFields as EntryFields;
-use wafka_storage::line::{EventLine, FieldBuf, LineError};
+use wafka_storage::line::{EventLine, FieldBuf};
 
 use super::forward::Merge;
 use super::read_back::Backward;
@@ -138,9 +138,9 @@ fn read_forward<S: EntrySink>(view: &View, range: &ReadRange, sink: &mut S) -> R
             return Err(lane.damaged(None));
         }
         if view.is_live(id) {
-            match lane.event().and_then(|event| hand_out(&event, &mut fields, sink)) {
-                Ok(ControlFlow::Continue(())) => left -= 1,
-                Ok(ControlFlow::Break(())) => break,
+            match lane.fields(&mut fields) {
+                Ok(fields) if sink.entry(id, &fields).is_break() => break,
+                Ok(_) => left -= 1,
                 Err(error) => return Err(lane.damaged(Some(error))),
             }
         }
@@ -168,25 +168,13 @@ fn read_backward<S: EntrySink>(view: &View, range: &ReadRange, sink: &mut S) -> 
         let lane = &mut lanes[at];
         lane.check_damage()?;
         if view.is_live(id) {
-            let event = EventLine::parse(lane.line());
-            let handed = event.and_then(|event| hand_out(&event, &mut fields, sink));
-            if handed.map_err(|error| lane.damaged(error.to_string()))?.is_break() {
-                break;
+            match EventLine::parse(lane.line()).and_then(|event| event.fields(&mut fields)) {
+                Ok(fields) if sink.entry(id, &fields).is_break() => break,
+                Ok(_) => left -= 1,
+                Err(error) => return Err(lane.damaged(error.to_string())),
             }
-            left -= 1;
         }
         lane.advance()?;
     }
     Ok(())
-}
-
-/// Decodes an event and hands it out.
-#[inline]
-fn hand_out<S: EntrySink>(
-    event: &EventLine<'_>,
-    fields: &mut FieldBuf,
-    sink: &mut S,
-) -> Result<ControlFlow<()>, LineError> {
-    let decoded = event.fields(fields)?;
-    Ok(sink.entry(event.id, &decoded))
 }

@@ -173,22 +173,85 @@ impl EventHeader {
     ///
     /// # Errors
     /// When it is no event line.
-    #[inline]
     pub fn event(self, covered: &[u8]) -> Result<EventLine<'_>, LineError> {
-        let EventHeader { id, partition, offset, id_end, at } = self;
-        let mut scan = Scan::new(covered, at);
+        let EventHeader { id, partition, offset, id_end, .. } = self;
+        let (metadata_at, message_at) = self.message(covered)?;
+        match (covered.get(message_at), covered.last()) {
+            (Some(b'{'), Some(b'}')) | (Some(b'['), Some(b']')) => {
+                Ok(EventLine { id, partition, offset, covered, id_end, metadata_at, message_at })
+            }
+            _ => {
+                let expected = "a message: an object or an array of pairs";
+                Err(LineError::Syntax { at: message_at, expected })
+            }
+        }
+    }
+
+    /// Decodes the message of the line that this is the header of; as [`EventLine::fields`] of [`EventHeader::event`].
+    ///
+    /// # Errors
+    /// When it is no event line, or its message not one that [`EventEncoder::encode`] writes.
+    #[inline]
+    pub fn fields<'b>(
+        &self,
+        covered: &'b [u8],
+        into: &'b mut FieldBuf,
+    ) -> Result<DecodedFields<'b>, LineError> {
+        let (_, message_at) = self.message(covered)?;
+        into.decode(covered, EVENT_ID.len()..self.id_end, message_at)
+    }
+
+    /// Where the metadata begins, and where the message does.
+    #[inline]
+    fn message(&self, covered: &[u8]) -> Result<(usize, usize), LineError> {
+        let mut scan = Scan::new(covered, self.at);
         timestamp(&mut scan)?;
         let metadata_at = scan.at();
         while !scan.accept(MESSAGE.as_bytes()) {
             key_value(&mut scan)?;
         }
-        let message_at = scan.at();
-        match (scan.rest().first(), covered.last()) {
-            (Some(b'{'), Some(b'}')) | (Some(b'['), Some(b']')) => {
-                Ok(EventLine { id, partition, offset, covered, id_end, metadata_at, message_at })
-            }
-            _ => Err(scan.error("a message: an object or an array of pairs")),
+        Ok((metadata_at, scan.at()))
+    }
+}
+
+/// Reads the headers of a log's lines one after the other: what stands between id and offset is the same in all of
+/// them, so it is compared with that of the line before, and parsed only where it differs.
+#[derive(Clone, Debug, Default)]
+pub struct HeaderReader {
+    /// From behind the id to the offset.
+    middle: Vec<u8>,
+    /// The partition it names; `None` before the first line.
+    partition: Option<PartitionId>,
+}
+
+impl HeaderReader {
+    /// Reads the header of a line; `None` when it does not begin like an event line.
+    #[inline]
+    #[must_use]
+    pub fn read(&mut self, line: &[u8]) -> Option<EventHeader> {
+        self.alike(line).or_else(|| self.any(line))
+    }
+
+    #[inline(always)]
+    fn alike(&self, line: &[u8]) -> Option<EventHeader> {
+        let mut scan = Scan::new(line, 0);
+        let id = id(&mut scan).ok()?;
+        let (id_end, partition) = (scan.at(), self.partition?);
+        if !scan.accept(&self.middle) {
+            return None;
         }
+        let offset = scan.number().ok().filter(|_| scan.rest().first() == Some(&b','))?;
+        Some(EventHeader { id, partition, offset, id_end, at: scan.at() })
+    }
+
+    #[cold]
+    fn any(&mut self, line: &[u8]) -> Option<EventHeader> {
+        let header = EventHeader::read(line)?;
+        let digits = itoa::Buffer::new().format(header.offset).len();
+        self.middle.clear();
+        self.middle.extend_from_slice(&line[header.id_end..header.at - digits]);
+        self.partition = Some(header.partition);
+        Some(header)
     }
 }
 
@@ -274,10 +337,7 @@ impl<'a> Iterator for Metadata<'a> {
 /// What stands up to the offset.
 #[inline]
 fn header(scan: &mut Scan<'_>) -> Result<EventHeader, LineError> {
-    scan.expect(EVENT_ID)?;
-    let ms = scan.number()?;
-    scan.expect("-")?;
-    let seq = scan.number()?;
+    let id = id(scan)?;
     let id_end = scan.at();
     scan.expect(TOPIC_NAME)?;
     scan.text()?;
@@ -286,8 +346,16 @@ fn header(scan: &mut Scan<'_>) -> Result<EventHeader, LineError> {
     let partition = u16::try_from(scan.number()?)
         .map_err(|_| LineError::Syntax { at, expected: "a partition number of at most 65535" })?;
     let offset = offset(scan)?;
-    let (id, partition) = (EventId::new(ms, seq), PartitionId(partition));
-    Ok(EventHeader { id, partition, offset, id_end, at: scan.at() })
+    Ok(EventHeader { id, partition: PartitionId(partition), offset, id_end, at: scan.at() })
+}
+
+/// What stands up to the end of the id.
+#[inline(always)]
+fn id(scan: &mut Scan<'_>) -> Result<EventId, LineError> {
+    scan.expect(EVENT_ID)?;
+    let ms = scan.number()?;
+    scan.expect("-")?;
+    Ok(EventId::new(ms, scan.number()?))
 }
 
 /// The key `offset`, and the comma that must follow it.

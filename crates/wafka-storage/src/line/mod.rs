@@ -18,7 +18,7 @@ mod time;
 mod verbatim;
 
 pub use error::{LineError, RecordError};
-pub use event::{EventEncoder, EventHeader, EventLine, Metadata};
+pub use event::{EventEncoder, EventHeader, EventLine, HeaderReader, Metadata};
 pub use message::{DecodedFields, FieldBuf};
 pub use record::{RecordKind, RecordLine, encode_record};
 pub use seal::{covered, offset_of, seal, verify};

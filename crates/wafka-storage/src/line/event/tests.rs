@@ -252,6 +252,7 @@ proptest! {
     fn every_field_list_comes_back(events in vec((parts(), any::<u64>(), any::<u64>(), any::<u64>()), 1..4), topic: Vec<u8>, partition: u16) {
         let mut encoder = EventEncoder::new(&topic, PartitionId(partition));
         let mut buf = FieldBuf::new();
+        let mut headers = HeaderReader::default();
         for (parts, ms, seq, offset) in events {
             let flat: Vec<&[u8]> = parts.iter().map(|part| &part[..]).collect();
             let mut line = Vec::new();
@@ -261,11 +262,15 @@ proptest! {
             prop_assert_eq!(memchr::memchr3(b'\n', b'\r', 0, &line), Some(line.len() - 1));
             prop_assert_eq!(offset_of(&line), Some(offset));
             prop_assert_eq!(EventLine::peek(&line), Some((id, offset)));
+            let header = headers.read(&line).unwrap();
+            prop_assert_eq!((header.id, header.offset, header.partition), (id, offset, PartitionId(partition)));
+            prop_assert_eq!(header.event(verify(&line).unwrap()).unwrap().message_at, EventLine::parse(&line).unwrap().message_at);
             let event = EventLine::parse(&line).unwrap();
             prop_assert_eq!((event.id, event.offset, event.partition), (id, offset, PartitionId(partition)));
             prop_assert_eq!(event.topic_name().unwrap(), &topic[..]);
             prop_assert_eq!(event.metadata().count(), 0);
             let fields = event.fields(&mut buf).unwrap();
+            prop_assert_eq!(std::str::from_utf8(fields.id_text()).unwrap(), format!("{ms}-{seq}"));
             prop_assert_eq!(fields.len() * 2, parts.len());
             prop_assert_eq!(fields.parts().collect::<Vec<_>>(), &flat[..]);
             prop_assert_eq!(fields.iter().collect::<Vec<_>>(), Fields::new(&flat).unwrap().iter().collect::<Vec<_>>());
@@ -320,6 +325,11 @@ proptest! {
         }
         seal(&mut content, 0);
         let mut buf = FieldBuf::new();
+        // A reader that comes from another line sees what one sees that begins here.
+        let mut headers = HeaderReader::default();
+        headers.read(&line).unwrap();
+        let (kept, fresh) = (headers.read(&content), EventHeader::read(&content));
+        prop_assert_eq!(format!("{kept:?}"), format!("{fresh:?}"));
         if let Ok(event) = EventLine::parse(&content) {
             prop_assert_eq!(EventLine::peek(&content), Some((event.id, event.offset)));
             prop_assert_eq!(offset_of(&content), Some(event.offset));
