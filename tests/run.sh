@@ -3,14 +3,13 @@
 #
 #   ./tests/run.sh
 #
-# Needs a Rust toolchain; installs what else is missing (Debian packages, a Python environment under Cargo's target
-# directory). May be run again at any time. tests/README.md tells more.
+# Needs a Rust toolchain; installs what else is missing (Debian packages; Redis clients in many languages, under Cargo's
+# target directory). May be run again at any time. tests/README.md tells more.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec </dev/null
 
 target=${CARGO_TARGET_DIR:-target}
-venv=$target/test-venv
 started=$SECONDS
 summary=()
 failed=0
@@ -50,6 +49,11 @@ install_packages() {
     python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
     command -v cc >/dev/null || missing+=(gcc libc6-dev)
     command -v ps >/dev/null || missing+=(procps)
+    command -v node >/dev/null || missing+=(nodejs)
+    command -v npm >/dev/null || missing+=(npm)
+    command -v go >/dev/null || missing+=(golang-go)
+    command -v javac >/dev/null || missing+=(default-jdk-headless)
+    command -v mvn >/dev/null || missing+=(maven)
     if [ ${#missing[@]} = 0 ]; then
         echo "nothing is missing"
         return 0
@@ -68,16 +72,11 @@ install_components() {
     done
 }
 
-# Made anew when what is pinned changes.
-install_python_client() {
-    local wanted=tests/clients/requirements.txt
-    if cmp -s "$wanted" "$venv/requirements.txt" && "$venv/bin/python" -c 'import redis' 2>/dev/null; then
-        echo "$venv is up to date"
-        return 0
-    fi
-    rm -rf "$venv" && mkdir -p "$target" && python3 -m venv "$venv" &&
-        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$wanted" &&
-        cp "$wanted" "$venv/requirements.txt"
+# Into the target directory, made anew when what is pinned changes.
+set_up_clients() {
+    local cache
+    cache=$(mkdir -p "$target" && cd "$target" && pwd) &&
+        CARGO_TARGET_DIR=$cache tests/clients/setup.sh redis-py node-redis ioredis go-redis jedis lettuce hiredis
 }
 
 lint() { cargo clippy --locked --workspace --all-targets -- -D warnings; }
@@ -86,7 +85,7 @@ run_tests() { cargo test --locked --workspace --no-fail-fast; }
 
 required "packages" install_packages
 required "Rust components" install_components
-required "redis-py" install_python_client
+required "clients" set_up_clients
 step "formatting" cargo fmt --all --check
 step "lints" lint
 step "documentation" document

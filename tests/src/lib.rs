@@ -51,7 +51,7 @@ pub fn profile_dir() -> PathBuf {
 /// When it is not there.
 #[must_use]
 pub fn python() -> PathBuf {
-    let python = target_dir().join("test-venv/bin/python");
-    assert!(python.exists(), "{} is not there: tests/run.sh sets it up", python.display());
+    let python = target_dir().join("clients/redis-py/venv/bin/python");
+    assert!(python.exists(), "{} is not there: tests/clients/setup.sh redis-py sets it up", python.display());
     python
 }

@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Makes the clients ready: fetches what is pinned beside each program, and compiles what has to be compiled.
+#
+#   tests/clients/setup.sh CLIENT...
+#
+# Everything goes into $CARGO_TARGET_DIR/clients/CLIENT (target/clients/CLIENT), and is made anew only when a file of the
+# client's directory has changed. redis-rs is not among them: Cargo builds it with the tests.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+# What another program said about Node, Go or Java is not for here.
+exec </dev/null
+mkdir -p "${CARGO_TARGET_DIR:-../../target}"
+cache=$(cd "${CARGO_TARGET_DIR:-../../target}" && pwd)/clients
+jobs=$(nproc)
+
+# python_environment REQUIREMENTS: in $out/venv.
+python_environment() {
+    python3 -m venv "$out/venv"
+    "$out/venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$1"
+}
+
+node_modules() {
+    cp "$1/package.json" "$1/package-lock.json" "$out"
+    (cd "$out" && npm ci --ignore-scripts --no-audit --no-fund --loglevel error)
+}
+
+java_classes() {
+    mvn --quiet --batch-mode --no-transfer-progress -f "$1/pom.xml" dependency:copy-dependencies \
+        -DincludeScope=runtime -DoutputDirectory="$out/lib"
+    javac -nowarn -d "$out/classes" -cp "$out/lib/*" "$1/Client.java"
+}
+
+# The C sources are in the source package of hiredis's Python binding, the newest there are; distributions lag behind.
+hiredis() {
+    local sources
+    python3 -m venv "$out/venv"
+    "$out/venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --no-binary hiredis \
+        -r hiredis/requirements.txt -d "$out"
+    tar -xzf "$out"/hiredis-*.tar.gz -C "$out"
+    sources=$(echo "$out"/hiredis-*/vendor/hiredis)
+    cc -std=gnu11 -O1 -Wall -Wextra -I "$sources" -o "$out/client" hiredis/client.c \
+        "$sources"/{alloc,async,hiredis,net,read,sds,sockcompat}.c
+}
+
+make_ready() {
+    case $1 in
+        redis-cli) ;;
+        redis-py) python_environment redis-py/requirements.txt ;;
+        node-redis | ioredis) node_modules "$1" ;;
+        go-redis) (cd go-redis && go build -p "$jobs" -o "$out/client" .) ;;
+        jedis | lettuce) java_classes "$1" ;;
+        hiredis) hiredis ;;
+        *) echo "setup.sh: no client is called $1" >&2 && return 2 ;;
+    esac
+}
+
+for client in "$@"; do
+    out=$cache/$client
+    made_from=$(cat setup.sh "$client"/* | cksum)
+    if [ "$(cat "$out/made-from" 2>/dev/null)" = "$made_from" ]; then
+        continue
+    fi
+    echo "$client: making it ready"
+    rm -rf "$out"
+    mkdir -p "$out"
+    make_ready "$client"
+    echo "$made_from" >"$out/made-from"
+done
