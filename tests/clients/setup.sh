@@ -11,7 +11,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 exec </dev/null
 mkdir -p "${CARGO_TARGET_DIR:-../../target}"
 cache=$(cd "${CARGO_TARGET_DIR:-../../target}" && pwd)/clients
-jobs=$(nproc)
+mkdir -p "$cache"
+# Tests of several clients may come here at once.
+exec 9>"$cache/lock"
+flock 9
 
 # python_environment REQUIREMENTS: in $out/venv.
 python_environment() {
@@ -21,11 +24,11 @@ python_environment() {
 
 node_modules() {
     cp "$1/package.json" "$1/package-lock.json" "$out"
-    (cd "$out" && npm ci --ignore-scripts --no-audit --no-fund --loglevel error)
+    (cd "$out" && npm ci --ignore-scripts --no-audit --no-fund --loglevel error >/dev/null)
 }
 
 java_classes() {
-    mvn --quiet --batch-mode --no-transfer-progress -f "$1/pom.xml" dependency:copy-dependencies \
+    mvn --quiet --batch-mode --no-transfer-progress -Dstyle.color=never -f "$1/pom.xml" dependency:copy-dependencies \
         -DincludeScope=runtime -DoutputDirectory="$out/lib"
     javac -nowarn -d "$out/classes" -cp "$out/lib/*" "$1/Client.java"
 }
@@ -47,7 +50,7 @@ make_ready() {
         redis-cli) ;;
         redis-py) python_environment redis-py/requirements.txt ;;
         node-redis | ioredis) node_modules "$1" ;;
-        go-redis) (cd go-redis && go build -p "$jobs" -o "$out/client" .) ;;
+        go-redis) (cd go-redis && go build -o "$out/client" .) ;;
         jedis | lettuce) java_classes "$1" ;;
         hiredis) hiredis ;;
         *) echo "setup.sh: no client is called $1" >&2 && return 2 ;;

@@ -1,6 +1,6 @@
 """redis-py against a running server: sync and asyncio, RESP2 and RESP3.
 
-usage: redis_py.py PORT
+usage: thorough.py PORT
 
 When the script wants the server killed and started again on the same port, it prints "restart" and waits for a line on
 its standard input. Any failed check ends it with a traceback.
