@@ -155,6 +155,12 @@ impl Topic {
         self.database
     }
 
+    /// Where readers wait for the topic to change.
+    #[must_use]
+    pub fn watch_point(&self) -> &Arc<WatchPoint> {
+        &self.watch
+    }
+
     /// How many partitions there are.
     #[must_use]
     pub fn partitions(&self) -> u16 {

@@ -64,6 +64,12 @@ pub const XREADGROUP_UNBALANCED: &str =
 pub const MIN_IDLE_NOT_INTEGER: &str = "ERR min-idle-time is not an integer or out of range";
 /// `XREADGROUP CLAIM` with negative milliseconds.
 pub const MIN_IDLE_NEGATIVE: &str = "ERR min-idle-time must be a positive integer";
+/// `MAXCOUNT` that is not a number above 0.
+pub const MAXCOUNT_NOT_POSITIVE: &str = "ERR MAXCOUNT must be a positive integer";
+/// `MAXSIZE` that is not a number above 0.
+pub const MAXSIZE_NOT_POSITIVE: &str = "ERR MAXSIZE must be a positive integer";
+/// `XREADGROUP` without `GROUP`.
+pub const XREADGROUP_NEEDS_GROUP: &str = "ERR Missing GROUP option for XREADGROUP";
 /// `MAXCOUNT` below `COUNT`.
 pub const MAXCOUNT_BELOW_COUNT: &str = "ERR MAXCOUNT must be greater than or equal to COUNT";
 
@@ -77,6 +83,10 @@ pub const ENTRIES_READ_NEGATIVE: &str = "ERR value for ENTRIESREAD must be posit
 /// `XNACK` with another mode.
 pub const NACK_MODE: &str = "ERR mode must be SILENT, FAIL, or FATAL";
 
+/// `IDS` with something else than a number above 0.
+pub const NUMIDS_NOT_POSITIVE: &str = "ERR Number of IDs must be a positive integer";
+/// `XAUTOCLAIM` with a `COUNT` that is not above 0.
+pub const AUTOCLAIM_COUNT: &str = "ERR COUNT must be > 0";
 /// `IDS` whose number does not fit the arguments.
 pub const NUMIDS_MISMATCH: &str = "ERR The `numids` parameter must match the number of arguments";
 

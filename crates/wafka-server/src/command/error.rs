@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use thiserror::Error;
-use wafka_broker::{AppendError, ReadError, TopicError};
+use wafka_broker::{AppendError, GroupError, ReadError, TopicError};
 use wafka_core::TopicNameError;
 use wafka_protocol::error_text;
 
@@ -25,6 +25,9 @@ pub enum CommandError {
     /// Events could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// Something could not be done to a consumer group.
+    #[error(transparent)]
+    Group(#[from] GroupError),
     /// A topic could not be created, changed or deleted.
     #[error(transparent)]
     Topic(#[from] TopicError),

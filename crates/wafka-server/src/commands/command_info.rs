@@ -204,7 +204,8 @@ fn write_key_specs(reply: &mut ReplyWriter<'_>, command: &CommandSpec) {
             reply.bulk(b"keyword");
             reply.bulk(b"STREAMS");
             reply.bulk(b"startfrom");
-            reply.integer(1);
+            // Behind the group and the consumer, who may have that name.
+            reply.integer(if command.name == "xreadgroup" { 4 } else { 1 });
         }
     }
     reply.bulk(b"find_keys");

@@ -12,7 +12,7 @@ use crate::session::Session;
 
 /// A read of at most so many events is done in place when the page cache holds them: handing it to another thread would
 /// cost more. A longer one would hold up the other connections of the thread.
-const READY_COUNT_MAX: u64 = 2048;
+pub(crate) const READY_COUNT_MAX: u64 = 2048;
 
 /// The header of an array or map whose length is known only once its elements are written.
 pub(crate) struct OpenHeader {
@@ -64,49 +64,97 @@ struct Room {
     /// The first entry is let through whatever its size: what was accepted must be readable, and a single event is
     /// bounded by the limits on requests.
     first_always: bool,
+    /// No further entry is begun once the buffer has this length.
+    stop_len: usize,
+}
+
+/// How entries are written.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct EntryOptions {
+    /// As an array; otherwise one by one.
+    pub(crate) framed: bool,
+    /// With two more elements, as `XREADGROUP CLAIM` shows new events: idle for 0 milliseconds, delivered 0 times.
+    pub(crate) with_delivery: bool,
+    /// No further entry is begun once this reply has so many bytes.
+    pub(crate) max_size: Option<u64>,
+    /// Their ids are wanted.
+    pub(crate) collect_ids: bool,
+    /// The first is let through whatever its size and whatever stands before it in the reply.
+    pub(crate) first_always: bool,
+}
+
+/// What was written.
+#[derive(Default)]
+pub(crate) struct Entries {
+    /// How many there were.
+    pub(crate) count: u64,
+    /// Their ids, if asked for.
+    pub(crate) ids: Vec<EventId>,
+    /// There were more, and no room for them.
+    pub(crate) stopped: bool,
+    /// The first entry went beyond the limit.
+    beyond: bool,
 }
 
 /// Takes the events of a read and writes them as entries.
 struct EntryReply<'a> {
     out: &'a mut Vec<u8>,
     room: Room,
-    written: Written,
+    with_delivery: bool,
+    collect_ids: bool,
+    written: Entries,
     full: bool,
 }
 
-/// What a read has written.
-#[derive(Clone, Copy, Default)]
-struct Written {
-    entries: u64,
-    /// The first entry went beyond the limit.
-    beyond: bool,
-}
-
-impl<'a> EntryReply<'a> {
-    fn new(out: &'a mut Vec<u8>, room: Room) -> Self {
-        EntryReply { out, room, written: Written::default(), full: false }
-    }
-
-    fn finish(self) -> Result<Written, CommandError> {
+impl EntryReply<'_> {
+    fn finish(self) -> Result<Entries, CommandError> {
         if self.full { Err(CommandError::ReplyTooLarge { limit: self.room.limit }) } else { Ok(self.written) }
     }
 }
 
 impl EntrySink for EntryReply<'_> {
-    fn entry(&mut self, _id: EventId, fields: &EntryFields<'_>) -> ControlFlow<()> {
-        // Arrays and bulk strings are the same in both versions of the protocol.
-        ReplyWriter::new(self.out, RespVersion::V2).entry(fields.id_text(), fields.parts());
-        self.written.entries += 1;
+    fn entry(&mut self, id: EventId, fields: &EntryFields<'_>) -> ControlFlow<()> {
+        let is_first = self.written.count == 0 && self.room.first_always;
+        if self.out.len() >= self.room.stop_len && !is_first {
+            self.written.stopped = true;
+            return ControlFlow::Break(());
+        }
+        write_entry(self.out, fields, self.with_delivery.then_some((0, 0)));
+        self.written.count += 1;
+        if self.collect_ids {
+            self.written.ids.push(id);
+        }
         if self.out.len() <= self.room.len_max {
             return ControlFlow::Continue(());
         }
-        if self.written.entries == 1 && self.room.first_always {
+        if is_first {
             self.written.beyond = true;
             return ControlFlow::Continue(());
         }
         self.full = true;
         ControlFlow::Break(())
     }
+}
+
+/// Writes one entry; with `delivery`, also for how many milliseconds it has been idle and how often it was delivered.
+pub(crate) fn write_entry(out: &mut Vec<u8>, fields: &EntryFields<'_>, delivery: Option<(u64, u64)>) {
+    // Arrays, bulk strings and integers are the same in both versions of the protocol.
+    let mut writer = ReplyWriter::new(out, RespVersion::V2);
+    let Some((idle_ms, deliveries)) = delivery else { return writer.entry(fields.id_text(), fields.parts()) };
+    writer.array(4);
+    writer.bulk(fields.id_text());
+    let parts = fields.parts();
+    writer.array(parts.len());
+    for part in parts {
+        writer.bulk(part);
+    }
+    writer.integer(signed(idle_ms));
+    writer.integer(signed(deliveries));
+}
+
+/// A count as an integer of the protocol.
+pub(crate) fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// Appends the entries of a range, as an array, to what `session` replies; how many there were. The first entry of a
@@ -119,7 +167,8 @@ pub(crate) async fn append_entries(
     target: &Target,
     range: ReadRange,
 ) -> Result<u64, CommandError> {
-    append(session, target, range, true).await
+    let options = EntryOptions { framed: true, ..EntryOptions::default() };
+    append_with(session, target, range, options).await.map(|written| written.count)
 }
 
 /// [`append_entries`] without the array around the entries; the first is let through whatever stands before it.
@@ -128,45 +177,79 @@ pub(crate) async fn append_each(
     target: &Target,
     range: ReadRange,
 ) -> Result<u64, CommandError> {
-    append(session, target, range, false).await
+    let options = EntryOptions { first_always: true, ..EntryOptions::default() };
+    append_with(session, target, range, options).await.map(|written| written.count)
 }
 
-async fn append(
+/// [`append_entries`] as `options` want it.
+pub(crate) async fn append_with(
     session: &mut Session,
     target: &Target,
     range: ReadRange,
-    framed: bool,
-) -> Result<u64, CommandError> {
+    options: EntryOptions,
+) -> Result<Entries, CommandError> {
     let limit = session.reply_limit();
-    let len_max = (session.out_len() - session.reply_len()).saturating_add(limit);
-    let room = Room { len_max, limit, first_always: !framed || !session.has_entries() };
-    let written = append_in(session, target, range, framed, room).await?;
-    session.note_entries(written.entries > 0, written.beyond);
-    Ok(written.entries)
+    let begin = session.out_len() - session.reply_len();
+    let stop_len = options.max_size.and_then(|size| usize::try_from(size).ok());
+    let room = Room {
+        len_max: begin.saturating_add(limit),
+        limit,
+        first_always: options.first_always || !session.has_entries(),
+        stop_len: stop_len.map_or(usize::MAX, |size| begin.saturating_add(size)),
+    };
+    let readiness = match target.topic.in_memory(&range) {
+        true => Readiness::InMemory,
+        false if range.count.is_some_and(|count| count <= READY_COUNT_MAX) => Readiness::Short,
+        false => Readiness::Long,
+    };
+    let target = target.clone();
+    let read = move |out: &mut Vec<u8>, wait| write_entries(out, &target, &range, options, room, wait);
+    let written = read_into(session, readiness, read).await?;
+    session.note_entries(written.count > 0, written.beyond);
+    Ok(written)
 }
 
-async fn append_in(
+/// Where a read finds what it needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Readiness {
+    /// In memory.
+    InMemory,
+    /// Probably in the page cache, and it is not much.
+    Short,
+    /// On a disk maybe, or it takes long.
+    Long,
+}
+
+/// Whether a read may wait for a disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Wait {
+    /// It may.
+    May,
+    /// It must fail with [`ReadError::WouldWait`] instead.
+    MustNot,
+}
+
+/// Runs a read that writes to the end of the replies: in place if it needs not wait, else on a thread that may block.
+pub(crate) async fn read_into<T: Send + 'static>(
     session: &mut Session,
-    target: &Target,
-    range: ReadRange,
-    framed: bool,
-    room: Room,
-) -> Result<Written, CommandError> {
-    if target.topic.in_memory(&range) {
-        return write_entries(session.out(), target, &range, framed, room, Wait::May);
-    }
-    if range.count.is_some_and(|count| count <= READY_COUNT_MAX) {
-        let at = session.out().len();
-        match write_entries(session.out(), target, &range, framed, room, Wait::MustNot) {
-            Err(CommandError::Read(ReadError::WouldWait)) => session.out().truncate(at),
-            result => return result,
+    readiness: Readiness,
+    read: impl Fn(&mut Vec<u8>, Wait) -> Result<T, CommandError> + Send + 'static,
+) -> Result<T, CommandError> {
+    match readiness {
+        Readiness::InMemory => return read(session.out(), Wait::May),
+        Readiness::Short => {
+            let at = session.out().len();
+            match read(session.out(), Wait::MustNot) {
+                Err(CommandError::Read(ReadError::WouldWait)) => session.out().truncate(at),
+                result => return result,
+            }
         }
+        Readiness::Long => {}
     }
     // The buffer goes along to the other thread, so that the entries are written where they will be sent from.
     let mut out = std::mem::take(session.out());
-    let target = target.clone();
     let work = session.blocking(move |_| {
-        let result = write_entries(&mut out, &target, &range, framed, room, Wait::May);
+        let result = read(&mut out, Wait::May);
         (out, result)
     });
     match work.await {
@@ -179,35 +262,30 @@ async fn append_in(
     }
 }
 
-/// Whether a read may wait for a disk.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Wait {
-    May,
-    MustNot,
-}
-
 fn write_entries(
     out: &mut Vec<u8>,
     target: &Target,
     range: &ReadRange,
-    framed: bool,
+    options: EntryOptions,
     room: Room,
     wait: Wait,
-) -> Result<Written, CommandError> {
-    let header = if framed {
+) -> Result<Entries, CommandError> {
+    let header = if options.framed {
         let len = target.len()?;
         Some(OpenHeader::array(out, range.count.map_or(len, |count| count.min(len))))
     } else {
         None
     };
-    let mut sink = EntryReply::new(out, room);
+    let EntryOptions { with_delivery, collect_ids, .. } = options;
+    let mut sink =
+        EntryReply { out, room, with_delivery, collect_ids, written: Entries::default(), full: false };
     match wait {
         Wait::May => target.topic.read(range, &mut sink)?,
         Wait::MustNot => target.topic.read_ready(range, &mut sink)?,
     }
     let written = sink.finish()?;
     if let Some(header) = header {
-        header.close(out, written.entries);
+        header.close(out, written.count);
     }
     Ok(written)
 }

@@ -12,5 +12,5 @@ pub(crate) fn reply_help(session: &mut Session, command: &str, lines: &[&str]) {
         reply.simple(line);
     }
     reply.simple("HELP");
-    reply.simple("    Prints this help.");
+    reply.simple("    Print this help.");
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use wafka_broker::{ReadRange, TopicInfo};
 use wafka_core::EventId;
-use wafka_protocol::error_text::{self, stream as text};
+use wafka_protocol::error_text;
 
 use super::arguments::{integer, is_word};
-use super::entry_reply::{append_each, append_entries};
+use super::entry_reply::{append_each, append_entries, signed};
+use super::group::xinfo::write_full_groups;
 use super::help::reply_help;
 use super::target::Target;
 use crate::command::{Args, CommandError, HandlerFuture};
@@ -48,11 +49,12 @@ pub(crate) fn stream<'a>(session: &'a mut Session, args: &'a Args<'a>) -> Handle
         let target = find(session, args)?;
         let detail = parse_detail(args)?;
         let summary = summary(session, &target).await?;
-        session.reply().map(if detail == Detail::Summary { 10 } else { 9 });
+        session.reply().map(SUMMARY_FIELDS + if detail == Detail::Summary { 3 } else { 2 });
         write_summary(session, &summary);
         match detail {
             Detail::Summary => {
-                field(session, "groups").integer(0);
+                let groups = if target.partition.is_none() { target.topic.group_count() } else { 0 };
+                field(session, "groups").integer(signed(groups));
                 for (name, last) in [("first-entry", false), ("last-entry", true)] {
                     field(session, name);
                     if append_each(session, &target, target.one(last)).await? == 0 {
@@ -64,32 +66,12 @@ pub(crate) fn stream<'a>(session: &'a mut Session, args: &'a Args<'a>) -> Handle
                 field(session, "entries");
                 let range = ReadRange { count, ..target.one(false) };
                 append_entries(session, &target, range).await?;
-                field(session, "groups").array(0);
+                field(session, "groups");
+                write_full_groups(session, &target, count).await?;
             }
         }
         Ok(())
     })
-}
-
-/// ```text
-/// XINFO GROUPS key
-/// ```
-///
-/// The consumer groups of a topic: none yet.
-pub(crate) fn groups(session: &mut Session, args: &Args<'_>) -> Result<(), CommandError> {
-    find(session, args)?;
-    session.reply().array(0);
-    Ok(())
-}
-
-/// ```text
-/// XINFO CONSUMERS key group
-/// ```
-///
-/// The consumers of a group: there is no group yet.
-pub(crate) fn consumers(session: &mut Session, args: &Args<'_>) -> Result<(), CommandError> {
-    find(session, args)?;
-    Err(CommandError::Reply(text::no_group_of_key(args[2], args[3]).into()))
 }
 
 /// ```text
@@ -159,6 +141,9 @@ async fn partition_summary(
     })
 }
 
+/// How many fields [`write_summary`] writes.
+const SUMMARY_FIELDS: usize = 7;
+
 fn write_summary(session: &mut Session, summary: &Summary) {
     let keys = summary.length.div_ceil(NODE_ENTRIES);
     // There is no radix tree: these are the least that Redis would need for so many entries.
@@ -176,10 +161,6 @@ fn field<'a>(session: &'a mut Session, name: &str) -> wafka_protocol::ReplyWrite
     let mut reply = session.reply();
     reply.bulk(name.as_bytes());
     reply
-}
-
-fn signed(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -9,9 +9,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wafka_broker::{Changed, ReadRange, WatchPoint};
 use wafka_core::{EventId, PartitionId, TopicKey};
-use wafka_protocol::{RespVersion, error_text};
+use wafka_protocol::error_text;
 
-use super::entry_reply::{OpenHeader, append_entries};
+use super::entry_reply::{EntryOptions, append_with};
+use super::read_args::ReadLimits;
+use super::streams_reply::StreamsReply;
 use super::target::Target;
 use super::xread::{After, ReadRequest, parse};
 use crate::command::{Args, CommandError, HandlerFuture};
@@ -25,12 +27,12 @@ pub(crate) fn xread<'a>(session: &'a mut Session, args: &'a Args<'a>) -> Handler
         // `EXEC` does not wait.
         match request.block_ms.filter(|_| !session.in_transaction()) {
             None => {
-                if !look(session, &streams, request.count).await? {
+                if !look(session, &streams, request.limits).await? {
                     session.reply().null_array();
                 }
                 Ok(())
             }
-            Some(block_ms) => wait(session, &streams, request.count, block_ms).await,
+            Some(block_ms) => wait(session, &streams, request.limits, block_ms).await,
         }
     })
 }
@@ -73,14 +75,14 @@ async fn before_last_event(session: &mut Session, target: &Target) -> Result<Eve
 async fn wait(
     session: &mut Session,
     streams: &[Stream<'_>],
-    count: Option<u64>,
+    limits: ReadLimits,
     block_ms: u64,
 ) -> Result<(), CommandError> {
     let begin = Instant::now();
     let points = watch_points(session, streams);
     // A change between a look and the wait after it must not be missed: each wait begins before its look.
     let mut changes = begin_waiting(&points);
-    if look(session, streams, count).await? {
+    if look(session, streams, limits).await? {
         return Ok(());
     }
     // Transactions must not wait with it, nor the replies to the commands before this one.
@@ -99,7 +101,7 @@ async fn wait(
             () = any(&mut changes) => {
                 changes = begin_waiting(&points);
                 session.acquire_keys().await;
-                if look(session, streams, count).await? {
+                if look(session, streams, limits).await? {
                     return Ok(());
                 }
                 session.release_keys();
@@ -140,7 +142,8 @@ async fn any(changes: &mut [Changed]) {
     .await;
 }
 
-async fn until(deadline: Option<Instant>) {
+/// Resolves at `deadline`, never without one.
+pub(crate) async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
@@ -151,10 +154,10 @@ async fn until(deadline: Option<Instant>) {
 async fn look(
     session: &mut Session,
     streams: &[Stream<'_>],
-    count: Option<u64>,
+    limits: ReadLimits,
 ) -> Result<bool, CommandError> {
     let reply_at = session.out().len();
-    let result = try_look(session, streams, count).await;
+    let result = try_look(session, streams, limits).await;
     if !matches!(result, Ok(true)) {
         session.out().truncate(reply_at);
     }
@@ -164,40 +167,25 @@ async fn look(
 async fn try_look(
     session: &mut Session,
     streams: &[Stream<'_>],
-    count: Option<u64>,
+    limits: ReadLimits,
 ) -> Result<bool, CommandError> {
-    let mut header = None;
-    let mut found = 0;
+    let mut reply = StreamsReply::new(streams.len(), limits);
     for (key, after) in streams {
+        if reply.is_full(session) {
+            break;
+        }
         let Some(target) = Target::find(session.engine(), session.database(), key)? else { continue };
-        let Some(range) = ReadRange::after(*after, count, target.partition) else { continue };
+        let Some(range) = ReadRange::after(*after, reply.count(), target.partition) else { continue };
         // What a partition shows may be ahead of what its topic shows.
         if target.partition.is_none() && target.topic.visible_id() <= *after {
             continue;
         }
-        if header.is_none() {
-            let expected = streams.len() as u64;
-            header = Some(match session.version() {
-                RespVersion::V2 => OpenHeader::array(session.out(), expected),
-                RespVersion::V3 => OpenHeader::map(session.out(), expected),
-            });
-        }
-        let stream_at = session.out().len();
-        if session.version() == RespVersion::V2 {
-            session.reply().array(2);
-        }
-        session.reply().bulk(key);
-        if append_entries(session, &target, range).await? == 0 {
-            session.out().truncate(stream_at);
-        } else {
-            found += 1;
+        let begin = reply.begin(session, key);
+        let options = EntryOptions { framed: true, max_size: reply.max_size(), ..EntryOptions::default() };
+        match append_with(session, &target, range, options).await?.count {
+            0 => session.out().truncate(begin),
+            count => reply.keep(count),
         }
     }
-    match header {
-        Some(header) if found > 0 => {
-            header.close(session.out(), found);
-            Ok(true)
-        }
-        _ => Ok(false),
-    }
+    Ok(reply.finish(session))
 }

@@ -19,7 +19,7 @@ use crate::notify::Classes;
 
 pub use load::{ConfigError, Override, Sources, load};
 pub use topic::{DEFAULT_PARTITIONER, TopicConfig};
-pub use value::{Backend, ByteSize, Fsync, LogFormat};
+pub use value::{Backend, ByteSize, Fsync, Lag, LogFormat};
 
 /// The whole configuration.
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
@@ -29,6 +29,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// `[storage]`
     pub storage: StorageConfig,
+    /// `[groups]`
+    pub groups: GroupsConfig,
     /// `[log]`
     pub log: LogConfig,
     /// `[topic_defaults]`
@@ -143,6 +145,20 @@ impl Default for StorageConfig {
             reclaim_dead_percent: 50,
             reclaim_deletions_max: 100_000,
         }
+    }
+}
+
+/// `[groups]`: consumer groups.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GroupsConfig {
+    /// What the lag of a group is.
+    pub lag: Lag,
+}
+
+impl Default for GroupsConfig {
+    fn default() -> Self {
+        GroupsConfig { lag: Lag::Exact }
     }
 }
 

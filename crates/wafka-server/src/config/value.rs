@@ -158,6 +158,15 @@ words! {
 }
 
 words! {
+    /// What `XINFO` shows as the lag of a consumer group.
+    Lag, "exact or redis",
+    /// How many events are still to be delivered.
+    Exact = "exact",
+    /// Redis's own estimate, which may be null.
+    Redis = "redis"
+}
+
+words! {
     /// Where events are kept.
     Backend, "text or memory",
     /// One file of JSON lines per partition.

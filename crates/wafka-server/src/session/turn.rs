@@ -231,6 +231,11 @@ impl Session {
         self.has_entries
     }
 
+    /// Forgets what [`Session::note_entries`] noted: the entries were taken back.
+    pub(crate) fn forget_entries(&mut self) {
+        (self.has_entries, self.beyond_limit) = (false, false);
+    }
+
     /// Notes that entries were written, and whether one was let through beyond the limit.
     pub(crate) fn note_entries(&mut self, some: bool, beyond: bool) {
         self.has_entries |= some;

@@ -2,6 +2,7 @@
 
 pub mod connection;
 pub mod generic;
+pub mod group;
 pub mod pubsub;
 pub mod server;
 pub mod stream;
@@ -13,8 +14,8 @@ use std::sync::LazyLock;
 use super::CommandSpec;
 
 /// The families' rows, streams first, because `XADD` is to be found without a search.
-static FAMILIES: [&[CommandSpec]; 6] =
-    [stream::ROWS, generic::ROWS, connection::ROWS, pubsub::ROWS, server::ROWS, wafka::ROWS];
+static FAMILIES: [&[CommandSpec]; 7] =
+    [stream::ROWS, group::ROWS, generic::ROWS, connection::ROWS, pubsub::ROWS, server::ROWS, wafka::ROWS];
 
 /// A row with its place in the table, by which statistics are kept.
 pub struct Command {

@@ -1,7 +1,7 @@
 //! Rows of the stream commands.
 
 use crate::command::{CommandSpec, Flags, Group, Handler};
-use crate::commands::{xadd, xdel, xinfo, xlen, xrange, xread_wait, xsetid, xtrim};
+use crate::commands::{group, xadd, xdel, xinfo, xlen, xrange, xread_wait, xsetid, xtrim};
 
 const WRITE: Flags = Flags::WRITE;
 const READONLY: Flags = Flags::READONLY;
@@ -29,7 +29,8 @@ pub static ROWS: &[CommandSpec] =
             .docs(
                 Group::Stream,
                 "5.0.0",
-                "[COUNT count:integer] [BLOCK milliseconds:integer] STREAMS(key... id...)",
+                "[COUNT count:integer] [MAXCOUNT maxcount:integer] [MAXSIZE maxsize:integer] \
+                 [BLOCK milliseconds:integer] STREAMS(key... id...)",
                 "Reads events above the given ids from one or more topics, waiting for them if asked to.",
             ),
         CommandSpec::new("xrange", -4, Handler::Async(xrange::xrange))
@@ -95,11 +96,11 @@ static XINFO: &[CommandSpec] = &[
             "key [FULL [COUNT count:integer]]",
             "Tells about a topic and its events.",
         ),
-    CommandSpec::new("xinfo|groups", 3, Handler::Sync(xinfo::groups))
+    CommandSpec::new("xinfo|groups", 3, Handler::Async(group::xinfo::groups))
         .flags(&[READONLY])
         .keys(2, 2, 1, "RO access")
         .docs(Group::Stream, "5.0.0", "key", "Lists the consumer groups of a topic."),
-    CommandSpec::new("xinfo|consumers", 4, Handler::Sync(xinfo::consumers))
+    CommandSpec::new("xinfo|consumers", 4, Handler::Sync(group::xinfo::consumers))
         .flags(&[READONLY])
         .keys(2, 2, 1, "RO access")
         .tips("nondeterministic_output")

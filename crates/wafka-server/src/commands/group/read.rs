@@ -1,0 +1,214 @@
+//! `XREADGROUP`: one look at the topics.
+//!
+//! New events are read without the topic's lock, straight into the reply, and delivered afterwards: if the group moved
+//! meanwhile, what was read is taken back and read anew.
+
+use std::sync::Arc;
+
+use wafka_broker::{Delivered, ReadRange, Ticket, Topic};
+use wafka_core::EventId;
+use wafka_protocol::error_text::stream as text;
+
+use super::by_id::{Gone, WantedEvent, append_by_id};
+use super::found;
+use super::line::Line;
+use super::xreadgroup::{GroupRead, Wanted, wanted};
+use crate::command::CommandError;
+use crate::commands::entry_reply::{EntryOptions, OpenHeader, append_with};
+use crate::commands::streams_reply::StreamsReply;
+use crate::commands::target::Target;
+use crate::session::Session;
+
+/// A key as it was found for one look.
+pub(super) struct Stream<'a> {
+    pub(super) key: &'a [u8],
+    pub(super) topic: Arc<Topic>,
+    pub(super) wanted: Wanted,
+}
+
+impl Stream<'_> {
+    fn target(&self) -> Target {
+        Target { topic: Arc::clone(&self.topic), partition: None }
+    }
+}
+
+/// Changes that a command has made and that must be durable before it is answered.
+#[derive(Default)]
+pub(super) struct Changes(Vec<(Arc<Topic>, Ticket)>);
+
+impl Changes {
+    fn add(&mut self, topic: &Arc<Topic>, ticket: Option<Ticket>) {
+        let Some(ticket) = ticket else { return };
+        // The last one of a topic covers those before it.
+        match self.0.iter_mut().find(|(of, _)| Arc::ptr_eq(of, topic)) {
+            Some((_, last)) => *last = ticket,
+            None => self.0.push((Arc::clone(topic), ticket)),
+        }
+    }
+
+    /// Waits until they are durable.
+    pub(super) async fn commit(&mut self, session: &Session) -> Result<(), CommandError> {
+        for (topic, ticket) in self.0.drain(..) {
+            session.commit(&topic, ticket).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Finds the keys and their groups, and reads the ids, in Redis's order.
+pub(super) fn resolve<'a>(
+    session: &Session,
+    request: &GroupRead<'a>,
+) -> Result<Vec<Stream<'a>>, CommandError> {
+    let stream = |(key, id): &(&'a [u8], &'a [u8])| {
+        let topic = Target::find_topic(session.engine(), session.database(), key)?
+            .filter(|topic| topic.has_group(request.group))
+            .ok_or_else(|| CommandError::from(text::no_group_to_read(key, request.group)))?;
+        Ok(Stream { key, topic, wanted: wanted(id)? })
+    };
+    request.streams.iter().map(stream).collect()
+}
+
+/// Writes the reply if there is anything to answer; whether it did. New events are taken only where it is this
+/// command's turn.
+pub(super) async fn look(
+    session: &mut Session,
+    request: &GroupRead<'_>,
+    streams: &[Stream<'_>],
+    line: &mut Line,
+    changes: &mut Changes,
+) -> Result<bool, CommandError> {
+    let reply_at = session.out().len();
+    let result = try_look(session, request, streams, line, changes).await;
+    if !matches!(result, Ok(true)) {
+        session.out().truncate(reply_at);
+        session.forget_entries();
+    }
+    result
+}
+
+async fn try_look(
+    session: &mut Session,
+    request: &GroupRead<'_>,
+    streams: &[Stream<'_>],
+    line: &mut Line,
+    changes: &mut Changes,
+) -> Result<bool, CommandError> {
+    let mut reply = StreamsReply::new(streams.len(), request.limits);
+    for (at, stream) in streams.iter().enumerate() {
+        if reply.is_full(session) {
+            break;
+        }
+        match stream.wanted {
+            Wanted::New => {
+                let look = NewEvents { request, stream, may_take: line.may_take(at) };
+                if look.take(session, &mut reply, changes).await? {
+                    line.took_all(at);
+                }
+            }
+            Wanted::Pending(after) => {
+                history(session, request, stream, after, &mut reply, changes).await?;
+            }
+        }
+    }
+    Ok(reply.finish(session))
+}
+
+/// A look for events that are new to the group.
+struct NewEvents<'a> {
+    request: &'a GroupRead<'a>,
+    stream: &'a Stream<'a>,
+    may_take: bool,
+}
+
+impl NewEvents<'_> {
+    /// Delivers what there is; whether nothing is left.
+    async fn take(
+        &self,
+        session: &mut Session,
+        reply: &mut StreamsReply,
+        changes: &mut Changes,
+    ) -> Result<bool, CommandError> {
+        let (request, stream) = (self.request, self.stream);
+        let missing = || text::no_group_to_read(stream.key, request.group);
+        let begin = reply.begin(session, stream.key);
+        let count = reply.count();
+        let header = OpenHeader::array(session.out(), count.unwrap_or(1));
+        let entries_at = session.out().len();
+        let options = EntryOptions {
+            with_delivery: request.claim_ms.is_some(),
+            max_size: reply.max_size(),
+            collect_ids: true,
+            ..EntryOptions::default()
+        };
+        let (mut events, mut drained) = (0, true);
+        loop {
+            let position = stream.topic.group_position(request.group, request.consumer, session.now_ms());
+            let position = found(position, missing)?;
+            changes.add(&stream.topic, position.ticket);
+            if !self.may_take || position.last_delivered >= stream.topic.visible_id() {
+                break;
+            }
+            let Some(range) = ReadRange::after(position.last_delivered, count, None) else { break };
+            let entries = append_with(session, &stream.target(), range, options).await?;
+            if entries.count == 0 {
+                break;
+            }
+            let delivered = stream.topic.deliver(
+                request.group,
+                request.consumer,
+                &position,
+                &entries.ids,
+                request.noack,
+                session.now_ms(),
+            );
+            match found(delivered, missing)? {
+                Delivered::Yes(ticket) => {
+                    changes.add(&stream.topic, Some(ticket));
+                    events += entries.count;
+                    drained = !entries.stopped && count.is_none_or(|count| entries.count < count);
+                    break;
+                }
+                Delivered::Moved => {
+                    session.out().truncate(entries_at);
+                    if !reply.has_events() {
+                        session.forget_entries();
+                    }
+                }
+            }
+        }
+        if events == 0 {
+            session.out().truncate(begin);
+        } else {
+            header.close(session.out(), events);
+            reply.keep(events);
+        }
+        Ok(drained)
+    }
+}
+
+/// Writes what is pending for the consumer above an id, live events and those that are gone.
+async fn history(
+    session: &mut Session,
+    request: &GroupRead<'_>,
+    stream: &Stream<'_>,
+    after: EventId,
+    reply: &mut StreamsReply,
+    changes: &mut Changes,
+) -> Result<(), CommandError> {
+    let missing = || text::no_group_to_read(stream.key, request.group);
+    let topic = &stream.topic;
+    let pending =
+        topic.pending_after(request.group, request.consumer, after, reply.count(), session.now_ms());
+    let (ids, ticket) = found(pending, missing)?;
+    changes.add(topic, ticket);
+    reply.begin(session, stream.key);
+    let header = OpenHeader::array(session.out(), ids.len() as u64);
+    let wanted = ids.into_iter().map(|id| WantedEvent { id, delivery: None }).collect();
+    let written = append_by_id(session, topic, wanted, Gone::Shown, reply.max_size()).await?;
+    header.close(session.out(), written.entries);
+    reply.keep(written.entries);
+    let again = topic.redelivered(request.group, request.consumer, &written.live, session.now_ms());
+    changes.add(topic, found(again, missing)?);
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! `XAUTOCLAIM`.
+
+use wafka_core::EventId;
+use wafka_protocol::error_text::stream as text;
+use wafka_protocol::parse::parse_i64;
+
+use crate::command::CommandError;
+use crate::commands::arguments::{interval_start, is_word};
+
+/// How many events are claimed without `COUNT`.
+const COUNT_DEFAULT: u64 = 100;
+/// Redis's highest `COUNT`, from the size of a list of ids.
+const COUNT_MAX: u64 = i64::MAX.unsigned_abs() / 16;
+
+/// ```text
+/// XAUTOCLAIM key group consumer min-idle-time start [COUNT count] [JUSTID]
+/// ```
+///
+/// Makes events that have been pending for some time the consumer's, and answers from which id to go on, these events
+/// or their ids, and the ids of those that are gone and are pending no more.
+#[derive(PartialEq, Eq, Debug)]
+struct AutoClaim {
+    min_idle_ms: u64,
+    start: EventId,
+    count: u64,
+    just_id: bool,
+}
+
+fn parse(args: &[&[u8]]) -> Result<AutoClaim, CommandError> {
+    let min_idle = parse_i64(args[4]).ok_or_else(|| text::invalid_min_idle("XAUTOCLAIM"))?;
+    let mut claim = AutoClaim {
+        min_idle_ms: u64::try_from(min_idle).unwrap_or(0),
+        start: interval_start(args[5])?,
+        count: COUNT_DEFAULT,
+        just_id: false,
+    };
+    let mut at = 6;
+    while let Some(option) = args.get(at) {
+        match args.get(at + 1) {
+            Some(value) if is_word(option, "COUNT") => {
+                let count = parse_i64(value).and_then(|count| u64::try_from(count).ok());
+                let count = count.filter(|count| (1..=COUNT_MAX).contains(count));
+                claim.count = count.ok_or(text::AUTOCLAIM_COUNT)?;
+                at += 2;
+            }
+            _ if is_word(option, "JUSTID") => {
+                claim.just_id = true;
+                at += 1;
+            }
+            _ => return Err(CommandError::syntax()),
+        }
+    }
+    Ok(claim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<(u64, String, u64, bool), String> {
+        let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        let claim = parse(&args).map_err(|error| error.to_string())?;
+        Ok((claim.min_idle_ms, claim.start.to_string(), claim.count, claim.just_id))
+    }
+
+    #[test]
+    fn options() {
+        let claim = |idle, start: &str, count, just_id| Ok((idle, start.to_owned(), count, just_id));
+        assert_eq!(parsed("XAUTOCLAIM s g c 5 0"), claim(5, "0-0", 100, false));
+        assert_eq!(parsed("XAUTOCLAIM s g c -5 - count 2 JUSTID"), claim(0, "0-0", 2, true));
+        assert_eq!(parsed("XAUTOCLAIM s g c 0 (1-1 justid COUNT 7"), claim(0, "1-2", 7, true));
+        let max = "18446744073709551615-18446744073709551615";
+        assert_eq!(parsed("XAUTOCLAIM s g c 0 +"), claim(0, max, 100, false));
+    }
+
+    #[test]
+    fn errors() {
+        for (line, expected) in [
+            ("XAUTOCLAIM s g c x 0", "ERR Invalid min-idle-time argument for XAUTOCLAIM"),
+            ("XAUTOCLAIM s g c 0 x", "ERR Invalid stream ID specified as stream command argument"),
+            ("XAUTOCLAIM s g c 0 0 COUNT 0", "ERR COUNT must be > 0"),
+            ("XAUTOCLAIM s g c 0 0 COUNT -1", "ERR COUNT must be > 0"),
+            ("XAUTOCLAIM s g c 0 0 COUNT x", "ERR COUNT must be > 0"),
+            ("XAUTOCLAIM s g c 0 0 COUNT 576460752303423488", "ERR COUNT must be > 0"),
+            ("XAUTOCLAIM s g c 0 0 COUNT", "ERR syntax error"),
+            ("XAUTOCLAIM s g c 0 0 NOPE", "ERR syntax error"),
+        ] {
+            assert_eq!(parsed(line), Err(expected.to_owned()), "{line}");
+        }
+    }
+}
