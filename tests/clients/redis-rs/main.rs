@@ -114,7 +114,7 @@ impl Session {
         let reader = thread::spawn(move || read(&mut reader));
         self.wait_until_blocked(&name);
         let id = add(&mut self.own, key, 1).remove(0);
-        assert_eq!(reader.join().unwrap(), [id.clone()]);
+        assert_eq!(reader.join().unwrap(), std::slice::from_ref(&id));
         id
     }
 }
@@ -313,7 +313,9 @@ fn reconnects(s: &mut Session) {
     assert_eq!(ids(&range(r, &key)), made);
 }
 
-const STEPS: [(&str, fn(&mut Session)); 9] = [
+type Step = (&'static str, fn(&mut Session));
+
+const STEPS: [Step; 9] = [
     ("connect", connects),
     ("produce", produces),
     ("block-read", block_reads),
