@@ -46,6 +46,7 @@ impl Namespace {
         let names = databases.entry(topic.database()).or_default();
         names.by_name.insert(topic.name().clone(), Arc::clone(topic));
         names.by_uid.insert(topic.uid, Arc::clone(topic));
+        topic.watch.modified();
         drop(databases);
         self.deadlines.change(topic, None, topic.expire_at_ms());
     }
@@ -54,6 +55,7 @@ impl Namespace {
         if let Some(names) = self.databases.write().get_mut(&topic.database()) {
             names.by_uid.remove(&topic.uid);
             names.by_name.remove(topic.name().as_bytes());
+            topic.watch.modified();
         }
         self.deadlines.change(topic, topic.expire_at_ms(), None);
     }

@@ -61,6 +61,9 @@ pub fn subscriber_only(command: &str) -> String {
     )
 }
 
+/// A command that cannot be queued after `MULTI`.
+pub const NO_MULTI: &str = "ERR Command not allowed inside a transaction";
+
 /// What Redis quotes of a client's bytes at most.
 const MAX_QUOTED: usize = 128;
 
@@ -68,6 +71,22 @@ const MAX_QUOTED: usize = 128;
 #[must_use]
 pub fn wrong_arity(command: &str) -> String {
     format!("ERR wrong number of arguments for '{command}' command")
+}
+
+/// `EXEC` refused with `error`.
+#[must_use]
+pub fn exec_abort(error: &str) -> String {
+    let error = error.strip_prefix("ERR ").unwrap_or(error);
+    format!("EXECABORT Transaction discarded because of: {error}")
+}
+
+/// `command` works in Redis's transactions, and not in Wafka's.
+#[must_use]
+pub fn not_in_transaction(command: &str) -> String {
+    let command = command.replace('|', " ").to_ascii_uppercase();
+    format!(
+        "ERR {command} is not allowed inside a transaction: it could not be undone together with the others"
+    )
 }
 
 /// There is no command `name`; up to 128 bytes of it and of the arguments after it are quoted.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -89,6 +91,10 @@ pub struct Client {
     pub totals: Totals,
     /// Its subscriptions: to channels, patterns, shard channels.
     pub subscriptions: [AtomicU32; 3],
+    /// The commands it has queued since `MULTI`; -1 outside of a transaction.
+    pub queued: AtomicI32,
+    /// The names it watches.
+    pub watched: AtomicU32,
     /// What it is to be told out of turn.
     pub inbox: Inbox,
     signals: AtomicU32,
@@ -267,6 +273,8 @@ impl Clients {
             query_capacity: AtomicUsize::new(0),
             totals: Totals::default(),
             subscriptions: Default::default(),
+            queued: AtomicI32::new(-1),
+            watched: AtomicU32::new(0),
             inbox: Inbox::default(),
             signals: AtomicU32::new(0),
             wake: Notify::new(),

@@ -223,6 +223,7 @@ impl Drop for Connection {
     /// However the connection ends, its place is free again.
     fn drop(&mut self) {
         self.session.unsubscribe_from_all();
+        self.session.discard();
         self.session.shared.clients.remove(self.session.client.id);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use wafka_protocol::error_text;
 
 use crate::command::{Append, Args, Command, CommandError, Flags, Handler, lookup, subcommand};
-use crate::session::Session;
+use crate::session::{Queue, Session};
 
 /// Where a request stands after [`without_waiting`].
 pub(crate) enum Outcome {
@@ -27,7 +27,7 @@ pub(crate) enum Request {
 pub(crate) fn without_waiting(session: &mut Session, args: &Args<'_>) -> Outcome {
     let Some(command) = lookup(args[0]) else { return Outcome::Waits(Request::Run) };
     let Handler::Append { fast, .. } = command.handler else { return Outcome::Waits(Request::Run) };
-    let refused = !session.is_authenticated() || session.is_subscriber_only();
+    let refused = !session.is_authenticated() || session.is_subscriber_only() || session.is_queueing();
     if !command.accepts(args.len()) || refused || session.shared.pause.holds(true) {
         return Outcome::Waits(Request::Run);
     }
@@ -68,14 +68,16 @@ pub(crate) async fn waiting(session: &mut Session, request: Request, args: &Args
         Request::Run => match find(session, args) {
             Ok(command) => {
                 session.client.set_last_command(command.index);
-                let result = if may_begin(session, command).await {
-                    run(session, command, args).await
-                } else {
+                let result = if !may_begin(session, command).await {
                     Err(CommandError::Closed)
+                } else if session.is_queueing() && !ends_queueing(command) {
+                    queue(session, command, args)
+                } else {
+                    run(session, command, args).await
                 };
                 conclude(session, command, result);
             }
-            Err(text) => session.fail(&text),
+            Err(text) => refuse(session, args, text),
         },
     }
     // Its idle time begins when it can act again.
@@ -100,9 +102,36 @@ fn conclude(session: &mut Session, command: &Command, result: Result<(), Command
     }
 }
 
+/// Whether a command is executed at once also after `MULTI`.
+fn ends_queueing(command: &Command) -> bool {
+    matches!(command.full_name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
+}
+
+/// Keeps a command for `EXEC`.
+fn queue(session: &mut Session, command: &'static Command, args: &Args<'_>) -> Result<(), CommandError> {
+    if command.flags.contains(Flags::UNQUEUED) {
+        session.abort_queue();
+        return Err(error_text::not_in_transaction(command.full_name).into());
+    }
+    session.enqueue(command, args)?;
+    session.reply().simple("QUEUED");
+    Ok(())
+}
+
+/// Refuses what is no command, or none that may be used now; a transaction is lost with it.
+fn refuse(session: &mut Session, args: &Args<'_>, mut text: String) {
+    if lookup(args[0]).is_some_and(|command| command.name == "exec") {
+        session.discard();
+        text = error_text::exec_abort(&text);
+    }
+    session.abort_queue();
+    session.fail(&text);
+}
+
 /// Waits while `CLIENT PAUSE` holds the command back; false when the connection ends before that.
 async fn may_begin(session: &mut Session, command: &Command) -> bool {
-    let writes = command.flags.contains(Flags::WRITE);
+    let exec_writes = command.name == "exec" && session.queue().is_some_and(Queue::writes);
+    let writes = command.flags.contains(Flags::WRITE) || exec_writes;
     // What is there to end a pause is not held back by it.
     let exempt = matches!(command.full_name, "client|pause" | "client|unpause" | "shutdown");
     exempt || !session.shared.pause.holds(writes) || session.wait_for_pause(writes).await
@@ -127,6 +156,10 @@ fn find(session: &Session, args: &Args<'_>) -> Result<&'static Command, String> 
     if !session.is_authenticated() && !command.flags.contains(Flags::NO_AUTH) {
         stats.rejected.add(1);
         return Err(error_text::NOAUTH.to_owned());
+    }
+    if session.is_queueing() && command.flags.contains(Flags::NO_MULTI) {
+        stats.rejected.add(1);
+        return Err(error_text::NO_MULTI.to_owned());
     }
     if session.is_subscriber_only() && !is_for_subscribers(command) {
         stats.rejected.add(1);
@@ -155,7 +188,51 @@ fn is_for_subscribers(command: &Command) -> bool {
 async fn run(session: &mut Session, command: &'static Command, args: &Args<'_>) -> Result<(), CommandError> {
     session.begin_keys(command, args).await;
     let begin = Instant::now();
+    let result = handle(session, command, args).await;
+    session.end_keys();
+    count(session, command, begin);
+    check_reply(session, command, result)
+}
+
+/// Executes a command of a transaction; `false` when the connection is to end.
+pub(crate) async fn queued(session: &mut Session, command: &'static Command, args: &Args<'_>) -> bool {
+    let begin = Instant::now();
     let result = match command.handler {
+        // Appends one behind the other share a commit.
+        Handler::Append { fast, .. } => fast(session, args),
+        _ => Ok(Append::Slow),
+    };
+    let result = match result {
+        Ok(Append::Pending) => Ok(()),
+        // What follows sees, and is answered behind, what was appended before.
+        Ok(Append::Slow) => {
+            session.settle().await;
+            session.begin_queued_command();
+            let result = handle(session, command, args).await;
+            check_reply(session, command, result)
+        }
+        Err(error) => {
+            session.settle().await;
+            session.begin_queued_command();
+            Err(error)
+        }
+    };
+    count(session, command, begin);
+    match result {
+        Err(CommandError::Closed) => false,
+        result => {
+            conclude(session, command, result);
+            true
+        }
+    }
+}
+
+async fn handle(
+    session: &mut Session,
+    command: &'static Command,
+    args: &Args<'_>,
+) -> Result<(), CommandError> {
+    match command.handler {
         Handler::Sync(handler) => handler(session, args),
         Handler::Async(handler) | Handler::Append { slow: handler, .. } => handler(session, args).await,
         // With a second argument the subcommand was looked up.
@@ -163,8 +240,11 @@ async fn run(session: &mut Session, command: &'static Command, args: &Args<'_>) 
             Some(handler) => handler(session, args),
             None => Err(CommandError::Arity(command.full_name)),
         },
-    };
-    session.end_keys();
+    }
+}
+
+/// Counts a command that began then.
+fn count(session: &Session, command: &Command, begin: Instant) {
     let stats = session.shared.stats.command(command.index);
     stats.calls.add(1);
     // Time that a command spent blocked is not time that it took.
@@ -172,6 +252,14 @@ async fn run(session: &mut Session, command: &'static Command, args: &Args<'_>) 
     stats.nanos.add(u64::try_from(nanos).unwrap_or(u64::MAX));
     session.shared.stats.commands.add(1);
     session.client.totals.commands.add(1);
+}
+
+/// The result of a command, or the error that its reply is too large.
+fn check_reply(
+    session: &Session,
+    command: &Command,
+    result: Result<(), CommandError>,
+) -> Result<(), CommandError> {
     if result.is_ok() && session.is_reply_too_large() {
         let limit = session.reply_limit();
         tracing::warn!(client = session.client.id, command = command.full_name, limit, "reply too large");

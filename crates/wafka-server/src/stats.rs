@@ -89,6 +89,8 @@ pub struct Stats {
     pub output_limit_disconnections: Counter,
     /// Clients whose command waits for data.
     pub blocked_clients: Gauge,
+    /// Clients that watch names for a transaction.
+    pub watching_clients: Gauge,
     /// Commands executed per second, sampled.
     pub commands_per_sec: AtomicU64,
     /// Bytes read per second, sampled.
@@ -112,6 +114,7 @@ impl Default for Stats {
             query_limit_disconnections: Counter::default(),
             output_limit_disconnections: Counter::default(),
             blocked_clients: Gauge::default(),
+            watching_clients: Gauge::default(),
             commands_per_sec: AtomicU64::new(0),
             input_per_sec: AtomicU64::new(0),
             output_per_sec: AtomicU64::new(0),

@@ -102,6 +102,7 @@ impl Topic {
         if events.is_empty() {
             return Ok((0, None));
         }
+        self.watch.modified();
         let deletions = Arc::clone(&state.deletions);
         state.head.retain(|event| !deletions.contains(event.id));
         let count = events.len() as u64;

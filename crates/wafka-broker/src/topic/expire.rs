@@ -104,6 +104,7 @@ impl Topic {
     fn set_expiry(self: &Arc<Self>, state: &mut super::State, at_ms: Option<u64>) {
         let before = std::mem::replace(&mut state.expire_at_ms, at_ms);
         state.journal.push(JournalRecord::Expire { at_ms });
+        self.watch.modified();
         self.expire_at.store(at_ms.unwrap_or(NEVER), Ordering::Release);
         self.deadlines.change(self, before, at_ms);
     }

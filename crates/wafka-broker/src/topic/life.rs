@@ -98,6 +98,16 @@ impl Topic {
         self.deleted.store(false, Ordering::Release);
     }
 
+    /// A ticket of something that was accepted and is not yet durable, or visible; `None` when there is nothing. When one
+    /// is redeemed there may be another, for events bring trimmings with them.
+    #[must_use]
+    pub fn open_ticket(&self) -> Option<Ticket> {
+        let state = self.state.lock();
+        let Some(last) = state.uncommitted.back() else { return state.journal_open_ticket() };
+        let epoch = state.lanes[usize::from(last.lane)].epoch;
+        Some(Ticket { kind: TicketKind::Partition(last.lane), epoch, sequence: last.sequence, id: last.id })
+    }
+
     /// Tickets that are redeemed when everything accepted so far is.
     pub(crate) fn last_tickets(&self) -> Vec<Ticket> {
         let state = self.state.lock();

@@ -127,6 +127,7 @@ impl Topic {
             // `XSETID` may have set it while events were under way.
             state.visible_id = state.last_id;
         }
+        self.watch.modified();
         self.visible.store(visible, Ordering::Release);
         release(&mut state.waiters, visible, wakers);
         true

@@ -152,6 +152,7 @@ impl Topic {
 
     /// Applies a plan and notes it in the journal.
     fn apply_trim(self: &Arc<Self>, state: &mut State, plan: &TrimPlan) -> Ticket {
+        self.watch.modified();
         state.floor = state.floor.max(plan.floor);
         let floor = state.floor;
         for (lane, removed) in state.lanes.iter_mut().zip(&plan.removed) {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
@@ -24,6 +24,8 @@ pub struct WatchPoint {
     waiting: AtomicUsize,
     /// Members of groups.
     lined_up: AtomicUsize,
+    /// How often what the name stands for was modified, as `WATCH` understands it.
+    modifications: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -78,6 +80,19 @@ impl WatchPoint {
         let reader = Reader { lane: partition.map(PartitionId::index), changed: false, waker: None };
         state.readers.insert(id, reader);
         Changed { point: Arc::clone(self), id }
+    }
+
+    /// A number that grows when events of the topic of this name come or go, when its time to live changes, and when it is
+    /// made or deleted (`WATCH`). Of an event it tells when that becomes visible.
+    #[must_use]
+    pub fn modifications(&self) -> u64 {
+        self.modifications.load(Ordering::Acquire)
+    }
+
+    /// Notes a modification: with the topic's state locked, where that is what is modified, so that nobody reads what is
+    /// new and finds the number old.
+    pub(crate) fn modified(&self) {
+        self.modifications.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Whether anybody waits, as a reader or as a member of a group.

@@ -37,11 +37,15 @@ impl Flags {
     /// Its keys stand where only the command itself knows.
     pub const MOVABLEKEYS: Flags = Flags(1 << 12);
 
+    /// Not shown in `SLOWLOG`.
+    pub const SKIP_SLOWLOG: Flags = Flags(1 << 14);
+    /// Cannot be undone together with other commands, so it is not queued: Wafka's own, and never shown.
+    pub const UNQUEUED: Flags = Flags(1 << 15);
     /// Concerns all names there are: Wafka's own, for isolation, and never shown.
     pub const ALL_NAMES: Flags = Flags(1 << 13);
 
     /// The flags with the names that Redis gives them, in the order in which it lists them.
-    const NAMES: [(Flags, &'static str); 14] = [
+    const NAMES: [(Flags, &'static str); 15] = [
         (Flags::WRITE, "write"),
         (Flags::READONLY, "readonly"),
         (Flags::DENYOOM, "denyoom"),
@@ -51,6 +55,7 @@ impl Flags {
         (Flags::BLOCKING, "blocking"),
         (Flags::LOADING, "loading"),
         (Flags::STALE, "stale"),
+        (Flags::SKIP_SLOWLOG, "skip_slowlog"),
         (Flags::FAST, "fast"),
         (Flags::NO_AUTH, "no_auth"),
         (Flags::NO_MULTI, "no_multi"),

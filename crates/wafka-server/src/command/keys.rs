@@ -4,17 +4,17 @@ use super::{Args, Keys};
 
 /// The keys of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct KeysOf<'a> {
+pub struct KeysOf<'r, 'a> {
     /// From the first key to the last.
-    args: &'a [&'a [u8]],
+    args: &'r [&'a [u8]],
     /// From one to the next.
     step: usize,
 }
 
-impl<'a> KeysOf<'a> {
+impl<'r, 'a> KeysOf<'r, 'a> {
     /// Finds them; `None` when they are not where they should be.
     #[must_use]
-    pub fn find(places: Keys, request: &'a Args<'a>) -> Option<Self> {
+    pub fn find(places: Keys, request: &'r Args<'a>) -> Option<Self> {
         match places {
             Keys::None => Some(KeysOf { args: &[], step: 1 }),
             Keys::Range { first, last, step } => {
@@ -40,7 +40,7 @@ impl<'a> KeysOf<'a> {
     }
 
     /// The keys, in the order in which they stand.
-    pub fn iter(self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
+    pub fn iter(self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'r, 'a> {
         self.args.iter().step_by(self.step).copied()
     }
 }

@@ -65,6 +65,8 @@ pub enum Group {
     Cluster,
     /// `pubsub`
     PubSub,
+    /// `transactions`
+    Transactions,
 }
 
 impl Group {
@@ -78,6 +80,7 @@ impl Group {
             Group::Stream => "stream",
             Group::Cluster => "cluster",
             Group::PubSub => "pubsub",
+            Group::Transactions => "transactions",
         }
     }
 }

@@ -20,6 +20,9 @@ fn line(client: &Client) -> String {
     if client.has_subscriptions() {
         flags.push('P');
     }
+    if client.queued.load(Ordering::Relaxed) >= 0 {
+        flags.push('x');
+    }
     if client.is_blocked() {
         flags.push('b');
     }
@@ -39,7 +42,7 @@ fn line(client: &Client) -> String {
     let (oll, omem) = client.inbox.len_and_bytes();
     let mut line = format!(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db={} sub={sub} psub={psub} ssub={ssub} \
-         multi=-1 watch=0",
+         multi={} watch={}",
         client.id,
         client.addr,
         client.local,
@@ -48,6 +51,8 @@ fn line(client: &Client) -> String {
         client.since.elapsed().as_secs(),
         client.idle_secs(),
         client.database().0,
+        client.queued.load(Ordering::Relaxed),
+        client.watched.load(Ordering::Relaxed),
     );
     // Writing to a String cannot fail.
     let _ = write!(

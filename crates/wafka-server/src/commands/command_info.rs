@@ -134,6 +134,7 @@ fn categories(spec: &CommandSpec) -> Vec<&'static str> {
         (flags.contains(Flags::BLOCKING), "@blocking"),
         (dangerous, "@dangerous"),
         (spec.group == Group::Connection, "@connection"),
+        (spec.group == Group::Transactions, "@transaction"),
     ];
     rules.into_iter().filter(|(applies, _)| *applies).map(|(_, category)| category).collect()
 }

@@ -44,14 +44,17 @@ pub(crate) fn echo(session: &mut Session, args: &Args<'_>) -> Result<(), Command
 /// SELECT index
 /// ```
 pub(crate) fn select(session: &mut Session, args: &Args<'_>) -> Result<(), CommandError> {
-    let index = parse_i64(args[1]).ok_or_else(CommandError::not_integer)?;
-    let database = u16::try_from(index)
-        .ok()
-        .filter(|index| *index < session.shared.config.server.databases)
-        .ok_or(CommandError::from(error_text::DB_INDEX))?;
-    session.select(Database(database));
+    let database = database_number(session, args[1])?;
+    session.select(database);
     session.reply().ok();
     Ok(())
+}
+
+/// The database that `arg` names.
+pub(crate) fn database_number(session: &Session, arg: &[u8]) -> Result<Database, CommandError> {
+    let index = parse_i64(arg).ok_or_else(CommandError::not_integer)?;
+    let database = u16::try_from(index).ok().filter(|index| *index < session.shared.config.server.databases);
+    Ok(Database(database.ok_or(error_text::DB_INDEX)?))
 }
 
 /// ```text
@@ -61,6 +64,7 @@ pub(crate) fn select(session: &mut Session, args: &Args<'_>) -> Result<(), Comma
 /// Makes the connection as new, but for its number.
 pub(crate) fn reset(session: &mut Session, _args: &Args<'_>) -> Result<(), CommandError> {
     session.unsubscribe_from_all();
+    session.discard();
     session.select(Database(0));
     session.set_version(RespVersion::V2);
     session.set_authenticated(!session.shared.settings.password_required());

@@ -73,6 +73,7 @@ fn server(shared: &Shared, text: &mut String) {
 
 fn clients(shared: &Shared, text: &mut String) {
     let blocked = u64::try_from(shared.stats.blocked_clients.get()).unwrap_or(0);
+    let watching = u64::try_from(shared.stats.watching_clients.get()).unwrap_or(0);
     fields(
         text,
         [
@@ -82,7 +83,7 @@ fn clients(shared: &Shared, text: &mut String) {
             ("blocked_clients", blocked),
             ("tracking_clients", 0),
             ("pubsub_clients", shared.pubsub.clients() as u64),
-            ("watching_clients", 0),
+            ("watching_clients", watching),
             ("clients_in_timeout_table", 0),
             // How many keys each waits for is not counted; at least one.
             ("total_blocking_keys", blocked),

@@ -1,5 +1,7 @@
 //! The gates of the keys that the session's command works on.
 
+use wafka_core::Database;
+
 use super::Session;
 use crate::command::{Args, CommandSpec, Flags, KeysOf};
 use crate::gate::{Held, Mode, Wanted};
@@ -49,6 +51,23 @@ impl Session {
         let keys = keys.iter().flat_map(|keys| keys.iter()).map(|key| (database, key));
         self.keys.wanted.set(keys, Mode::Shared, names);
         self.acquire_keys().await;
+    }
+
+    /// Begins a transaction: takes the gates of its keys alone. They are held until [`Session::end_transaction`].
+    pub(crate) async fn begin_transaction<'k>(
+        &mut self,
+        keys: impl Iterator<Item = (Database, &'k [u8])>,
+        names: Mode,
+    ) {
+        self.keys.wanted.set(keys, Mode::Exclusive, Some(names));
+        self.acquire_keys().await;
+        self.in_transaction = true;
+    }
+
+    /// Ends the transaction: all may see what it did.
+    pub(crate) fn end_transaction(&mut self) {
+        self.in_transaction = false;
+        self.release_keys();
     }
 
     /// Gives the gates back when the command is done.

@@ -81,6 +81,7 @@ impl Session {
     fn keep_reply(&mut self) {
         if self.is_silent() {
             self.reply_begin = self.out.len();
+            self.command_begin = self.reply_begin;
         }
     }
 
@@ -106,17 +107,19 @@ impl Session {
     /// Appends messages that wait for the client to the replies, as many as may be sent at once. Only between
     /// replies: none may be half written. While some are owed, nothing is appended.
     pub(crate) fn take_pushes(&mut self) {
-        if self.client.inbox.is_ready() && self.pending.is_empty() {
+        if self.client.inbox.is_ready() && self.pending.is_empty() && !self.in_transaction {
             self.client.inbox.take(&mut self.out, self.version, FLUSH_AT);
             self.reply_begin = self.out.len();
+            self.command_begin = self.reply_begin;
         }
     }
 
     /// As [`Session::take_pushes`], but all that there are.
     fn take_all_pushes(&mut self) {
-        if self.client.inbox.is_ready() {
+        if self.client.inbox.is_ready() && !self.in_transaction {
             self.client.inbox.take(&mut self.out, self.version, usize::MAX);
             self.reply_begin = self.out.len();
+            self.command_begin = self.reply_begin;
         }
     }
 
@@ -127,7 +130,8 @@ impl Session {
     /// When the client is gone, or is killed while it does not read.
     pub(crate) async fn send_pushes(&mut self) -> io::Result<()> {
         debug_assert!(self.pending.is_empty(), "replies are owed");
-        while self.client.inbox.is_ready() || self.sent > 0 {
+        // The reply to `EXEC` is half written.
+        while !self.in_transaction && (self.client.inbox.is_ready() || self.sent > 0) {
             self.take_pushes();
             self.send().await?;
         }

@@ -3,6 +3,7 @@
 
 mod keys;
 mod listening;
+mod multi;
 mod turn;
 
 use std::sync::{Arc, Weak};
@@ -22,6 +23,8 @@ use crate::notify::{Classes, notify};
 use crate::pubsub::Subscriptions;
 use crate::shared::Shared;
 
+pub(crate) use multi::Queue;
+use multi::Watching;
 pub(crate) use turn::FLUSH_AT;
 
 /// What is read from a client while one of its commands waits, in bytes; more is left to the socket.
@@ -80,8 +83,10 @@ pub struct Session {
     out: Vec<u8>,
     /// How much of `out` is sent already.
     sent: usize,
-    /// Where in `out` the reply to the current command begins.
+    /// Where in `out` the reply to the current command begins: within a transaction that to `EXEC`.
     reply_begin: usize,
+    /// Where in `out` an error would stand: within a transaction, the reply to the current one of its commands.
+    command_begin: usize,
     /// That reply has entries.
     has_entries: bool,
     /// An entry of that reply was let through beyond the limit.
@@ -101,6 +106,9 @@ pub struct Session {
     subscriptions: Subscriptions,
     /// The gates of the current command's keys.
     keys: keys::Keys,
+    /// The commands queued since `MULTI`.
+    queue: Option<Queue>,
+    watching: Watching,
     /// `EXEC` is under way.
     in_transaction: bool,
 }
@@ -121,6 +129,7 @@ impl Session {
             out: Vec::new(),
             sent: 0,
             reply_begin: 0,
+            command_begin: 0,
             has_entries: false,
             beyond_limit: false,
             pending: Vec::new(),
@@ -131,6 +140,8 @@ impl Session {
             read_ahead: Vec::new(),
             subscriptions: Subscriptions::default(),
             keys: keys::Keys::new(Held::new(Arc::clone(&shared.gates))),
+            queue: None,
+            watching: Watching::default(),
             in_transaction: false,
             shared,
         }

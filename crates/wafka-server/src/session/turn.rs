@@ -35,10 +35,16 @@ impl Session {
     /// Begins a command: its reply begins here, and `CLIENT REPLY SKIP` before it takes effect.
     pub(crate) fn begin_command(&mut self) {
         self.reply_begin = self.out.len();
+        self.command_begin = self.reply_begin;
         (self.has_entries, self.beyond_limit) = (false, false);
         if self.reply_mode == ReplyMode::SkipNext {
             self.reply_mode = ReplyMode::Skip;
         }
+    }
+
+    /// Begins the next command of a transaction: it is part of the reply to `EXEC`.
+    pub(crate) fn begin_queued_command(&mut self) {
+        self.command_begin = self.out.len();
     }
 
     /// Ends a command: takes back a reply that is not to be sent.
@@ -53,7 +59,7 @@ impl Session {
 
     /// Replaces the reply to the current command by an error.
     pub(crate) fn fail(&mut self, text: &str) {
-        self.out.truncate(self.reply_begin);
+        self.out.truncate(self.command_begin);
         self.shared.stats.count_error(text);
         self.reply().error(text);
     }
@@ -172,7 +178,9 @@ impl Session {
                     notify("xtrim");
                 }
                 // A client that listens to its own topic reads of each append right behind its reply.
-                self.client.inbox.take(&mut self.out, self.version, FLUSH_AT);
+                if !self.in_transaction {
+                    self.client.inbox.take(&mut self.out, self.version, FLUSH_AT);
+                }
             }
         }
     }
@@ -219,7 +227,7 @@ impl Session {
             self.client.touch();
         }
         self.out.clear();
-        (self.sent, self.reply_begin) = (0, 0);
+        (self.sent, self.reply_begin, self.command_begin) = (0, 0, 0);
         if self.out.capacity() > OUT_KEPT {
             self.out.shrink_to(OUT_KEPT);
         }

@@ -7,6 +7,7 @@ const WRITE: Flags = Flags::WRITE;
 const READONLY: Flags = Flags::READONLY;
 const FAST: Flags = Flags::FAST;
 const ALL_NAMES: Flags = Flags::ALL_NAMES;
+const UNQUEUED: Flags = Flags::UNQUEUED;
 
 /// The rows.
 pub static ROWS: &[CommandSpec] = &[
@@ -120,11 +121,11 @@ pub static ROWS: &[CommandSpec] = &[
         .tips("request_policy:all_shards response_policy:agg_sum")
         .docs(Group::Server, "1.0.0", "", "Tells the number of topics in the database."),
     CommandSpec::new("flushdb", -1, Handler::Async(keys::flush_db))
-        .flags(&[WRITE, ALL_NAMES])
+        .flags(&[WRITE, UNQUEUED, ALL_NAMES])
         .tips("request_policy:all_shards response_policy:all_succeeded")
         .docs(Group::Server, "1.0.0", "[ASYNC | SYNC]", "Deletes all topics of the database."),
     CommandSpec::new("flushall", -1, Handler::Async(keys::flush_all))
-        .flags(&[WRITE, ALL_NAMES])
+        .flags(&[WRITE, UNQUEUED, ALL_NAMES])
         .tips("request_policy:all_shards response_policy:all_succeeded")
         .docs(Group::Server, "1.0.0", "[ASYNC | SYNC]", "Deletes all topics of all databases."),
 ];

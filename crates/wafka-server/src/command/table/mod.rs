@@ -6,6 +6,7 @@ pub mod group;
 pub mod pubsub;
 pub mod server;
 pub mod stream;
+pub mod transactions;
 pub mod wafka;
 
 use std::ops::{Deref, Range};
@@ -14,8 +15,16 @@ use std::sync::LazyLock;
 use super::CommandSpec;
 
 /// The families' rows, streams first, because `XADD` is to be found without a search.
-static FAMILIES: [&[CommandSpec]; 7] =
-    [stream::ROWS, group::ROWS, generic::ROWS, connection::ROWS, pubsub::ROWS, server::ROWS, wafka::ROWS];
+static FAMILIES: [&[CommandSpec]; 8] = [
+    stream::ROWS,
+    group::ROWS,
+    generic::ROWS,
+    connection::ROWS,
+    pubsub::ROWS,
+    transactions::ROWS,
+    server::ROWS,
+    wafka::ROWS,
+];
 
 /// A row with its place in the table, by which statistics are kept.
 pub struct Command {

@@ -183,7 +183,7 @@ static CONFIG: &[CommandSpec] = &[
 
 static DEBUG: &[CommandSpec] = &[
     CommandSpec::new("debug|sleep", 3, Handler::Async(server::debug_sleep))
-        .flags(&[ADMIN, NOSCRIPT, LOADING, STALE])
+        .flags(&[ADMIN, Flags::UNQUEUED, NOSCRIPT, LOADING, STALE])
         .docs(SERVER, "2.2.3", "seconds:double", "Delays this connection."),
     sync("debug|help", 2, server::debug_help).flags(&[ADMIN, NOSCRIPT, LOADING, STALE]).docs(
         SERVER,

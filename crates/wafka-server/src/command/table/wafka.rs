@@ -24,7 +24,7 @@ pub static ROWS: &[CommandSpec] = &[
 
 static TOPIC: &[CommandSpec] = &[
     CommandSpec::new("topic|create", -3, Handler::Async(topic::create))
-        .flags(&[WRITE, Flags::DENYOOM])
+        .flags(&[WRITE, Flags::UNQUEUED, Flags::DENYOOM])
         .keys(2, 2, 1, "OW insert")
         .docs(
             Group::Stream,
@@ -33,11 +33,11 @@ static TOPIC: &[CommandSpec] = &[
             "Creates a topic.",
         ),
     CommandSpec::new("topic|alter", -6, Handler::Async(topic::alter))
-        .flags(&[WRITE])
+        .flags(&[WRITE, Flags::UNQUEUED])
         .keys(2, 2, 1, "RW update")
         .docs(Group::Stream, "", "name OPTION(key value)...", "Changes options of a topic's partitioner."),
     CommandSpec::new("topic|delete", -3, Handler::Async(topic::delete_topics))
-        .flags(&[WRITE])
+        .flags(&[WRITE, Flags::UNQUEUED])
         .keys(2, -1, 1, "RM delete")
         .docs(Group::Stream, "", "name...", "Deletes topics."),
     CommandSpec::new("topic|list", -2, Handler::Sync(topic::list)).flags(&[READONLY, Flags::ALL_NAMES]).docs(
