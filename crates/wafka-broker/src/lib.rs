@@ -27,15 +27,16 @@ pub use engine::{BrokerInfo, BrokerPartition, Engine};
 pub use error::{AppendError, NoSuchPartition, ReadError, SetIdError, StartError, TopicError};
 pub use expiry::Expiring;
 pub use group::{
-    ConsumerInfo, Delivered, FullConsumer, FullGroup, GroupError, GroupInfo, GroupStart, LagMode,
-    PendingEntry, PendingQuery, PendingSummary, Position,
+    AutoClaimRequest, AutoClaimed, ClaimRequest, Claimable, Claimed, ConsumerInfo, DeleteOutcome, Delivered,
+    FullConsumer, FullGroup, GroupError, GroupInfo, GroupStart, LagMode, PendingEntry, PendingQuery,
+    PendingSummary, Position, RefPolicy, ReleaseMode, ReleaseRequest,
 };
 pub use options::{DeclaredTopic, EngineOptions, FsyncPolicy, IndexPlace, ReclaimOptions, TopicSpec};
 pub use partitioners::Partitioners;
 pub use ticket::Ticket;
 pub use topic::{
-    AppendRequest, Appended, Committed, EntryFields, EntrySink, ExpireIf, Expiry, IdSpec, PartitionInfo,
-    PartitionState, ReadRange, SetId, Topic, TopicInfo, Trim, TrimStrategy,
+    AppendRequest, Appended, Committed, EntryFields, EntrySink, ExpireIf, Expiry, IdSink, IdSpec,
+    PartitionInfo, PartitionState, ReadRange, SetId, Topic, TopicInfo, Trim, TrimStrategy,
 };
 pub use wait::wait;
 pub use watch::{Arrival, Call, Changed, Manner, Turn, WatchPoint};

@@ -6,6 +6,7 @@ use wafka_core::EventId;
 
 use super::consumers::Consumer;
 use super::error::GroupError;
+use super::lag::signed;
 use super::pending::{NOBODY, Pending};
 use super::state::Group;
 use crate::topic::Topic;
@@ -59,8 +60,8 @@ pub struct GroupInfo {
     pub last_delivered: EventId,
     /// How many events were delivered, as Redis counts, when that is known.
     pub entries_read: Option<u64>,
-    /// How many events are still to be delivered; `None` when Redis could not tell.
-    pub lag: Option<u64>,
+    /// How many events are still to be delivered. As Redis estimates, it may be unknown, and even negative.
+    pub lag: Option<i64>,
 }
 
 /// What can be told about a consumer.
@@ -218,7 +219,7 @@ impl Topic {
         let mut infos = self.infos(lag, |name, group| group.info(name))?;
         if lag == LagMode::Exact {
             for info in &mut infos {
-                info.lag = Some(self.count_above(info.last_delivered)?);
+                info.lag = Some(signed(self.count_above(info.last_delivered)?));
             }
         }
         Ok(infos)
@@ -244,7 +245,7 @@ impl Topic {
         let mut groups = self.infos(lag, |name, group| group.full(name, count))?;
         if lag == LagMode::Exact {
             for group in &mut groups {
-                group.info.lag = Some(self.count_above(group.info.last_delivered)?);
+                group.info.lag = Some(signed(self.count_above(group.info.last_delivered)?));
             }
         }
         Ok(groups)

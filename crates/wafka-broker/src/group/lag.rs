@@ -53,21 +53,26 @@ impl State {
     }
 
     /// The lag as Redis estimates it.
-    pub(super) fn redis_lag(&self, group: &Group, first_id: EventId) -> Option<u64> {
+    pub(super) fn redis_lag(&self, group: &Group, first_id: EventId) -> Option<i64> {
         let len = self.len();
         let added = self.visible_entries_added();
-        if len == 0 || added == 0 || group.last_delivered >= self.visible_id {
+        if len == 0 {
             return Some(0);
         }
         if group.last_delivered < first_id && self.max_deleted_id < first_id {
-            return Some(len);
+            return Some(signed(len));
         }
         let read = match group.entries_read {
             Some(read) if !self.has_tombstone_from(group.last_delivered, first_id) => Some(read),
             _ => self.count_up_to_if_known(group.last_delivered, first_id),
         };
-        read.map(|read| added.saturating_sub(read))
+        // `ENTRIESREAD` may have claimed more than there was.
+        read.map(|read| signed(added).saturating_sub(signed(read)))
     }
+}
+
+pub(super) fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// What was found under the lock for counting without it.

@@ -5,6 +5,7 @@
 //! pending refers to visible events only, so no failure of a partition takes an event from under it.
 
 mod ack;
+mod claim;
 mod consumers;
 mod error;
 mod info;
@@ -12,8 +13,11 @@ mod lag;
 mod membership;
 mod pending;
 mod reading;
+mod references;
+mod release;
 mod state;
 
+pub use claim::{AutoClaimRequest, AutoClaimed, ClaimRequest, Claimable, Claimed};
 pub use error::GroupError;
 pub use info::{
     ConsumerInfo, FullConsumer, FullGroup, GroupInfo, LagMode, PendingEntry, PendingQuery, PendingSummary,
@@ -21,6 +25,8 @@ pub use info::{
 pub use membership::GroupStart;
 pub(crate) use pending::{DELIVERIES_MAX, NOBODY, Owner, Pending};
 pub use reading::{Delivered, Position};
+pub use references::{DeleteOutcome, RefPolicy};
+pub use release::{ReleaseMode, ReleaseRequest};
 pub(crate) use state::{Group, Groups};
 
 use std::sync::Arc;

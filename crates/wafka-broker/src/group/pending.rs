@@ -107,13 +107,13 @@ impl PendingList {
         self.released.values().copied()
     }
 
-    /// Those with an owner, longest idle first.
-    pub(crate) fn by_time(&mut self) -> impl Iterator<Item = EventId> {
+    /// Those with an owner and when they were delivered, longest idle first.
+    pub(crate) fn by_time(&mut self) -> impl Iterator<Item = (u64, EventId)> {
         let entries = &self.entries;
         let by_time = self.by_time.get_or_insert_with(|| {
             let owned = entries.iter().filter(|(_, entry)| entry.owner != NOBODY);
             owned.map(|(id, entry)| (entry.delivered_ms, *id)).collect()
         });
-        by_time.iter().map(|(_, id)| *id)
+        by_time.iter().copied()
     }
 }

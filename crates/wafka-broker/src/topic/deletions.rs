@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use wafka_core::{EventId, Offset};
 
-use super::Topic;
 use super::journal::{DeletedEvent, IdText, JournalRecord};
-use crate::error::ReadError;
+use super::{State, Topic};
 use crate::ticket::Ticket;
+
+/// So many events stand in one line of the journal at most.
+const LINE_EVENTS_MAX: usize = 10_000;
 
 /// Where a deleted event stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,39 +76,41 @@ impl Deletions {
     }
 }
 
+impl State {
+    /// An event is no more.
+    pub(crate) fn delete_event(&mut self, id: EventId, lane: u16, offset: Offset) {
+        Arc::make_mut(&mut self.deletions).insert(id, Deleted { lane, offset });
+        if let Some(lane) = self.lanes.get_mut(usize::from(lane)) {
+            lane.live = lane.live.saturating_sub(1);
+        }
+        self.groups.mark_gone(id);
+    }
+}
+
 impl Topic {
-    /// Deletes single events (`XDEL`): returns how many there were, and the ticket of the deletion's durability.
-    ///
-    /// # Errors
-    /// When the topic cannot be read or written.
-    pub fn delete_events(self: &Arc<Self>, ids: &[EventId]) -> Result<(u64, Option<Ticket>), ReadError> {
-        let mut guard = self.state.lock();
-        let state = &mut *guard;
-        self.check_journal(state)?;
-        // All are looked up before one is deleted: what fails to be read leaves everything as it was.
-        let mut found = BTreeMap::new();
-        for &id in ids {
-            if let Some(place) = Self::find(state, id)? {
-                found.insert(id, place);
-            }
-        }
-        let mut events = Vec::new();
-        for (id, (lane, offset)) in found {
-            Arc::make_mut(&mut state.deletions).insert(id, Deleted { lane, offset });
-            let counted = &mut state.lanes[usize::from(lane)].live;
-            *counted = counted.saturating_sub(1);
-            state.max_deleted_id = state.max_deleted_id.max(id);
-            state.groups.mark_gone(id);
-            events.push(DeletedEvent(IdText(id), lane + 1, offset));
-        }
-        if events.is_empty() {
-            return Ok((0, None));
+    /// Journals that events were deleted, or trimmed one by one, which does not count as the user's doing.
+    pub(crate) fn note_deleted(
+        self: &Arc<Self>,
+        state: &mut State,
+        deleted: &[(EventId, u16, Offset)],
+        trimmed: bool,
+    ) -> Option<Ticket> {
+        if deleted.is_empty() {
+            return None;
         }
         self.watch.modified();
         let deletions = Arc::clone(&state.deletions);
         state.head.retain(|event| !deletions.contains(event.id));
-        let count = events.len() as u64;
-        state.journal.push(JournalRecord::Delete { events });
-        Ok((count, Some(self.journal_ticket(state))))
+        for (id, ..) in deleted.iter().filter(|_| !trimmed) {
+            state.max_deleted_id = state.max_deleted_id.max(*id);
+        }
+        for some in deleted.chunks(LINE_EVENTS_MAX) {
+            let events = some
+                .iter()
+                .map(|(id, lane, offset)| DeletedEvent(IdText(*id), lane.saturating_add(1), *offset))
+                .collect();
+            state.journal.push(JournalRecord::Delete { events, trimmed });
+        }
+        Some(self.journal_ticket(state))
     }
 }

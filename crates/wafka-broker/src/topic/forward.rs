@@ -65,6 +65,8 @@ pub(super) struct Forward<'v> {
     behind: Option<(EventId, Offset)>,
     /// Events below it are passed over.
     from: EventId,
+    /// The last damage that was passed over, and the id of the event behind it.
+    passed: Option<(EventId, Box<ReadError>)>,
 }
 
 /// An event's line.
@@ -136,7 +138,14 @@ impl<'v> Forward<'v> {
             damage: None,
             behind: None,
             from: EventId::MIN,
+            passed: None,
         }
+    }
+
+    /// The damage right before the current event, if there is any: an id below the event's may be among it.
+    pub(super) fn lost_before(&mut self) -> Option<ReadError> {
+        let current = self.item.map_or(EventId::MAX, |(id, _)| id);
+        self.passed.take_if(|(behind, _)| *behind == current).map(|(_, error)| *error)
     }
 
     fn begin(mut self, from: EventId) -> Result<Self, ReadError> {
@@ -176,7 +185,10 @@ impl<'v> Forward<'v> {
 
     /// Moves to the next event, or damage.
     pub(super) fn advance(&mut self) -> Result<(), ReadError> {
-        if self.damage.take().is_some() {
+        if self.damage.is_some() {
+            self.passed =
+                Some((self.behind.map_or(EventId::MAX, |(id, _)| id), Box::new(self.damaged(None))));
+            self.damage = None;
             self.item = self.behind.take();
             return Ok(());
         }

@@ -5,6 +5,7 @@
 //! which may read files.
 
 mod append;
+mod by_id;
 mod committed;
 mod deletions;
 mod expire;
@@ -32,6 +33,7 @@ use wafka_core::partitioner::{Options, Partitioner};
 use wafka_core::{Database, EventId, PartitionId, TopicName};
 
 pub use append::{AppendRequest, Appended, IdSpec};
+pub use by_id::IdSink;
 pub use committed::Committed;
 pub use expire::{ExpireIf, Expiry};
 pub use info::{PartitionInfo, PartitionState, TopicInfo};

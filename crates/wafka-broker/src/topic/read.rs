@@ -6,14 +6,14 @@
 
 use std::ops::ControlFlow;
 
-use wafka_core::{EventId, Offset, PartitionId};
+use wafka_core::{EventId, PartitionId};
 pub use wafka_storage::line::DecodedFields as EntryFields;
 use wafka_storage::line::{EventLine, FieldBuf};
 
+use super::Topic;
 use super::forward::Merge;
 use super::read_back::Backward;
 use super::view::View;
-use super::{State, Topic};
 use crate::error::ReadError;
 
 /// What to read.
@@ -46,7 +46,7 @@ pub trait EntrySink {
 }
 
 impl Topic {
-    fn view(&self, range: &ReadRange) -> Result<View, ReadError> {
+    pub(super) fn view(&self, range: &ReadRange) -> Result<View, ReadError> {
         let state = self.state.lock();
         Ok(match range.partition {
             None => View::of(&state, range, 0..state.lanes.len()),
@@ -110,12 +110,6 @@ impl Topic {
             lane.may_wait = may_wait;
         }
         if range.reverse { read_backward(&view, range, sink) } else { read_forward(&view, range, sink) }
-    }
-
-    /// Where the event `id` stands, if it is visible.
-    pub(super) fn find(state: &State, id: EventId) -> Result<Option<(u16, Offset)>, ReadError> {
-        let range = ReadRange { from: id, to: id, count: Some(1), reverse: false, partition: None };
-        View::of(state, &range, 0..state.lanes.len()).find(id)
     }
 }
 

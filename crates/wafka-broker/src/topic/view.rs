@@ -114,25 +114,6 @@ impl View {
         }
         Ok(counts)
     }
-
-    /// Where the event `id` stands: the index of its partition and its offset. `None` when there is no such event.
-    pub(super) fn find(&self, id: EventId) -> Result<Option<(u16, Offset)>, ReadError> {
-        if id > self.visible || !self.is_live(id) {
-            return Ok(None);
-        }
-        for lane in &self.lanes {
-            let mut forward = Forward::new(lane, id, Some(1))?;
-            if forward.damaged_lines() > 0 {
-                forward.advance()?;
-            }
-            if let Some((found, offset)) = forward.item()
-                && found == id
-            {
-                return Ok(Some((lane.number, offset)));
-            }
-        }
-        Ok(None)
-    }
 }
 
 impl LaneView {

@@ -8,6 +8,7 @@ mod crashes;
 mod damage;
 mod expiry;
 mod faults;
+mod group_claims;
 mod groups;
 mod model;
 mod oracle;

@@ -17,7 +17,12 @@ pub(crate) enum JournalRecord {
     /// Every event at or below the id is trimmed.
     Trim { up_to: IdText },
     /// Single events were deleted.
-    Delete { events: Vec<DeletedEvent> },
+    Delete {
+        events: Vec<DeletedEvent>,
+        /// It was a trimming's doing, not the user's.
+        #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+        trimmed: bool,
+    },
     /// `XSETID`.
     SetId { last_id: IdText, added_extra: i64, max_deleted: IdText },
     /// When the topic's time comes, in milliseconds since 1970; it has none without.

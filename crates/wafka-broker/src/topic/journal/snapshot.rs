@@ -70,7 +70,11 @@ impl State {
     fn apply(&mut self, record: JournalRecord) {
         match record {
             JournalRecord::Trim { up_to } => self.floor = self.floor.max(up_to.0),
-            JournalRecord::Delete { events } => self.replay_deleted(&events),
+            JournalRecord::Delete { events, trimmed } => {
+                self.replay_deleted(&events);
+                let newest = events.iter().map(|DeletedEvent(id, ..)| id.0).filter(|_| !trimmed).max();
+                self.max_deleted_id = self.max_deleted_id.max(newest.unwrap_or_default());
+            }
             JournalRecord::SetId { last_id, added_extra, max_deleted } => {
                 self.last_id = last_id.0;
                 self.added_extra = added_extra;
@@ -111,7 +115,6 @@ impl State {
             let lane = partition.saturating_sub(1);
             deletions.insert(id.0, Deleted { lane, offset: *offset });
             self.groups.mark_gone(id.0);
-            self.max_deleted_id = self.max_deleted_id.max(id.0);
         }
     }
 }
