@@ -133,10 +133,10 @@ fn write_delivery(reply: &mut ReplyWriter<'_>, entry: &PendingEntry) {
 fn write_progress(reply: &mut ReplyWriter<'_>, group: &GroupInfo) {
     reply.bulk(b"last-delivered-id");
     reply.bulk_id(group.last_delivered);
-    for (field, value) in [("entries-read", group.entries_read), ("lag", group.lag)] {
+    for (field, value) in [("entries-read", group.entries_read.map(signed)), ("lag", group.lag)] {
         reply.bulk(field.as_bytes());
         match value {
-            Some(value) => reply.integer(signed(value)),
+            Some(value) => reply.integer(value),
             None => reply.null(),
         }
     }
