@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failure here is a failed test")]
 
 pub mod client;
+pub mod diff;
 pub mod events;
 pub mod log_file;
 pub mod oracle;
@@ -31,7 +32,7 @@ pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("invariant: the package lies in the workspace")
 }
 
-/// The directory that Cargo builds into, `target` unless configured otherwise: the test runs from `<target>/<profile>/deps`.
+/// The directory that Cargo builds into, `target` unless configured otherwise: what runs lies in `<target>/<profile>`.
 #[must_use]
 pub fn target_dir() -> PathBuf {
     profile_dir().parent().expect("invariant: a profile's directory lies in the target directory").to_owned()
@@ -40,9 +41,11 @@ pub fn target_dir() -> PathBuf {
 /// Where Cargo puts the binaries of the profile that the tests were built with.
 #[must_use]
 pub fn profile_dir() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let deps = test.parent().expect("invariant: an executable lies in a directory");
-    deps.parent().expect("invariant: Cargo puts tests into <profile>/deps").to_owned()
+    let program = std::env::current_exe().unwrap();
+    let dir = program.parent().expect("invariant: an executable lies in a directory");
+    // Tests lie in <profile>/deps, programs beside it.
+    let profile = if dir.ends_with("deps") { dir.parent() } else { Some(dir) };
+    profile.expect("invariant: Cargo puts tests into <profile>/deps").to_owned()
 }
 
 /// The Python interpreter that has the pinned redis-py.

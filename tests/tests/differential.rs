@@ -1,0 +1,57 @@
+//! Random commands against real Redis servers and against Wafka: every reply is the same, but for what
+//! `docs/compatibility.md` explains.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a failure here is a failed test"
+)]
+
+use std::time::Duration;
+
+use wafka_tests::diff::campaign::Limits;
+use wafka_tests::diff::reference::Program;
+use wafka_tests::diff::servers::Servers;
+use wafka_tests::{PATIENCE, payload};
+
+/// Commands of a script.
+const STEPS: usize = 60;
+
+/// Commands of a test.
+const COMMANDS: usize = 3_000;
+
+#[test]
+fn redis_7_is_like_itself() {
+    let redis = Program::redis_7().unwrap();
+    same(&Servers::redis(&redis, &redis));
+}
+
+#[test]
+fn redis_8_is_like_itself() {
+    let redis = Program::redis_8().unwrap();
+    same(&Servers::redis(&redis, &redis));
+}
+
+#[test]
+fn redis_8_is_like_redis_7() {
+    same(&Servers::redis(&Program::redis_7().unwrap(), &Program::redis_8().unwrap()));
+}
+
+/// Plays scripts until there is a difference, or commands enough are played. `$WAFKA_DIFF_SEED` plays one script only: the one that a
+/// difference was found with.
+fn same(servers: &Servers) {
+    let seed = std::env::var("WAFKA_DIFF_SEED").ok().map(|text| text.parse().unwrap());
+    let limits = Limits {
+        first_seed: seed.unwrap_or_else(payload::seed),
+        steps: STEPS,
+        commands: if seed.is_some() { 1 } else { COMMANDS },
+        time: Duration::MAX,
+        findings: 1,
+    };
+    let mut findings = String::new();
+    let tally = servers.pair(PATIENCE).campaign(&limits, |finding| findings += &finding.to_string()).unwrap();
+    assert_eq!(tally.findings, 0, "\n{findings}");
+    println!("{tally:?}");
+    assert!(tally.replies >= tally.commands, "most commands have a reply: {tally:?}");
+}
