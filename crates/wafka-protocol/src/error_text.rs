@@ -49,6 +49,8 @@ pub const CLIENT_NAME: &str = "ERR Client names cannot contain spaces, newlines 
 pub const NO_SUCH_CLIENT: &str = "ERR No such client";
 /// The connections allowed are all taken.
 pub const MAX_CLIENTS: &str = "ERR max number of clients reached";
+/// A command about keys from a client in `MONITOR` mode, which to Redis is a kind of replica.
+pub const MONITOR_KEYSPACE: &str = "ERR Replica can't interact with the keyspace";
 /// A command of Redis Cluster.
 pub const CLUSTER_DISABLED: &str = "ERR This instance has cluster support disabled";
 

@@ -95,6 +95,8 @@ pub struct Client {
     pub queued: AtomicI32,
     /// The names it watches.
     pub watched: AtomicU32,
+    /// Whether it is in `MONITOR` mode.
+    pub monitor: AtomicBool,
     /// What it is to be told out of turn.
     pub inbox: Inbox,
     signals: AtomicU32,
@@ -177,6 +179,12 @@ impl Client {
     /// For how long the command that ends now was blocked.
     pub fn take_blocked_time(&self) -> Duration {
         Duration::from_nanos(self.blocked_nanos.swap(0, Ordering::Relaxed))
+    }
+
+    /// Whether it is in `MONITOR` mode.
+    #[must_use]
+    pub fn is_monitor(&self) -> bool {
+        self.monitor.load(Ordering::Relaxed)
     }
 
     /// Whether it has subscriptions of any kind.
@@ -275,6 +283,7 @@ impl Clients {
             subscriptions: Default::default(),
             queued: AtomicI32::new(-1),
             watched: AtomicU32::new(0),
+            monitor: AtomicBool::new(false),
             inbox: Inbox::default(),
             signals: AtomicU32::new(0),
             wake: Notify::new(),

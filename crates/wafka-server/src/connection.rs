@@ -222,7 +222,7 @@ impl Connection {
 impl Drop for Connection {
     /// However the connection ends, its place is free again.
     fn drop(&mut self) {
-        self.session.unsubscribe_from_all();
+        self.session.stop_listening();
         self.session.discard();
         self.session.shared.clients.remove(self.session.client.id);
     }

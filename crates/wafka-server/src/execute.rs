@@ -5,6 +5,7 @@ use std::time::Instant;
 use wafka_protocol::error_text;
 
 use crate::command::{Append, Args, Command, CommandError, Flags, Handler, lookup, subcommand};
+use crate::observe;
 use crate::session::{Queue, Session};
 
 /// Where a request stands after [`without_waiting`].
@@ -27,7 +28,7 @@ pub(crate) enum Request {
 pub(crate) fn without_waiting(session: &mut Session, args: &Args<'_>) -> Outcome {
     let Some(command) = lookup(args[0]) else { return Outcome::Waits(Request::Run) };
     let Handler::Append { fast, .. } = command.handler else { return Outcome::Waits(Request::Run) };
-    let refused = !session.is_authenticated() || session.is_subscriber_only() || session.is_queueing();
+    let refused = !session.is_authenticated() || session.is_restricted() || session.is_queueing();
     if !command.accepts(args.len()) || refused || session.shared.pause.holds(true) {
         return Outcome::Waits(Request::Run);
     }
@@ -36,11 +37,15 @@ pub(crate) fn without_waiting(session: &mut Session, args: &Args<'_>) -> Outcome
         return Outcome::Waits(Request::Run);
     }
     session.begin_command();
+    let measured = session.shared.observers.watch_appends().then(Instant::now);
     let appended = fast(session, args);
     session.end_keys();
     match appended {
         Ok(Append::Pending) => {
             session.count_append(command.index);
+            if let Some(begin) = measured {
+                observe::append_ends(session, command, args, begin.elapsed());
+            }
             session.end_command();
             Outcome::Done
         }
@@ -59,6 +64,7 @@ pub(crate) async fn waiting(session: &mut Session, request: Request, args: &Args
             session.shared.stats.command(command.index).calls.add(1);
             session.shared.stats.commands.add(1);
             session.client.totals.commands.add(1);
+            observe::show(session, command, args);
             conclude(session, command, Err(error));
         }
         Request::Run if is_http(args[0]) => {
@@ -165,6 +171,10 @@ fn find(session: &Session, args: &Args<'_>) -> Result<&'static Command, String> 
         stats.rejected.add(1);
         return Err(error_text::subscriber_only(command.full_name));
     }
+    if session.refuses_monitor(command.flags) {
+        stats.rejected.add(1);
+        return Err(error_text::MONITOR_KEYSPACE.to_owned());
+    }
     Ok(command)
 }
 
@@ -187,15 +197,17 @@ fn is_for_subscribers(command: &Command) -> bool {
 /// Runs the handler.
 async fn run(session: &mut Session, command: &'static Command, args: &Args<'_>) -> Result<(), CommandError> {
     session.begin_keys(command, args).await;
+    observe::command_begins(session, command, args);
     let begin = Instant::now();
     let result = handle(session, command, args).await;
     session.end_keys();
-    count(session, command, begin);
+    count(session, command, args, begin);
     check_reply(session, command, result)
 }
 
 /// Executes a command of a transaction; `false` when the connection is to end.
 pub(crate) async fn queued(session: &mut Session, command: &'static Command, args: &Args<'_>) -> bool {
+    observe::command_begins(session, command, args);
     let begin = Instant::now();
     let result = match command.handler {
         // Appends one behind the other share a commit.
@@ -217,7 +229,7 @@ pub(crate) async fn queued(session: &mut Session, command: &'static Command, arg
             Err(error)
         }
     };
-    count(session, command, begin);
+    count(session, command, args, begin);
     match result {
         Err(CommandError::Closed) => false,
         result => {
@@ -244,14 +256,15 @@ async fn handle(
 }
 
 /// Counts a command that began then.
-fn count(session: &Session, command: &Command, begin: Instant) {
+fn count(session: &Session, command: &Command, args: &Args<'_>, begin: Instant) {
     let stats = session.shared.stats.command(command.index);
     stats.calls.add(1);
     // Time that a command spent blocked is not time that it took.
-    let nanos = begin.elapsed().saturating_sub(session.client.take_blocked_time()).as_nanos();
-    stats.nanos.add(u64::try_from(nanos).unwrap_or(u64::MAX));
+    let took = begin.elapsed().saturating_sub(session.client.take_blocked_time());
+    stats.nanos.add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
     session.shared.stats.commands.add(1);
     session.client.totals.commands.add(1);
+    observe::command_ends(session, command, args, took);
 }
 
 /// The result of a command, or the error that its reply is too large.

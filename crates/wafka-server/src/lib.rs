@@ -17,6 +17,7 @@ pub mod gate;
 mod io_thread;
 mod kick;
 pub mod notify;
+pub mod observe;
 pub mod pause;
 pub mod pubsub;
 pub mod server;

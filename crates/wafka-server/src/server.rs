@@ -18,6 +18,7 @@ use crate::descriptors;
 use crate::engine::{self, EngineError};
 use crate::io_thread::IoThread;
 use crate::notify::{Classes, notify};
+use crate::observe::Observers;
 use crate::pause::Pause;
 use crate::pubsub::PubSub;
 use crate::settings::Settings;
@@ -83,6 +84,7 @@ impl Server {
         let shared = Arc::new(Shared {
             engine,
             settings: Settings::new(&config),
+            observers: Observers::new(&config.server),
             config,
             addr,
             data_dir: data_dir.path().to_owned(),

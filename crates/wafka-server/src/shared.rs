@@ -11,6 +11,7 @@ use wafka_core::Clock;
 use crate::clients::Clients;
 use crate::config::Config;
 use crate::gate::Gates;
+use crate::observe::Observers;
 use crate::pause::Pause;
 use crate::pubsub::PubSub;
 use crate::settings::Settings;
@@ -45,6 +46,8 @@ pub struct Shared {
     pub pubsub: PubSub,
     /// What keeps a transaction's commands together.
     pub gates: Arc<Gates>,
+    /// What operators see of the commands executed.
+    pub observers: Observers,
     /// `CLIENT PAUSE`.
     pub pause: Pause,
     /// The way down.

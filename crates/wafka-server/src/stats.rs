@@ -55,6 +55,45 @@ impl Gauge {
     }
 }
 
+/// Places of [`Latencies`]: the last takes all that took longer than about a quarter of an hour.
+const LATENCY_PLACES: usize = 31;
+
+/// How many executions took how long: by powers of two, from 1,024 nanoseconds on.
+#[derive(Default, Debug)]
+pub struct Latencies([Counter; LATENCY_PLACES]);
+
+impl Latencies {
+    /// Counts executions that took so long each.
+    pub fn add(&self, took: Duration, executions: u64) {
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        // The lowest place whose bound is not exceeded.
+        let place = (nanos.saturating_sub(1) >> 10).checked_ilog2().map_or(0, |power| power as usize + 1);
+        self.0[place.min(LATENCY_PLACES - 1)].add(executions);
+    }
+
+    /// The bounds that executions were counted at, in microseconds, each with how many took no longer; as Redis shows
+    /// them.
+    #[must_use]
+    pub fn cumulated(&self) -> Vec<(u64, u64)> {
+        let mut sum = 0;
+        let mut bounds = Vec::new();
+        for (place, counter) in self.0.iter().enumerate() {
+            let count = counter.get();
+            if count > 0 {
+                sum += count;
+                let bound = 1024_u64 << place;
+                // The highest value that Redis's histogram does not tell from the bound.
+                bounds.push(((bound + (bound >> 7) - 1) / 1000, sum));
+            }
+        }
+        bounds
+    }
+
+    fn reset(&self) {
+        self.0.iter().for_each(Counter::reset);
+    }
+}
+
 /// What is counted of one command.
 #[derive(Default, Debug)]
 pub struct CommandStats {
@@ -66,6 +105,8 @@ pub struct CommandStats {
     pub rejected: Counter,
     /// Executions that ended in an error.
     pub failed: Counter,
+    /// How long the executions took.
+    pub latencies: Latencies,
 }
 
 /// All counters of a server.
@@ -180,6 +221,7 @@ impl Stats {
             for counter in [&command.calls, &command.nanos, &command.rejected, &command.failed] {
                 counter.reset();
             }
+            command.latencies.reset();
         }
         self.errors.lock().clear();
         *self.sampled.lock() = [0; 3];
@@ -205,6 +247,19 @@ mod tests {
         stats.reset();
         assert!(stats.errors().is_empty());
         assert_eq!(stats.error_replies.get(), 0);
+    }
+
+    #[test]
+    fn latencies_are_cumulated_by_powers_of_two() {
+        let latencies = Latencies::default();
+        for (micros, executions) in [(0, 1), (1, 1), (2, 1), (16, 2), (33, 1), (10_000_000_000, 1)] {
+            latencies.add(Duration::from_micros(micros), executions);
+        }
+        let places: Vec<(u64, u64)> = latencies.cumulated();
+        assert_eq!(places[..4], [(1, 2), (2, 3), (16, 5), (66, 6)]);
+        assert_eq!((places.len(), places[4].1), (5, 7));
+        latencies.reset();
+        assert!(latencies.cumulated().is_empty());
     }
 
     #[test]

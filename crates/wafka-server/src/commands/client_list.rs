@@ -17,6 +17,9 @@ fn line(client: &Client) -> String {
     let labels = client.labels.lock().clone();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut flags = String::new();
+    if client.is_monitor() {
+        flags.push('O');
+    }
     if client.has_subscriptions() {
         flags.push('P');
     }

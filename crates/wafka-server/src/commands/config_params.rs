@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::config::{ByteSize, Fsync};
 use crate::notify::{BadClasses, Classes};
+use crate::observe::ENTRIES_MAX;
 use crate::pubsub::InboxLimits;
 use crate::shared::Shared;
 
@@ -54,6 +55,9 @@ pub(super) enum Setting {
     QueryBuffer(usize),
     OutputBuffers { normal: Option<usize>, pubsub: Option<InboxLimits> },
     Notify(Classes),
+    SlowerThan(i64),
+    SlowLogLen(u32),
+    LatencyThreshold(u32),
     LogLevel(&'static str),
 }
 
@@ -149,6 +153,26 @@ pub(super) static PARAMS: &[Param] = &[
             Ok(Setting::Notify(classes).into())
         }),
     },
+    Param {
+        name: "slowlog-log-slower-than",
+        get: |shared| shared.observers.slow_log.slower_than().to_string(),
+        kind: Kind::Text(|value| match value.parse::<i64>() {
+            Ok(micros @ -1..) => Ok(Setting::SlowerThan(micros).into()),
+            Ok(_) => Err(format!("argument must be between -1 and {} inclusive", i64::MAX).into()),
+            Err(_) => Err("argument couldn't be parsed into an integer".into()),
+        }),
+    },
+    Param {
+        name: "slowlog-max-len",
+        get: |shared| shared.observers.slow_log.len_max().to_string(),
+        kind: Kind::Number { min: 0, max: ENTRIES_MAX, change: Setting::SlowLogLen },
+    },
+    Param {
+        name: "latency-monitor-threshold",
+        get: |shared| shared.observers.latency.threshold_millis().to_string(),
+        kind: Kind::Number { min: 0, max: u32::MAX, change: Setting::LatencyThreshold },
+    },
+    fixed("latency-tracking", |_| yes_no(true)),
     // What every event gets without being asked for, and what Wafka does not have.
     fixed("appendonly", |_| yes_no(true)),
     fixed("save", |_| String::new()),
@@ -276,6 +300,9 @@ impl Setting {
                 }
             }
             Setting::Notify(classes) => settings.set_notify_classes(classes),
+            Setting::SlowerThan(micros) => shared.observers.slow_log.set_slower_than(micros),
+            Setting::SlowLogLen(len) => shared.observers.slow_log.set_len_max(len as usize),
+            Setting::LatencyThreshold(millis) => shared.observers.latency.set_threshold_millis(millis),
             Setting::LogLevel(level) => {
                 settings.set_log_level(level);
                 if let Some(log) = &shared.log

@@ -63,7 +63,7 @@ pub(crate) fn database_number(session: &Session, arg: &[u8]) -> Result<Database,
 ///
 /// Makes the connection as new, but for its number.
 pub(crate) fn reset(session: &mut Session, _args: &Args<'_>) -> Result<(), CommandError> {
-    session.unsubscribe_from_all();
+    session.stop_listening();
     session.discard();
     session.select(Database(0));
     session.set_version(RespVersion::V2);

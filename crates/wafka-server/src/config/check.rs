@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use super::{ByteSize, Config};
+use crate::observe::ENTRIES_MAX;
 
 /// A value outside its range.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
@@ -24,6 +25,14 @@ pub(super) fn alone(config: &Config) -> Result<(), RangeError> {
     within("server.tcp_keepalive", u64::from(server.tcp_keepalive), 0, 32_767)?;
     size("server.proto_max_bulk_len", server.proto_max_bulk_len, ByteSize::mib(1))?;
     size("server.query_buffer_limit", server.query_buffer_limit, ByteSize::mib(1))?;
+    within("server.slowlog_max_len", u64::from(server.slowlog_max_len), 0, u64::from(ENTRIES_MAX))?;
+    if server.slowlog_log_slower_than < -1 {
+        return Err(RangeError {
+            key: "server.slowlog_log_slower_than".to_owned(),
+            found: server.slowlog_log_slower_than.to_string(),
+            expected: "microseconds, or -1".to_owned(),
+        });
+    }
     at_most("server.pubsub_buffer_limit", server.pubsub_buffer_limit)?;
     at_most("server.pubsub_buffer_soft_limit", server.pubsub_buffer_soft_limit)?;
     size("server.output_buffer_limit", server.output_buffer_limit, ByteSize::kib(64))?;

@@ -81,6 +81,12 @@ pub struct ServerConfig {
     pub pubsub_buffer_soft_secs: u32,
     /// Which events of topics are published, by Redis's letters.
     pub notify_keyspace_events: Classes,
+    /// Microseconds from which on a command is in the slow log; -1 is never.
+    pub slowlog_log_slower_than: i64,
+    /// How many commands the slow log keeps.
+    pub slowlog_max_len: u32,
+    /// Milliseconds from which on a command is a latency spike; 0 is never.
+    pub latency_monitor_threshold: u32,
     /// Seconds that clients have for reading their last replies when the server shuts down.
     pub shutdown_timeout: u32,
 }
@@ -106,6 +112,9 @@ impl Default for ServerConfig {
             pubsub_buffer_soft_limit: ByteSize::mib(8),
             pubsub_buffer_soft_secs: 60,
             notify_keyspace_events: Classes::NONE,
+            slowlog_log_slower_than: 10_000,
+            slowlog_max_len: 128,
+            latency_monitor_threshold: 0,
             shutdown_timeout: 10,
         }
     }

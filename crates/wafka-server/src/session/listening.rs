@@ -8,7 +8,7 @@ use wafka_protocol::RespVersion;
 
 use super::Session;
 use super::turn::FLUSH_AT;
-use crate::command::CommandError;
+use crate::command::{CommandError, Flags};
 use crate::pubsub::Kind;
 
 impl Session {
@@ -54,7 +54,7 @@ impl Session {
     }
 
     /// Gives up all subscriptions; what came until now is still delivered.
-    pub(crate) fn unsubscribe_from_all(&mut self) {
+    fn unsubscribe_from_all(&mut self) {
         for kind in [Kind::Channel, Kind::Pattern, Kind::Shard] {
             for name in self.subscriptions.names(kind) {
                 self.subscriptions.remove(kind, &name);
@@ -63,6 +63,20 @@ impl Session {
         }
         self.note_subscriptions();
         self.take_all_pushes();
+    }
+
+    /// Shows the client all commands from now on.
+    pub(crate) fn start_monitoring(&mut self) {
+        self.client.monitor.store(true, Ordering::Relaxed);
+        self.shared.observers.monitors.add(&self.client);
+    }
+
+    /// Makes the client one that listens to nothing; what came until now is still delivered.
+    pub(crate) fn stop_listening(&mut self) {
+        if self.client.monitor.swap(false, Ordering::Relaxed) {
+            self.shared.observers.monitors.remove(self.client.id);
+        }
+        self.unsubscribe_from_all();
     }
 
     fn confirm(&mut self, kind: Kind, word: &str, name: Option<&[u8]>) {
@@ -79,7 +93,7 @@ impl Session {
 
     /// Confirmations are pushes, which `CLIENT REPLY OFF` does not hold back.
     fn keep_reply(&mut self) {
-        if self.is_silent() {
+        if self.is_silent() && !self.in_transaction {
             self.reply_begin = self.out.len();
             self.command_begin = self.reply_begin;
         }
@@ -97,6 +111,16 @@ impl Session {
         if has_any != had_any {
             self.shared.pubsub.count_client(has_any);
         }
+    }
+
+    /// Whether not all commands are allowed because the client listens.
+    pub(crate) fn is_restricted(&self) -> bool {
+        self.is_subscriber_only() || self.client.is_monitor()
+    }
+
+    /// Whether the client monitors and a command with such flags is about keys, which it must not touch then.
+    pub(crate) fn refuses_monitor(&self, flags: Flags) -> bool {
+        self.client.is_monitor() && (flags.contains(Flags::WRITE) || flags.contains(Flags::READONLY))
     }
 
     /// Whether only the commands of a subscriber are allowed: in RESP2 replies could not be told from messages.

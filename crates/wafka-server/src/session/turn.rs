@@ -84,8 +84,10 @@ impl Session {
         let Some(since) = self.uncounted.since.take() else { return };
         let stats = self.shared.stats.command(self.uncounted.command);
         let appends = std::mem::take(&mut self.uncounted.appends);
+        let took = since.elapsed();
         stats.calls.add(appends);
-        stats.nanos.add(u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        stats.nanos.add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        stats.latencies.add(took / u32::try_from(appends).unwrap_or(u32::MAX).max(1), appends);
         self.shared.stats.commands.add(appends);
         self.client.totals.commands.add(appends);
         self.client.set_last_command(self.uncounted.command);

@@ -3,6 +3,7 @@
 pub mod connection;
 pub mod generic;
 pub mod group;
+pub mod observe;
 pub mod pubsub;
 pub mod server;
 pub mod stream;
@@ -15,13 +16,14 @@ use std::sync::LazyLock;
 use super::CommandSpec;
 
 /// The families' rows, streams first, because `XADD` is to be found without a search.
-static FAMILIES: [&[CommandSpec]; 8] = [
+static FAMILIES: [&[CommandSpec]; 9] = [
     stream::ROWS,
     group::ROWS,
     generic::ROWS,
     connection::ROWS,
     pubsub::ROWS,
     transactions::ROWS,
+    observe::ROWS,
     server::ROWS,
     wafka::ROWS,
 ];
