@@ -36,7 +36,6 @@ fn lag(client: &mut Client, stream: &str) -> i64 {
 
 /// KEDA scales by `lag`, else by what is pending, else by the length.
 #[test]
-#[ignore = "to come with consumer groups and transactions"]
 fn keda_is_told_numbers() {
     let server = Setup::new().brokers(2).start();
     for (turn, mut client) in connections(&server).into_iter().enumerate() {

@@ -143,6 +143,53 @@ def blocking(protocol):
     equal([int(n) for n in found], list(range(20)))
 
 
+def unblocked(protocol):
+    """CLIENT UNBLOCK ends a wait as its time limit would, or with an error."""
+    name, writer = f"unblocked-{protocol}", connect(protocol)
+    for with_error in (False, True):
+        found, reader = [], connect(protocol)
+        reader.client_setname(name)
+        id = reader.client_id()
+
+        def read():
+            try:
+                found.append(reader.xread({f"never:{protocol}": "$"}, block=0))
+            except redis.ResponseError as error:
+                found.append(str(error))
+
+        thread = threading.Thread(target=read, daemon=True)
+        thread.start()
+        wait_until(lambda: any(c["id"] == str(id) and "b" in c["flags"] for c in writer.client_list()), "it blocks")
+        equal(writer.client_unblock(id, error=with_error), True)
+        thread.join(TIMEOUT)
+        if with_error:
+            equal(found, ["UNBLOCKED client unblocked via CLIENT UNBLOCK"])
+        else:
+            equal([len(reply) for reply in found], [0])
+        reader.close()
+
+
+def subscribed(r, protocol):
+    """Messages of channels, and what becomes of a topic."""
+    channel, key = f"channel:{protocol}", f"watched:{protocol}"
+    equal(r.config_set("notify-keyspace-events", "KEA"), True)
+    with r.pubsub() as pubsub:
+        pubsub.subscribe(channel)
+        pubsub.psubscribe(f"__key*@0__:*{key}", "__keyevent@0__:x*")
+        equal([pubsub.get_message(timeout=TIMEOUT)["data"] for _ in range(3)], [1, 2, 3])
+        equal(r.publish(channel, BINARY), 1)
+        r.xadd(key, {"f": "v"})
+        r.delete(key)
+        messages = [pubsub.get_message(timeout=TIMEOUT) for _ in range(4)]
+        equal([(m["type"], m["channel"].decode(), m["data"]) for m in messages], [
+            ("message", channel, BINARY),
+            ("pmessage", f"__keyspace@0__:{key}", b"xadd"),
+            ("pmessage", "__keyevent@0__:xadd", key.encode()),
+            ("pmessage", f"__keyspace@0__:{key}", b"del"),
+        ])
+    equal(r.config_set("notify-keyspace-events", ""), True)
+
+
 def wait_until(done, what):
     until = time.monotonic() + TIMEOUT
     while not done():
@@ -203,7 +250,9 @@ def main():
             keys(r, protocol)
             pipelines(r, protocol)
             large(r, protocol)
+            subscribed(r, protocol)
         blocking(protocol)
+        unblocked(protocol)
         asyncio.run(asynchronous(protocol))
         reconnecting(protocol)
         print(f"RESP{protocol}: ok")
