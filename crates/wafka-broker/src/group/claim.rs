@@ -248,6 +248,20 @@ impl Topic {
         Ok(idle)
     }
 
+    /// When the next entry can be claimed by who asks for that idle time, in milliseconds since 1970; `None` when nothing
+    /// is pending.
+    ///
+    /// # Errors
+    /// When there is no such group.
+    pub fn claimable_at(&self, group: &[u8], min_idle_ms: u64) -> Result<Option<u64>, GroupError> {
+        let mut state = self.state.lock();
+        let pending = &mut state.group(group)?.pending;
+        if pending.released_len() > 0 {
+            return Ok(Some(0));
+        }
+        Ok(pending.by_time().next().map(|(at, _)| at.saturating_add(min_idle_ms)))
+    }
+
     /// Makes a consumer the owner of `entries`, all of them or, if one changed since [`Topic::claimable`], none. The
     /// delivery counts go up by one.
     ///

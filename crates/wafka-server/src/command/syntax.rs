@@ -201,7 +201,17 @@ mod tests {
     fn rows_have_redis_s_types_only() {
         fn check(arguments: &[Argument]) {
             for argument in arguments {
-                let kinds = ["string", "integer", "double", "key", "pattern", "pure-token", "oneof", "block"];
+                let kinds = [
+                    "string",
+                    "integer",
+                    "double",
+                    "key",
+                    "pattern",
+                    "pure-token",
+                    "oneof",
+                    "block",
+                    "unix-time",
+                ];
                 assert!(kinds.contains(&argument.kind.as_str()), "{argument:?}");
                 let compound = matches!(argument.kind.as_str(), "oneof" | "block");
                 assert_eq!(compound, !argument.arguments.is_empty(), "{argument:?}");

@@ -1,7 +1,7 @@
 //! Rows of the commands of consumer groups.
 
 use crate::command::{CommandSpec, Flags, Group, Handler};
-use crate::commands::group::{wait, xack, xgroup, xpending};
+use crate::commands::group::{wait, xack, xackdel, xautoclaim, xclaim, xdelex, xgroup, xnack, xpending};
 
 const WRITE: Flags = Flags::WRITE;
 const READONLY: Flags = Flags::READONLY;
@@ -45,6 +45,54 @@ pub static ROWS: &[CommandSpec] = &[
             "5.0.0",
             "key group [[IDLE min-idle-time:integer] start end count:integer [consumer]]",
             "Tells which events of a consumer group are pending.",
+        ),
+    CommandSpec::new("xclaim", -6, Handler::Async(xclaim::xclaim))
+        .flags(&[WRITE, FAST])
+        .keys(1, 1, 1, "RW update")
+        .tips("nondeterministic_output")
+        .docs(
+            Group::Stream,
+            "5.0.0",
+            "key group consumer min-idle-time id... [IDLE ms:integer] \
+             [TIME unix-time-milliseconds:unix-time] [RETRYCOUNT count:integer] [FORCE] [JUSTID] [LASTID lastid]",
+            "Makes events that are pending with others a consumer's own.",
+        ),
+    CommandSpec::new("xautoclaim", -6, Handler::Async(xautoclaim::xautoclaim))
+        .flags(&[WRITE, FAST])
+        .keys(1, 1, 1, "RW delete")
+        .tips("nondeterministic_output")
+        .docs(
+            Group::Stream,
+            "6.2.0",
+            "key group consumer min-idle-time start [COUNT count:integer] [JUSTID]",
+            "Makes events that have been pending for some time a consumer's own.",
+        ),
+    CommandSpec::new("xackdel", -6, Handler::Async(xackdel::xackdel))
+        .flags(&[WRITE, FAST])
+        .keys(1, 1, 1, "RW update delete")
+        .docs(
+            Group::Stream,
+            "8.2.0",
+            "key group [KEEPREF | DELREF | ACKED] IDS(numids:integer id...)",
+            "Acknowledges events that are pending in a consumer group, and deletes them.",
+        ),
+    CommandSpec::new("xdelex", -5, Handler::Async(xdelex::xdelex))
+        .flags(&[WRITE, FAST])
+        .keys(1, 1, 1, "RW delete")
+        .docs(
+            Group::Stream,
+            "8.2.0",
+            "key [KEEPREF | DELREF | ACKED] IDS(numids:integer id...)",
+            "Deletes events of a topic by their ids, with an eye to the groups that refer to them.",
+        ),
+    CommandSpec::new("xnack", -7, Handler::Async(xnack::xnack))
+        .flags(&[WRITE, FAST])
+        .keys(1, 1, 1, "RW update")
+        .docs(
+            Group::Stream,
+            "8.8.0",
+            "key group <SILENT | FAIL | FATAL> IDS(numids:integer id...) [RETRYCOUNT count:integer] [FORCE]",
+            "Gives events that are pending in a consumer group back to the group.",
         ),
 ];
 

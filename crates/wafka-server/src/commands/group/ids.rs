@@ -15,8 +15,7 @@ use crate::commands::arguments::{event_id, is_word};
 
 /// The reference policy called `word`, in any case.
 pub(crate) fn ref_policy(word: &[u8]) -> Option<RefPolicy> {
-    let policies =
-        [("KEEPREF", RefPolicy::Keep), ("DELREF", RefPolicy::Delete), ("ACKED", RefPolicy::Acked)];
+    let policies = [("KEEPREF", RefPolicy::Keep), ("DELREF", RefPolicy::Delete), ("ACKED", RefPolicy::Acked)];
     policies.into_iter().find(|(name, _)| is_word(word, name)).map(|(_, policy)| policy)
 }
 
@@ -61,10 +60,7 @@ impl<'a> IdsRequest<'a> {
 }
 
 /// The list of ids that begins at `args[at]`, and the index behind it; a syntax error when none begins there.
-pub(crate) fn take_ids<'a>(
-    args: &'a [&'a [u8]],
-    at: usize,
-) -> Result<(&'a [&'a [u8]], usize), CommandError> {
+pub(crate) fn take_ids<'a>(args: &'a [&'a [u8]], at: usize) -> Result<(&'a [&'a [u8]], usize), CommandError> {
     let count = match args[at..] {
         [word, count, ..] if is_word(word, "IDS") => count,
         _ => return Err(CommandError::syntax()),

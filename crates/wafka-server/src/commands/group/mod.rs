@@ -1,12 +1,18 @@
 //! The commands of consumer groups.
 
 mod by_id;
+pub(crate) mod ids;
 mod line;
 mod read;
 pub(crate) mod wait;
 pub(crate) mod xack;
+pub(crate) mod xackdel;
+pub(crate) mod xautoclaim;
+pub(crate) mod xclaim;
+pub(crate) mod xdelex;
 pub(crate) mod xgroup;
 pub(crate) mod xinfo;
+pub(crate) mod xnack;
 pub(crate) mod xpending;
 pub(crate) mod xreadgroup;
 

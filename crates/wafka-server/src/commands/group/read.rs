@@ -9,12 +9,12 @@ use wafka_broker::{Delivered, ReadRange, Ticket, Topic};
 use wafka_core::EventId;
 use wafka_protocol::error_text::stream as text;
 
-use super::by_id::{Gone, WantedEvent, append_by_id};
+use super::by_id::{Gone, WantedEvent, WrittenById, append_by_id};
 use super::found;
 use super::line::Line;
 use super::xreadgroup::{GroupRead, Wanted, wanted};
 use crate::command::CommandError;
-use crate::commands::entry_reply::{EntryOptions, OpenHeader, append_with};
+use crate::commands::entry_reply::{Entries, EntryOptions, OpenHeader, append_with};
 use crate::commands::streams_reply::StreamsReply;
 use crate::commands::target::Target;
 use crate::session::Session;
@@ -129,53 +129,18 @@ impl NewEvents<'_> {
         reply: &mut StreamsReply,
         changes: &mut Changes,
     ) -> Result<bool, CommandError> {
-        let (request, stream) = (self.request, self.stream);
-        let missing = || text::no_group_to_read(stream.key, request.group);
-        let begin = reply.begin(session, stream.key);
-        let count = reply.count();
-        let header = OpenHeader::array(session.out(), count.unwrap_or(1));
-        let entries_at = session.out().len();
-        let options = EntryOptions {
-            with_delivery: request.claim_ms.is_some(),
-            max_size: reply.max_size(),
-            collect_ids: true,
-            ..EntryOptions::default()
-        };
+        let begin = reply.begin(session, self.stream.key);
+        let header = OpenHeader::array(session.out(), reply.count().unwrap_or(1));
         let (mut events, mut drained) = (0, true);
-        loop {
-            let position = stream.topic.group_position(request.group, request.consumer, session.now_ms());
-            let position = found(position, missing)?;
-            changes.add(&stream.topic, position.ticket);
-            if !self.may_take || position.last_delivered >= stream.topic.visible_id() {
-                break;
-            }
-            let Some(range) = ReadRange::after(position.last_delivered, count, None) else { break };
-            let entries = append_with(session, &stream.target(), range, options).await?;
-            if entries.count == 0 {
-                break;
-            }
-            let delivered = stream.topic.deliver(
-                request.group,
-                request.consumer,
-                &position,
-                &entries.ids,
-                request.noack,
-                session.now_ms(),
-            );
-            match found(delivered, missing)? {
-                Delivered::Yes(ticket) => {
-                    changes.add(&stream.topic, Some(ticket));
-                    events += entries.count;
-                    drained = !entries.stopped && count.is_none_or(|count| entries.count < count);
-                    break;
-                }
-                Delivered::Moved => {
-                    session.out().truncate(entries_at);
-                    if !reply.has_events() {
-                        session.forget_entries();
-                    }
-                }
-            }
+        if let Some(min_idle_ms) = self.request.claim_ms {
+            let claimed = self.claim(session, reply, min_idle_ms, changes).await?;
+            (events, drained) = (claimed.entries, !claimed.stopped);
+        }
+        let left = reply.count().map(|count| count.saturating_sub(events));
+        if drained && left != Some(0) {
+            let new = self.deliver(session, reply, left, changes).await?;
+            events += new.count;
+            drained = !new.stopped && left.is_none_or(|left| new.count < left);
         }
         if events == 0 {
             session.out().truncate(begin);
@@ -183,7 +148,94 @@ impl NewEvents<'_> {
             header.close(session.out(), events);
             reply.keep(events);
         }
-        Ok(drained)
+        Ok(drained && left != Some(0))
+    }
+
+    /// Makes the consumer the owner of events that are pending for so long, and writes them.
+    async fn claim(
+        &self,
+        session: &mut Session,
+        reply: &StreamsReply,
+        min_idle_ms: u64,
+        changes: &mut Changes,
+    ) -> Result<WrittenById, CommandError> {
+        let (GroupRead { group, consumer, .. }, topic) = (self.request, &self.stream.topic);
+        let (entries_at, now_ms) = (session.out().len(), session.now_ms());
+        loop {
+            let idle = topic.claimable(group, min_idle_ms, reply.count(), now_ms);
+            let mut idle = found(idle, || self.missing())?;
+            let wanted = idle.iter().map(|entry| WantedEvent {
+                id: entry.id,
+                delivery: Some((now_ms.saturating_sub(entry.delivered_ms), entry.deliveries)),
+            });
+            let wanted = wanted.collect();
+            let written = append_by_id(session, topic, wanted, Gone::LeftOut, reply.max_size()).await?;
+            if written.live.is_empty() {
+                return Ok(written);
+            }
+            // In the same order, without those that turned out to be gone.
+            let mut live = written.live.iter().peekable();
+            idle.retain(|entry| live.next_if(|id| **id == entry.id).is_some());
+            match found(topic.claim_idle(group, consumer, &idle, now_ms), || self.missing())? {
+                Delivered::Yes(ticket) => {
+                    changes.add(topic, Some(ticket));
+                    return Ok(written);
+                }
+                Delivered::Moved => self.take_back(session, reply, entries_at),
+            }
+        }
+    }
+
+    /// Delivers what is new, at most `count` events, and writes it.
+    async fn deliver(
+        &self,
+        session: &mut Session,
+        reply: &StreamsReply,
+        count: Option<u64>,
+        changes: &mut Changes,
+    ) -> Result<Entries, CommandError> {
+        let (GroupRead { group, consumer, noack, .. }, topic) = (self.request, &self.stream.topic);
+        let (entries_at, now_ms) = (session.out().len(), session.now_ms());
+        let options = EntryOptions {
+            with_delivery: self.request.claim_ms.is_some(),
+            max_size: reply.max_size(),
+            collect_ids: true,
+            ..EntryOptions::default()
+        };
+        loop {
+            let position = found(topic.group_position(group, consumer, now_ms), || self.missing())?;
+            changes.add(topic, position.ticket);
+            if !self.may_take || position.last_delivered >= topic.visible_id() {
+                return Ok(Entries::default());
+            }
+            let Some(range) = ReadRange::after(position.last_delivered, count, None) else {
+                return Ok(Entries::default());
+            };
+            let entries = append_with(session, &self.stream.target(), range, options).await?;
+            if entries.count == 0 {
+                return Ok(entries);
+            }
+            let delivered = topic.deliver(group, consumer, &position, &entries.ids, *noack, now_ms);
+            match found(delivered, || self.missing())? {
+                Delivered::Yes(ticket) => {
+                    changes.add(topic, Some(ticket));
+                    return Ok(entries);
+                }
+                Delivered::Moved => self.take_back(session, reply, entries_at),
+            }
+        }
+    }
+
+    /// Takes back entries that went to somebody else meanwhile.
+    fn take_back(&self, session: &mut Session, reply: &StreamsReply, entries_at: usize) {
+        session.out().truncate(entries_at);
+        if !reply.has_events() {
+            session.forget_entries();
+        }
+    }
+
+    fn missing(&self) -> String {
+        text::no_group_to_read(self.stream.key, self.request.group)
     }
 }
 

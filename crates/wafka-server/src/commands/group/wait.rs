@@ -16,7 +16,7 @@ use crate::command::{Args, CommandError, HandlerFuture};
 use crate::commands::xread_wait::until;
 use crate::session::{Interrupt, Session};
 
-/// How often a command that claims looks at least, and at most, whatever the idle time it asks for.
+/// A command that claims looks at most so often, whatever the idle time it asks for.
 const CLAIM_EVERY_MIN: Duration = Duration::from_millis(10);
 
 /// Executes `XREADGROUP`; see [`GroupRead`].
@@ -116,8 +116,7 @@ async fn block(
         line.found_nothing();
         session.release_keys();
         changes.commit(session).await?;
-        let claim_at =
-            request.claim_ms.map(|ms| Instant::now() + Duration::from_millis(ms).max(CLAIM_EVERY_MIN));
+        let claim_at = request.claim_ms.map(|ms| next_claim(session, &streams, request.group, ms));
         tokio::select! {
             biased;
             interrupt = session.interrupted() => match interrupt {
@@ -133,4 +132,15 @@ async fn block(
         session.begin_batch();
         streams = resolve(session, request)?;
     }
+}
+
+/// When to look for events that can be claimed.
+fn next_claim(session: &Session, streams: &[Stream<'_>], group: &[u8], min_idle_ms: u64) -> Instant {
+    let now_ms = session.shared.now_ms();
+    let at = |stream: &Stream<'_>| stream.topic.claimable_at(group, min_idle_ms).ok().flatten();
+    let pending = streams.iter().filter_map(at).min().map(|at| at.saturating_sub(now_ms));
+    // What is delivered from now on cannot be claimed sooner than that.
+    let wait = Duration::from_millis(pending.map_or(min_idle_ms, |pending| pending.min(min_idle_ms)));
+    let now = Instant::now();
+    now.checked_add(wait.max(CLAIM_EVERY_MIN)).unwrap_or(now + Duration::from_secs(3600))
 }

@@ -1,11 +1,14 @@
 //! `XAUTOCLAIM`.
 
-use wafka_core::EventId;
+use wafka_broker::AutoClaimRequest;
 use wafka_protocol::error_text::stream as text;
 use wafka_protocol::parse::parse_i64;
 
-use crate::command::CommandError;
+use super::xclaim::reply_claimed;
+use super::{commit, found, topic_with_group};
+use crate::command::{Args, CommandError, HandlerFuture};
 use crate::commands::arguments::{interval_start, is_word};
+use crate::session::Session;
 
 /// How many events are claimed without `COUNT`.
 const COUNT_DEFAULT: u64 = 100;
@@ -18,21 +21,13 @@ const COUNT_MAX: u64 = i64::MAX.unsigned_abs() / 16;
 ///
 /// Makes events that have been pending for some time the consumer's, and answers from which id to go on, these events
 /// or their ids, and the ids of those that are gone and are pending no more.
-#[derive(PartialEq, Eq, Debug)]
-struct AutoClaim {
-    min_idle_ms: u64,
-    start: EventId,
-    count: u64,
-    just_id: bool,
-}
-
-fn parse(args: &[&[u8]]) -> Result<AutoClaim, CommandError> {
+fn parse(args: &[&[u8]]) -> Result<AutoClaimRequest, CommandError> {
     let min_idle = parse_i64(args[4]).ok_or_else(|| text::invalid_min_idle("XAUTOCLAIM"))?;
-    let mut claim = AutoClaim {
+    let mut claim = AutoClaimRequest {
         min_idle_ms: u64::try_from(min_idle).unwrap_or(0),
         start: interval_start(args[5])?,
         count: COUNT_DEFAULT,
-        just_id: false,
+        just_ids: false,
     };
     let mut at = 6;
     while let Some(option) = args.get(at) {
@@ -44,13 +39,34 @@ fn parse(args: &[&[u8]]) -> Result<AutoClaim, CommandError> {
                 at += 2;
             }
             _ if is_word(option, "JUSTID") => {
-                claim.just_id = true;
+                claim.just_ids = true;
                 at += 1;
             }
             _ => return Err(CommandError::syntax()),
         }
     }
     Ok(claim)
+}
+
+/// Executes `XAUTOCLAIM`.
+pub(crate) fn xautoclaim<'a>(session: &'a mut Session, args: &'a Args<'a>) -> HandlerFuture<'a> {
+    Box::pin(async move {
+        let (key, group, consumer) = (args[1], args[2], args[3]);
+        let request = parse(args)?;
+        let topic = topic_with_group(session, key, group)?;
+        let claimed = topic.auto_claim(group, consumer, &request, session.now_ms());
+        let claimed = found(claimed, || text::no_group(key, group))?;
+        let mut reply = session.reply();
+        reply.array(3);
+        reply.bulk_id(claimed.next);
+        reply_claimed(session, &topic, claimed.ids, request.just_ids).await?;
+        let mut reply = session.reply();
+        reply.array(claimed.deleted.len());
+        for id in claimed.deleted {
+            reply.bulk_id(id);
+        }
+        commit(session, &topic, claimed.ticket).await
+    })
 }
 
 #[cfg(test)]
@@ -60,7 +76,7 @@ mod tests {
     fn parsed(line: &str) -> Result<(u64, String, u64, bool), String> {
         let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
         let claim = parse(&args).map_err(|error| error.to_string())?;
-        Ok((claim.min_idle_ms, claim.start.to_string(), claim.count, claim.just_id))
+        Ok((claim.min_idle_ms, claim.start.to_string(), claim.count, claim.just_ids))
     }
 
     #[test]

@@ -1,11 +1,18 @@
 //! `XCLAIM`.
 
+use std::sync::Arc;
+
+use wafka_broker::{ClaimRequest, Topic};
 use wafka_core::EventId;
 use wafka_protocol::error_text::stream as text;
 use wafka_protocol::parse::parse_i64;
 
-use crate::command::CommandError;
+use super::by_id::{Gone, WantedEvent, append_by_id};
+use super::{commit, found, topic_with_group};
+use crate::command::{Args, CommandError, HandlerFuture};
 use crate::commands::arguments::{event_id, is_word};
+use crate::commands::entry_reply::OpenHeader;
+use crate::session::Session;
 
 /// ```text
 /// XCLAIM key group consumer min-idle-time id [id …] [IDLE ms] [TIME unix-time-milliseconds] [RETRYCOUNT count]
@@ -73,6 +80,66 @@ fn parse(args: &[&[u8]], now_ms: u64) -> Result<ClaimArgs, CommandError> {
         claim.delivered_ms = delivered.min(now_ms);
     }
     Ok(claim)
+}
+
+/// Executes `XCLAIM`.
+pub(crate) fn xclaim<'a>(session: &'a mut Session, args: &'a Args<'a>) -> HandlerFuture<'a> {
+    Box::pin(async move {
+        let (key, group, consumer) = (args[1], args[2], args[3]);
+        let topic = topic_with_group(session, key, group)?;
+        let claim = parse(args, session.now_ms())?;
+        let (just_id, force) = (claim.just_id, claim.force);
+        let is_idle = claim.delivered_ms < session.now_ms();
+        let claimed = {
+            let (topic, now_ms) = (Arc::clone(&topic), session.now_ms());
+            let (group, consumer) = (group.to_vec(), consumer.to_vec());
+            let work = move || topic.claim(&group, &consumer, &claim.request(), now_ms);
+            // Only then events are looked up.
+            if force { session.blocking(move |_| work()).await? } else { work() }
+        };
+        let claimed = found(claimed, || text::no_group(key, group))?;
+        if is_idle && !claimed.ids.is_empty() {
+            topic.watch_point().notify_claimable(group);
+        }
+        reply_claimed(session, &topic, claimed.ids, just_id).await?;
+        commit(session, &topic, claimed.ticket).await
+    })
+}
+
+impl ClaimArgs {
+    fn request(&self) -> ClaimRequest<'_> {
+        ClaimRequest {
+            min_idle_ms: self.min_idle_ms,
+            ids: &self.ids,
+            delivered_ms: Some(self.delivered_ms),
+            deliveries: self.retry_count,
+            force: self.force,
+            just_ids: self.just_id,
+            last_id: Some(self.last_id),
+        }
+    }
+}
+
+/// Answers what was claimed: the events, or their ids alone.
+pub(super) async fn reply_claimed(
+    session: &mut Session,
+    topic: &Arc<Topic>,
+    ids: Vec<EventId>,
+    just_id: bool,
+) -> Result<(), CommandError> {
+    if just_id {
+        let mut reply = session.reply();
+        reply.array(ids.len());
+        for id in ids {
+            reply.bulk_id(id);
+        }
+        return Ok(());
+    }
+    let header = OpenHeader::array(session.out(), ids.len() as u64);
+    let wanted = ids.into_iter().map(|id| WantedEvent { id, delivery: None }).collect();
+    let written = append_by_id(session, topic, wanted, Gone::LeftOut, None).await?;
+    header.close(session.out(), written.entries);
+    Ok(())
 }
 
 #[cfg(test)]
