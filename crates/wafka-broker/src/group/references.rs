@@ -76,7 +76,11 @@ impl Topic {
                         effects.delete(state, places, id, place, policy);
                         DeleteOutcome::Deleted
                     }
-                    None => DeleteOutcome::Missing,
+                    None => {
+                        // What is pending of an event that is gone already goes too.
+                        effects.unreference(state, id, policy);
+                        DeleteOutcome::Missing
+                    }
                 };
                 effects.outcomes.push(outcome);
             }
