@@ -45,7 +45,14 @@ fn append_batch(setup: &Setup, payload: &[u8]) {
     let now_ms = SystemClock.now_ms();
     let mut last = None;
     for _ in 0..BATCH {
-        let request = AppendRequest { id: IdSpec::Auto, partition: None, fields, trim: None, now_ms };
+        let request = AppendRequest {
+            id: IdSpec::Auto,
+            partition: None,
+            fields,
+            trim: None,
+            idempotence: None,
+            now_ms,
+        };
         last = Some(setup.topic.append(&request).expect("append"));
     }
     setup.engine.kick();

@@ -158,6 +158,9 @@ impl Engine {
         if self.expiry_thread.lock().take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the thread that deletes topics in time panicked");
         }
+        for topic in self.names.all(None) {
+            topic.tell_all_idempotence();
+        }
         self.shared.stop();
         for broker in self.brokers.iter() {
             broker.wake();

@@ -43,6 +43,20 @@ pub enum AppendError {
     /// The topic was deleted meanwhile; the caller looks its name up again.
     #[error("ERR the topic was deleted")]
     Deleted,
+    /// The topic takes idempotent events only after [`crate::Topic::prepare_idempotence`].
+    #[error("ERR the topic is not prepared for idempotent events")]
+    NotPrepared,
+    /// The topic remembers more of its producers than fits.
+    #[error(
+        "ERR what topic '{topic}' remembers of its producers takes more than {limit} bytes: lower IDMP-DURATION or \
+         IDMP-MAXSIZE, or use fewer producer ids"
+    )]
+    TooManyProducers {
+        /// The topic.
+        topic: String,
+        /// The limit, in bytes.
+        limit: usize,
+    },
     /// The strategy failed.
     #[error("ERR {0}")]
     Partitioner(#[from] PartitionerError),

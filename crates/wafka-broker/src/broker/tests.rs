@@ -10,7 +10,8 @@ use crate::{Engine, wait};
 
 fn add(engine: &Engine, topic: &Arc<Topic>) {
     let fields = Fields::new(&[b"f", b"v"]).unwrap();
-    let request = AppendRequest { id: IdSpec::Auto, partition: None, fields, trim: None, now_ms: 1 };
+    let request =
+        AppendRequest { id: IdSpec::Auto, partition: None, fields, trim: None, idempotence: None, now_ms: 1 };
     let appended = topic.append(&request).unwrap();
     engine.kick();
     wait(topic.committed(appended.ticket)).unwrap();

@@ -7,6 +7,7 @@ use wafka_core::{EventId, Fields, PartitionId};
 
 use wafka_storage::LINE_BYTES_MAX;
 
+use super::idempotence::{IID, Idempotent, PRODUCER};
 use super::lane::{LaneState, Mark};
 use super::{Lane, State, Topic, Trim, Uncommitted};
 use crate::error::AppendError;
@@ -37,6 +38,8 @@ pub struct AppendRequest<'a> {
     pub fields: Fields<'a>,
     /// What to trim once it is visible.
     pub trim: Option<Trim>,
+    /// Who sends it under which idempotence id; such an event is added once.
+    pub idempotence: Option<Idempotent<'a>>,
     /// The wall clock, in milliseconds since 1970.
     pub now_ms: u64,
 }
@@ -50,6 +53,8 @@ pub struct Appended {
     pub ticket: Ticket,
     /// Whether a trimming came with it: [`Topic::trimming_ticket`] tells when that is durable.
     pub trims: bool,
+    /// Whether it had been sent before: nothing was added, the id is that of the first.
+    pub duplicate: bool,
 }
 
 impl Topic {
@@ -66,6 +71,11 @@ impl Topic {
         }
         if let Some(reason) = state.read_only.as_ref().or(state.held.as_ref()) {
             return Err(AppendError::ReadOnly { topic: self.name.to_string(), reason: Arc::clone(reason) });
+        }
+        if let Some(event) = request.idempotence
+            && let Some(first) = self.sent_before(state, event)?
+        {
+            return Ok(first);
         }
         let id = next_id(state.last_id, request.id, request.now_ms)?;
         let (cycle, unkeyed) = (state.cycle, state.unkeyed);
@@ -99,7 +109,8 @@ impl Topic {
             self.check_journal(state)?;
         }
         let lane = &mut state.lanes[index];
-        lane.push_line(id, sequence, request.fields, self.limits.index_interval_bytes)?;
+        let offset = lane.next_offset;
+        lane.push_line(id, sequence, request, self.limits.index_interval_bytes)?;
         let ticket = Ticket { kind: TicketKind::Partition(lane_number), epoch: lane.epoch, sequence, id };
         if !lane.queued {
             lane.queued = true;
@@ -111,7 +122,11 @@ impl Topic {
         if let Some(trim) = request.trim {
             state.trims.push_back((event, trim));
         }
-        Ok(Appended { id, ticket, trims: request.trim.is_some() })
+        if let (Some(sent), Some(idempotence)) = (request.idempotence, &mut state.idempotence) {
+            idempotence.note(sent, id, lane_number, offset);
+            self.tell_idempotence(state);
+        }
+        Ok(Appended { id, ticket, trims: request.trim.is_some(), duplicate: false })
     }
 
     fn route(&self, state: &mut State, request: &AppendRequest<'_>) -> Result<usize, AppendError> {
@@ -176,12 +191,19 @@ impl Lane {
         &mut self,
         id: EventId,
         sequence: u64,
-        fields: Fields<'_>,
+        request: &AppendRequest<'_>,
         index_interval: u64,
     ) -> Result<(), AppendError> {
         let pending = &mut self.pending;
         let at = pending.bytes.len();
-        self.encoder.encode(&mut pending.bytes, id, self.next_offset, &[], fields);
+        let (out, encoder) = (&mut pending.bytes, &mut self.encoder);
+        match request.idempotence {
+            None => encoder.encode(out, id, self.next_offset, &[], request.fields),
+            Some(Idempotent { producer, iid }) => {
+                let metadata = [(PRODUCER, producer), (IID, iid)];
+                encoder.encode(out, id, self.next_offset, &metadata, request.fields);
+            }
+        }
         let len = (pending.bytes.len() - at) as u64;
         if len > LINE_BYTES_MAX {
             pending.bytes.truncate(at);

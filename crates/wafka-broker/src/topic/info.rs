@@ -6,6 +6,7 @@ use wafka_core::partitioner::Options;
 use wafka_core::storage::Damage;
 use wafka_core::{BrokerId, EventId, Offset, PartitionId};
 
+use super::idempotence::IdempotenceInfo;
 use super::view::View;
 use super::{LaneState, Topic};
 use crate::error::ReadError;
@@ -70,6 +71,8 @@ pub struct TopicInfo {
     pub unkeyed: u64,
     /// Why the topic cannot be written to.
     pub read_only: Option<Arc<str>>,
+    /// Its idempotent producing, if there ever was any.
+    pub idempotence: Option<IdempotenceInfo>,
     /// Its partitions.
     pub partitions: Vec<PartitionInfo>,
 }
@@ -81,8 +84,11 @@ impl Topic {
     /// When a partition cannot be read.
     pub fn info(&self) -> Result<TopicInfo, ReadError> {
         let (mut info, view) = {
-            let state = self.state.lock();
+            let mut state = self.state.lock();
+            let now_ms = self.deadlines.now_ms();
+            let idempotence = state.idempotence.as_mut().map(|idempotence| idempotence.info(now_ms));
             let info = TopicInfo {
+                idempotence,
                 length: state.len(),
                 last_id: state.visible_id,
                 max_deleted_id: state.max_deleted_id,

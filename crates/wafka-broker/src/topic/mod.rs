@@ -10,6 +10,7 @@ mod committed;
 mod deletions;
 mod expire;
 mod forward;
+mod idempotence;
 mod info;
 mod journal;
 mod lane;
@@ -36,12 +37,14 @@ pub use append::{AppendRequest, Appended, IdSpec};
 pub use by_id::IdSink;
 pub use committed::Committed;
 pub use expire::{ExpireIf, Expiry};
+pub use idempotence::{IdempotenceChange, IdempotenceInfo, IdempotenceSettings, Idempotent, RecordError};
 pub use info::{PartitionInfo, PartitionState, TopicInfo};
 pub use read::{EntryFields, EntrySink, ReadRange};
 pub use set_id::SetId;
 pub use trim::{Trim, TrimStrategy};
 
 pub(crate) use deletions::Deletions;
+pub(crate) use idempotence::Idempotence;
 pub(crate) use journal::*;
 pub(crate) use lane::{Lane, LaneState, Pending};
 pub(crate) use open::{LaneFiles, OpenTopic, open_topic, scan};
@@ -137,6 +140,8 @@ pub(crate) struct State {
     pub(crate) added_extra: i64,
     /// When the topic's time comes, in milliseconds since 1970.
     pub(crate) expire_at_ms: Option<u64>,
+    /// What producers sent that send nothing twice; of a topic that has such.
+    pub(crate) idempotence: Option<Box<Idempotence>>,
     pub(crate) journal: Journal,
     /// Who waits for a dense number to become visible, ascending.
     pub(crate) waiters: VecDeque<(u64, Waker)>,

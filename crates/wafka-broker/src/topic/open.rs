@@ -131,6 +131,7 @@ pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError
         max_deleted_id: EventId::MIN,
         added_extra: 0,
         expire_at_ms: None,
+        idempotence: None,
         journal: Journal::new(files.journal()),
         waiters: VecDeque::new(),
         journal_waiters: VecDeque::new(),
@@ -140,6 +141,7 @@ pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError
         state.load_journal(&brokers[home])?;
     }
     state.settle()?;
+    state.complete_idempotence(spec.deadlines.now_ms())?;
     let topic = Arc::new(Topic {
         database: spec.database,
         name: spec.name,

@@ -1,10 +1,12 @@
 //! What the broker's turn does to a topic: takes what is pending, and publishes what became of it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use wafka_core::EventId;
 use wafka_core::storage::{Cursor, LogSlot};
 
 use super::committed::release;
@@ -97,6 +99,11 @@ impl Topic {
         let committed = lane.last_sequence_committed;
         let lost = |event: &Uncommitted| event.lane == lane_number && event.sequence > committed;
         let lost_live = state.uncommitted.iter().filter(|event| lost(event)).count() as u64;
+        if let Some(idempotence) = &mut state.idempotence {
+            let ids: HashSet<EventId> =
+                state.uncommitted.iter().filter(|event| lost(event)).map(|event| event.id).collect();
+            idempotence.forget_lost(|id| ids.contains(&id));
+        }
         state.uncommitted.retain(|event| !lost(event));
         state.trims.retain(|(event, _)| !lost(event));
         state.head.clear();
@@ -165,6 +172,9 @@ impl Topic {
                     generation: begin.generation,
                 };
                 journal.committed(batch);
+                if let Some(idempotence) = &mut state.idempotence {
+                    idempotence.made_durable(batch.told);
+                }
                 self.consider_reclaim(state);
             }
             Outcome::Failed { reason } => self.fail_journal(state, batch.number, reason),

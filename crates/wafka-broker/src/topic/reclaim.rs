@@ -94,12 +94,19 @@ impl Topic {
             return None;
         }
         // A crash must not find more gone than the journal says.
-        let floor = state.journal.durable_floor;
+        let mut floor = state.journal.durable_floor;
+        let idempotence = state.idempotence.as_ref();
+        let first_needed = idempotence.and_then(|idempotence| idempotence.first_in_lines_alone());
+        if let Some(before) = first_needed.and_then(EventId::prev) {
+            floor = floor.min(before);
+        }
         let lane_number = u16::try_from(number).unwrap_or(u16::MAX);
         let drop: BTreeSet<Offset> = state
             .deletions
             .iter()
-            .filter(|(_, deleted)| deleted.lane == lane_number)
+            .filter(|(id, deleted)| {
+                deleted.lane == lane_number && first_needed.is_none_or(|first| *id < first)
+            })
             .map(|(_, deleted)| deleted.offset)
             .collect();
         let lane = &mut state.lanes[number];

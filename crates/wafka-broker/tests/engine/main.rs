@@ -10,6 +10,7 @@ mod expiry;
 mod faults;
 mod group_claims;
 mod groups;
+mod idempotence;
 mod model;
 mod oracle;
 mod reading;

@@ -157,6 +157,7 @@ impl Run {
             partition: partition.map(PartitionId),
             fields: wafka_core::Fields::new(&flat).unwrap(),
             trim,
+            idempotence: None,
             now_ms: self.now_ms,
         };
         let expected = self.oracle.next_id(id, self.now_ms);

@@ -290,6 +290,7 @@ pub fn accept(
         partition: partition.map(PartitionId),
         fields: Fields::new(flat).unwrap(),
         trim,
+        idempotence: None,
         now_ms: 1_000,
     })
 }

@@ -78,7 +78,7 @@ impl EventEncoder {
         out: &mut Vec<u8>,
         id: EventId,
         offset: Offset,
-        metadata: &[(&str, &str)],
+        metadata: &[(&str, &[u8])],
         fields: Fields<'_>,
     ) {
         let start = out.len();
@@ -91,7 +91,7 @@ impl EventEncoder {
             out.push(b',');
             json::push(out, key.as_bytes(), Text::Utf8);
             out.push(b':');
-            json::push(out, value.as_bytes(), Text::of(value.as_bytes()));
+            json::push(out, value, Text::of(value));
         }
         out.extend_from_slice(MESSAGE.as_bytes());
         self.message.encode(out, fields);

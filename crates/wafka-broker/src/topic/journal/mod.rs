@@ -42,6 +42,8 @@ pub(crate) struct JournalBatch {
     pub(crate) snapshot: Option<Offset>,
     /// The trim floor that the batch, or one before it, says.
     pub(crate) floor: EventId,
+    /// Every idempotence record of an event at or below this id is told by the batch, or one before it.
+    pub(crate) told: EventId,
 }
 
 impl JournalBatch {
@@ -189,6 +191,7 @@ pub(crate) struct JournalDraft {
     log: LogName,
     first_offset: Offset,
     floor: EventId,
+    told: EventId,
 }
 
 impl State {
@@ -199,7 +202,13 @@ impl State {
         let mut records = std::mem::take(&mut self.journal.pending);
         let due = self.journal.snapshot_due();
         let offline = self.journal_reason().is_some();
-        if offline || (records.is_empty() && !self.journal.wants_snapshot) {
+        if offline {
+            return None;
+        }
+        if !due {
+            records.extend(self.untold_idempotence());
+        }
+        if records.is_empty() && !self.journal.wants_snapshot {
             return None;
         }
         if due {
@@ -218,6 +227,7 @@ impl State {
             // No other batch is on its way: the end stays where it is until this one is there.
             first_offset: self.journal.end.offset,
             floor: self.floor,
+            told: self.idempotence_told(),
         })
     }
 }
@@ -246,6 +256,7 @@ impl JournalDraft {
             lines: self.records.len() as u64,
             snapshot: self.is_snapshot.then_some(self.first_offset),
             floor: self.floor,
+            told: self.told,
         }
     }
 }

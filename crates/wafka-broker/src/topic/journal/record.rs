@@ -5,6 +5,7 @@ use wafka_core::Offset;
 
 use super::group_record::GroupRecord;
 use super::text::IdText;
+use crate::topic::idempotence::{ProducedRecord, SettingsRecord};
 
 /// A deleted event: id, partition, offset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -27,6 +28,10 @@ pub(crate) enum JournalRecord {
     SetId { last_id: IdText, added_extra: i64, max_deleted: IdText },
     /// When the topic's time comes, in milliseconds since 1970; it has none without.
     Expire { at_ms: Option<u64> },
+    /// Idempotent producing: its settings.
+    Idempotence(SettingsRecord),
+    /// Idempotent producing: which events were sent.
+    Produced(ProducedRecord),
     /// All that came before, in this line and the `parts` lines behind it: it counts when all of them are there.
     Snapshot {
         last_id: IdText,

@@ -20,7 +20,8 @@ pub(in crate::topic) struct Replay {
 
 impl State {
     /// Everything, as records: a [`JournalRecord::Snapshot`] and its parts, whatever records these are.
-    pub(super) fn snapshot(&self) -> Vec<JournalRecord> {
+    pub(super) fn snapshot(&mut self) -> Vec<JournalRecord> {
+        let idempotence = self.idempotence_parts();
         let mut records = vec![JournalRecord::Snapshot {
             last_id: IdText(self.last_id),
             trimmed_up_to: IdText(self.floor),
@@ -36,7 +37,7 @@ impl State {
             expire_at_ms: self.expire_at_ms,
             parts: 0,
         }];
-        let parts = group_snapshot::parts(&self.groups).map(JournalRecord::Group);
+        let parts = group_snapshot::parts(&self.groups).map(JournalRecord::Group).chain(idempotence);
         records.extend(
             parts.zip(1..).map(|(record, number)| JournalRecord::Part { number, record: record.into() }),
         );
@@ -80,6 +81,8 @@ impl State {
                 self.added_extra = added_extra;
                 self.max_deleted_id = max_deleted.0;
             }
+            JournalRecord::Idempotence(record) => self.replay_idempotence(&record),
+            JournalRecord::Produced(record) => self.replay_produced(&record),
             JournalRecord::Expire { at_ms } => self.expire_at_ms = at_ms,
             JournalRecord::Snapshot {
                 last_id,
@@ -97,6 +100,7 @@ impl State {
                 self.groups.clear();
                 self.replay_deleted(&deleted);
                 self.expire_at_ms = expire_at_ms;
+                self.idempotence = None;
                 self.max_deleted_id = max_deleted.0;
             }
             // Of a snapshot that was cut short.

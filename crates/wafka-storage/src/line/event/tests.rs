@@ -114,7 +114,7 @@ fn metadata_stands_before_the_message_and_unknown_keys_are_passed_over() {
         &mut out,
         EventId::new(1, 0),
         0,
-        &[("key", "a\"b"), ("producer", "p")],
+        &[("key", b"a\"b"), ("producer", b"p")],
         Fields::new(&fields).unwrap(),
     );
     let text = String::from_utf8(out.clone()).unwrap();
