@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 pub mod generic;
+pub mod idempotence;
 pub mod stream;
 
 /// The option or its place in the command is wrong.

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
+use wafka_broker::IdempotenceSettings;
 use wafka_protocol::Limits;
 
 use crate::config::Config;
@@ -26,6 +27,8 @@ pub struct Settings {
     password: RwLock<String>,
     has_password: AtomicBool,
     log_level: RwLock<String>,
+    idempotence_duration_secs: AtomicU32,
+    idempotence_max_iids: AtomicU32,
     notify: AtomicU32,
     pubsub: RwLock<InboxLimits>,
 }
@@ -47,6 +50,8 @@ impl Settings {
             password: RwLock::new(config.requirepass.clone()),
             has_password: AtomicBool::new(!config.requirepass.is_empty()),
             log_level,
+            idempotence_duration_secs: AtomicU32::new(config.idempotence_duration),
+            idempotence_max_iids: AtomicU32::new(config.idempotence_max_iids),
             notify: AtomicU32::new(config.notify_keyspace_events.bits()),
             pubsub: RwLock::new(InboxLimits {
                 hard: config.pubsub_buffer_limit.as_usize(),
@@ -196,6 +201,25 @@ impl Settings {
     /// Sets how much may wait for a subscriber.
     pub fn set_pubsub_limits(&self, limits: InboxLimits) {
         *self.pubsub.write() = limits;
+    }
+
+    /// How long and how many idempotence records a topic keeps that gets its first.
+    #[must_use]
+    pub fn idempotence(&self) -> IdempotenceSettings {
+        IdempotenceSettings {
+            duration_secs: self.idempotence_duration_secs.load(Ordering::Relaxed),
+            max_iids: self.idempotence_max_iids.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Sets how long a topic keeps idempotence records, in seconds.
+    pub fn set_idempotence_duration_secs(&self, secs: u32) {
+        self.idempotence_duration_secs.store(secs, Ordering::Relaxed);
+    }
+
+    /// Sets how many idempotence records of each producer a topic keeps.
+    pub fn set_idempotence_max_iids(&self, max: u32) {
+        self.idempotence_max_iids.store(max, Ordering::Relaxed);
     }
 
     /// The limits on the requests of a client.

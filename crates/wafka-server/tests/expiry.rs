@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Instant;
 
-use support::{PATIENCE, TestServer};
+use support::{PATIENCE, TestServer, bulk};
 
 #[test]
 fn replies_are_redis_s() {
@@ -64,4 +64,23 @@ fn a_topic_whose_time_has_come_is_gone_for_every_command() {
     assert!(info.contains("db0:keys=1,expires=1,avg_ttl="), "{info}");
     client.command("INFO stats");
     assert!(client.bulk().contains("expired_keys:1\r\n"));
+}
+
+#[test]
+fn notifications() {
+    let server = TestServer::start();
+    let mut listener = server.client();
+    let mut client = server.client();
+    client.check("CONFIG SET notify-keyspace-events Egx", "+OK\r\n");
+    listener.command("PSUBSCRIBE *");
+    listener.expect("*3\r\n$10\r\npsubscribe\r\n$1\r\n*\r\n:1\r\n");
+    client
+        .check("XADD t 5-1 f v", "$3\r\n5-1\r\n")
+        .check("EXPIRE t 100", ":1\r\n")
+        .check("PERSIST t", ":1\r\n")
+        .check("PEXPIRE t 5", ":1\r\n");
+    for event in ["expire", "persist", "expire", "expired"] {
+        let channel = format!("__keyevent@0__:{event}");
+        listener.expect(format!("*4\r\n$8\r\npmessage\r\n$1\r\n*\r\n{}{}", bulk(&channel), bulk("t")));
+    }
 }

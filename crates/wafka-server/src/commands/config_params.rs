@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use super::idempotence::{DURATION_SECS, MAX_IIDS};
 use crate::config::{ByteSize, Fsync};
 use crate::notify::{BadClasses, Classes};
 use crate::observe::ENTRIES_MAX;
@@ -59,6 +60,8 @@ pub(super) enum Setting {
     SlowLogLen(u32),
     LatencyThreshold(u32),
     LogLevel(&'static str),
+    IdempotenceDuration(u32),
+    IdempotenceMaxIids(u32),
 }
 
 /// The largest size there can be: see the ranges in `config/check.rs`.
@@ -180,6 +183,24 @@ pub(super) static PARAMS: &[Param] = &[
     fixed("maxmemory-policy", |_| "noeviction".to_owned()),
     fixed_number("stream-node-max-entries", |_| "100".to_owned()),
     fixed_number("stream-node-max-bytes", |_| "4096".to_owned()),
+    Param {
+        name: "stream-idmp-duration",
+        get: |shared| shared.settings.idempotence().duration_secs.to_string(),
+        kind: Kind::Number {
+            min: *DURATION_SECS.start(),
+            max: *DURATION_SECS.end(),
+            change: Setting::IdempotenceDuration,
+        },
+    },
+    Param {
+        name: "stream-idmp-maxsize",
+        get: |shared| shared.settings.idempotence().max_iids.to_string(),
+        kind: Kind::Number {
+            min: *MAX_IIDS.start(),
+            max: *MAX_IIDS.end(),
+            change: Setting::IdempotenceMaxIids,
+        },
+    },
 ];
 
 fn yes_no(on: bool) -> String {
@@ -303,6 +324,8 @@ impl Setting {
             Setting::SlowerThan(micros) => shared.observers.slow_log.set_slower_than(micros),
             Setting::SlowLogLen(len) => shared.observers.slow_log.set_len_max(len as usize),
             Setting::LatencyThreshold(millis) => shared.observers.latency.set_threshold_millis(millis),
+            Setting::IdempotenceDuration(secs) => settings.set_idempotence_duration_secs(secs),
+            Setting::IdempotenceMaxIids(max) => settings.set_idempotence_max_iids(max),
             Setting::LogLevel(level) => {
                 settings.set_log_level(level);
                 if let Some(log) = &shared.log

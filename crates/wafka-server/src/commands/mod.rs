@@ -16,6 +16,7 @@ pub(crate) mod expire;
 pub(crate) mod group;
 pub(crate) mod hello;
 pub(crate) mod help;
+pub(crate) mod idempotence;
 pub(crate) mod info;
 pub(crate) mod info_sections;
 pub(crate) mod keys;

@@ -1,10 +1,13 @@
 //! `XADD`.
 
-use wafka_broker::{AppendError, AppendRequest, IdSpec, Trim};
+use std::sync::Arc;
+
+use wafka_broker::{AppendError, AppendRequest, IdSpec, Idempotent, Trim};
 use wafka_core::{EventId, Fields, TopicKey};
-use wafka_protocol::error_text::stream as text;
+use wafka_protocol::error_text::{idempotence, stream as text};
 
 use super::arguments::{event_id, is_word};
+use super::idempotence::{SentBy, content_id, prepare};
 use super::target::{no_such_partition, topic_name};
 use super::trim_args::TrimArgs;
 use crate::command::{Append, Args, CommandError, HandlerFuture};
@@ -12,13 +15,14 @@ use crate::notify::Classes;
 use crate::session::{Session, TopicSlot};
 
 /// ```text
-/// XADD key [NOMKSTREAM] [KEEPREF | DELREF | ACKED] [<MAXLEN | MINID> [= | ~] threshold [LIMIT count]]
-///     <* | ms | ms-* | ms-seq> field value [field value …]
+/// XADD key [NOMKSTREAM] [KEEPREF | DELREF | ACKED] [IDMPAUTO producer-id | IDMP producer-id idempotent-id]
+///     [<MAXLEN | MINID> [= | ~] threshold [LIMIT count]] <* | ms | ms-* | ms-seq> field value [field value …]
 /// ```
 ///
 /// Appends an event and answers its id once it is committed. `key` names a topic, or with `topic#n` one partition of
 /// it. The topic is created if need be, as it is declared or by the defaults; with `NOMKSTREAM` the reply is null
-/// instead.
+/// instead. With `IDMP` or `IDMPAUTO` an event that its producer sent before is not added again, and the reply is the id
+/// of the first.
 #[derive(Debug)]
 pub(crate) struct AddRequest<'a> {
     key: &'a [u8],
@@ -26,6 +30,7 @@ pub(crate) struct AddRequest<'a> {
     id: IdSpec,
     fields: Fields<'a>,
     trim: Option<Trim>,
+    sent_by: SentBy<'a>,
 }
 
 /// Checks in Redis's order: options and id from left to right, what contradicts among the options, the fields, `0-0`.
@@ -33,6 +38,7 @@ pub(crate) fn parse<'a>(args: &'a [&'a [u8]]) -> Result<AddRequest<'a>, CommandE
     let mut at = 2;
     let mut create = true;
     let mut trim = TrimArgs::default();
+    let mut sent_by = SentBy::default();
     let id = loop {
         let arg = *args.get(at).ok_or(CommandError::Arity("xadd"))?;
         if arg == b"*" {
@@ -43,18 +49,23 @@ pub(crate) fn parse<'a>(args: &'a [&'a [u8]]) -> Result<AddRequest<'a>, CommandE
         } else if is_word(arg, "NOMKSTREAM") {
             create = false;
             at += 1;
+        } else if let Some(next) = sent_by.take(args, at)? {
+            at = next;
         } else {
             break id_spec(arg)?;
         }
     };
     let trim = trim.finish(None)?;
+    if sent_by != SentBy::Anybody && id != IdSpec::Auto {
+        return Err(idempotence::AUTO_ID_ONLY.into());
+    }
     let fields = Fields::new(&args[at + 1..])
         .filter(|fields| !fields.is_empty())
         .ok_or(CommandError::Arity("xadd"))?;
     if id == IdSpec::Explicit(EventId::MIN) {
         return Err(text::ID_ZERO.into());
     }
-    Ok(AddRequest { key: args[1], create, id, fields, trim })
+    Ok(AddRequest { key: args[1], create, id, fields, trim, sent_by })
 }
 
 fn id_spec(arg: &[u8]) -> Result<IdSpec, CommandError> {
@@ -71,7 +82,7 @@ pub(crate) fn fast(session: &mut Session, args: &Args<'_>) -> Result<Append, Com
     let Some(slot) = session.topic_slot(key.topic) else { return Ok(Append::Slow) };
     match append(session, slot, key, &request) {
         Ok(()) => Ok(Append::Pending),
-        Err(CommandError::Append(AppendError::Deleted)) => Ok(Append::Slow),
+        Err(CommandError::Append(AppendError::Deleted | AppendError::NotPrepared)) => Ok(Append::Slow),
         Err(error) => Err(error),
     }
 }
@@ -97,6 +108,13 @@ pub(crate) fn slow<'a>(session: &'a mut Session, args: &'a Args<'a>) -> HandlerF
             match append(session, slot, key, &request) {
                 // Deleted since it was looked up, so not found again: its successor, if any, takes the event.
                 Err(CommandError::Append(AppendError::Deleted)) => {}
+                Err(CommandError::Append(AppendError::NotPrepared)) => {
+                    let topic = Arc::clone(session.topic_in(slot));
+                    match prepare(session, &topic).await {
+                        Ok(()) | Err(AppendError::Deleted) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
                 Err(error) => return Err(error),
                 // Its commit is awaited together with those of the requests behind it.
                 Ok(()) => return Ok(()),
@@ -117,11 +135,21 @@ fn append(
         Some(Some(partition)) => Some(partition),
         Some(None) => return Err(no_such_partition(topic.name(), request.key, topic.partitions())),
     };
+    let hash;
+    let idempotence = match request.sent_by {
+        SentBy::Anybody => None,
+        SentBy::Named { producer, iid } => Some(Idempotent { producer, iid }),
+        SentBy::ByContent { producer } => {
+            hash = content_id(request.fields);
+            Some(Idempotent { producer, iid: &hash })
+        }
+    };
     let appended = topic.append(&AppendRequest {
         id: request.id,
         partition,
         fields: request.fields,
         trim: request.trim,
+        idempotence,
         now_ms: session.now_ms(),
     })?;
     session.push_append(slot, appended);
@@ -248,8 +276,32 @@ mod tests {
             ("XADD s MAXLEN 5 MAXLEN 3 * f v", both),
             ("XADD s NOSUCH 5 * f v", invalid_id),
             ("XADD s DELREF ACKED MAXLEN 5 9-6 f v", invalid_id),
-            ("XADD s IDMP p1 i1 * f v", invalid_id),
-            ("XADD s IDMPAUTO p1 * f v", invalid_id),
+        ] {
+            assert_eq!(error(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn idempotence() {
+        let sent_by = |line: &str| check(line, |parsed| format!("{:?}", parsed.unwrap().sent_by));
+        let named = format!("{:?}", SentBy::Named { producer: b"p1", iid: b"i1" });
+        let by_content = format!("{:?}", SentBy::ByContent { producer: b"p1" });
+        assert_eq!(sent_by("XADD s IDMP p1 i1 * f v"), named);
+        assert_eq!(sent_by("XADD s MAXLEN 100 idmp p1 i1 NOMKSTREAM * f v"), named);
+        assert_eq!(sent_by("XADD s IDMP p1 i1 MAXLEN ~ 100 KEEPREF * f v"), named);
+        assert_eq!(sent_by("XADD s IDMPAUTO p1 * f v"), by_content);
+        assert_eq!(sent_by("XADD s * IDMPAUTO p1"), "Anybody");
+        let auto = "ERR syntax error, IDMP/IDMPAUTO can be used only with auto-generated IDs";
+        let twice = "ERR syntax error, IDMP/IDMPAUTO specified multiple times";
+        for (line, expected) in [
+            ("XADD s IDMP p1 i1 5-5 f v", auto),
+            ("XADD s IDMPAUTO p1 5-* f v", auto),
+            ("XADD s IDMP p1 i1 IDMPAUTO p1 * f v", twice),
+            ("XADD s IDMP p1 i1 IDMP p1 i1 * f v", twice),
+            ("XADD s IDMP  i1 * f v", "ERR syntax error, IDMP requires a non-empty producer ID"),
+            ("XADD s IDMP p1  * f v", "ERR syntax error, IDMP requires a non-empty idempotent ID"),
+            ("XADD s IDMPAUTO  * f v", "ERR syntax error, IDMPAUTO requires a non-empty producer ID"),
+            ("XADD s IDMP p1 * f v", "ERR Invalid stream ID specified as stream command argument"),
         ] {
             assert_eq!(error(line), expected, "{line}");
         }

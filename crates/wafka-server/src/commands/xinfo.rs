@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wafka_broker::{ReadRange, TopicInfo};
+use wafka_broker::{IdempotenceInfo, ReadRange, TopicInfo};
 use wafka_core::EventId;
 use wafka_protocol::error_text;
 
@@ -104,6 +104,7 @@ struct Summary {
     max_deleted_id: EventId,
     entries_added: u64,
     first_id: EventId,
+    idempotence: Option<IdempotenceInfo>,
 }
 
 async fn summary(session: &Session, target: &Target) -> Result<Summary, CommandError> {
@@ -116,6 +117,7 @@ async fn summary(session: &Session, target: &Target) -> Result<Summary, CommandE
             max_deleted_id: info.max_deleted_id,
             entries_added: info.entries_added,
             first_id: info.first_id,
+            idempotence: info.idempotence,
         }),
         Some(_) => partition_summary(session, target, &info).await,
     }
@@ -138,11 +140,12 @@ async fn partition_summary(
         max_deleted_id: info.max_deleted_id,
         entries_added,
         first_id: first_id.unwrap_or(EventId::MIN),
+        idempotence: info.idempotence,
     })
 }
 
 /// How many fields [`write_summary`] writes.
-const SUMMARY_FIELDS: usize = 7;
+const SUMMARY_FIELDS: usize = 13;
 
 fn write_summary(session: &mut Session, summary: &Summary) {
     let keys = summary.length.div_ceil(NODE_ENTRIES);
@@ -154,6 +157,19 @@ fn write_summary(session: &mut Session, summary: &Summary) {
     field(session, "max-deleted-entry-id").bulk_id(summary.max_deleted_id);
     field(session, "entries-added").integer(signed(summary.entries_added));
     field(session, "recorded-first-entry-id").bulk_id(summary.first_id);
+    write_idempotence(session, summary.idempotence);
+}
+
+/// A topic that never had an idempotent event has the settings that it would get with the first.
+fn write_idempotence(session: &mut Session, info: Option<IdempotenceInfo>) {
+    let settings = info.map_or_else(|| session.shared.settings.idempotence(), |info| info.settings);
+    let count = |of: fn(&IdempotenceInfo) -> u64| signed(info.as_ref().map_or(0, of));
+    field(session, "idmp-duration").integer(i64::from(settings.duration_secs));
+    field(session, "idmp-maxsize").integer(i64::from(settings.max_iids));
+    field(session, "pids-tracked").integer(count(|info| info.producers));
+    field(session, "iids-tracked").integer(count(|info| info.iids));
+    field(session, "iids-added").integer(count(|info| info.added));
+    field(session, "iids-duplicates").integer(count(|info| info.duplicates));
 }
 
 /// Writes a field's name; its value follows.

@@ -36,6 +36,8 @@ pub(super) fn alone(config: &Config) -> Result<(), RangeError> {
     at_most("server.pubsub_buffer_limit", server.pubsub_buffer_limit)?;
     at_most("server.pubsub_buffer_soft_limit", server.pubsub_buffer_soft_limit)?;
     size("server.output_buffer_limit", server.output_buffer_limit, ByteSize::kib(64))?;
+    within("server.idempotence_duration", u64::from(server.idempotence_duration), 1, 86_400)?;
+    within("server.idempotence_max_iids", u64::from(server.idempotence_max_iids), 1, 10_000)?;
     if server.data_dir.as_os_str().is_empty() {
         return Err(RangeError {
             key: "server.data_dir".to_owned(),

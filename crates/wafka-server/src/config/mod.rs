@@ -87,6 +87,10 @@ pub struct ServerConfig {
     pub slowlog_max_len: u32,
     /// Milliseconds from which on a command is a latency spike; 0 is never.
     pub latency_monitor_threshold: u32,
+    /// Seconds for which a topic knows what idempotent events its producers sent, unless `XCFGSET` says otherwise.
+    pub idempotence_duration: u32,
+    /// How many of each producer's last idempotent events a topic knows, unless `XCFGSET` says otherwise.
+    pub idempotence_max_iids: u32,
     /// Seconds that clients have for reading their last replies when the server shuts down.
     pub shutdown_timeout: u32,
 }
@@ -115,6 +119,8 @@ impl Default for ServerConfig {
             slowlog_log_slower_than: 10_000,
             slowlog_max_len: 128,
             latency_monitor_threshold: 0,
+            idempotence_duration: 100,
+            idempotence_max_iids: 100,
             shutdown_timeout: 10,
         }
     }

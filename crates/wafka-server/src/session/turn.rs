@@ -170,7 +170,7 @@ impl Session {
                     writer.error(&text);
                 }
             }
-            if notifies && pending.outcome.is_ok() {
+            if notifies && pending.outcome.is_ok() && !pending.appended.duplicate {
                 let topic = &self.topics[pending.topic.0];
                 let notify = |event| {
                     notify(&self.shared, Classes::STREAM, event, topic.database(), topic.name().as_bytes());

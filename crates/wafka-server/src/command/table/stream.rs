@@ -1,7 +1,7 @@
 //! Rows of the stream commands.
 
 use crate::command::{CommandSpec, Flags, Group, Handler};
-use crate::commands::{group, xadd, xdel, xinfo, xlen, xrange, xread_wait, xsetid, xtrim};
+use crate::commands::{group, idempotence, xadd, xdel, xinfo, xlen, xrange, xread_wait, xsetid, xtrim};
 
 const WRITE: Flags = Flags::WRITE;
 const READONLY: Flags = Flags::READONLY;
@@ -19,7 +19,7 @@ pub static ROWS: &[CommandSpec] =
             .docs(
                 Group::Stream,
                 "5.0.0",
-                "key [NOMKSTREAM] [KEEPREF | DELREF | ACKED] [<MAXLEN | MINID> [= | ~] threshold [LIMIT \
+                "key [NOMKSTREAM] [KEEPREF | DELREF | ACKED] [IDMPAUTO producer-id | IDMP(producer-id idempotent-id)] [<MAXLEN | MINID> [= | ~] threshold [LIMIT \
              count:integer]] <* | id> (field value)...",
                 "Appends an event to a topic, creating the topic if it does not exist.",
             ),
@@ -77,6 +77,24 @@ pub static ROWS: &[CommandSpec] =
                 "5.0.0",
                 "key last-id [ENTRIESADDED entries-added:integer] [MAXDELETEDID max-deleted-id]",
                 "Sets the last id of a topic, and its counters.",
+            ),
+        CommandSpec::new("xcfgset", -2, Handler::Async(idempotence::xcfgset))
+            .flags(&[WRITE, DENYOOM, FAST])
+            .keys(1, 1, 1, "RW update")
+            .docs(
+                Group::Stream,
+                "8.6.0",
+                "key [IDMP-DURATION seconds:integer] [IDMP-MAXSIZE count:integer]",
+                "Sets for how long, and how many, idempotent events of its producers a topic knows.",
+            ),
+        CommandSpec::new("xidmprecord", 5, Handler::Async(idempotence::xidmprecord))
+            .flags(&[WRITE, DENYOOM, FAST])
+            .keys(1, 1, 1, "RW update")
+            .docs(
+                Group::Stream,
+                "8.6.0",
+                "key producer-id idempotent-id id",
+                "Notes under which idempotent id a producer sent an event.",
             ),
         CommandSpec::new("xinfo", -2, Handler::Container(XINFO)).docs(
             Group::Stream,
