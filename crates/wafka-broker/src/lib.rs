@@ -35,9 +35,9 @@ pub use options::{DeclaredTopic, EngineOptions, FsyncPolicy, IndexPlace, Reclaim
 pub use partitioners::Partitioners;
 pub use ticket::Ticket;
 pub use topic::{
-    AppendRequest, Appended, Committed, EntryFields, EntrySink, ExpireIf, Expiry, IdSink, IdSpec, IdempotenceChange,
-    IdempotenceInfo, IdempotenceSettings, Idempotent, PartitionInfo, PartitionState, ReadRange, RecordError,
-    SetId, Topic, TopicInfo, Trim, TrimStrategy,
+    AppendRequest, Appended, Committed, EntryFields, EntrySink, ExpireIf, Expiry, IdSink, IdSpec,
+    IdempotenceChange, IdempotenceInfo, IdempotenceSettings, Idempotent, PartitionInfo, PartitionState,
+    ReadRange, RecordError, SetId, Topic, TopicInfo, Trim, TrimStrategy,
 };
 pub use wait::wait;
 pub use watch::{Arrival, Call, Changed, Manner, Turn, WatchPoint};

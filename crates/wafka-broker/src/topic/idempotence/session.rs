@@ -9,7 +9,6 @@ use wafka_core::EventId;
 use super::{Idempotence, IdempotenceSettings, Idempotent};
 use crate::error::{AppendError, ReadError};
 use crate::ticket::{Ticket, TicketKind};
-use crate::topic::view::View;
 use crate::topic::{Appended, State, Topic};
 
 /// What `XCFGSET` changes.
@@ -172,8 +171,8 @@ impl Topic {
         event: Idempotent<'_>,
         id: EventId,
     ) -> Result<Option<Ticket>, RecordError> {
-        let view = View::of_topic(&self.state.lock());
-        let (lane, offset) = view.find(id)?.ok_or(RecordError::NoSuchEvent)?;
+        let places = self.locate(&[id])?;
+        let (_, lane, offset) = *places.first().ok_or(RecordError::NoSuchEvent)?;
         let mut guard = self.state.lock();
         let state = &mut *guard;
         self.check_journal(state)?;
