@@ -270,3 +270,36 @@ fn groups_are_of_whole_topics() {
         assert!(reply.error().contains("this command is for whole topics only"), "{command}: {reply:?}");
     }
 }
+
+/// To those who wait a transaction is one step: they see what is there after it.
+#[test]
+fn transactions_are_one_step_for_who_waits() {
+    for partitions in PARTITIONS {
+        let server = server(partitions);
+        let mut other = server.client();
+        other.run("XGROUP CREATE topic g $ MKSTREAM");
+        let exec = |other: &mut wafka_tests::Client, commands: &[&str]| {
+            other.run("MULTI");
+            for command in commands {
+                other.run(command);
+            }
+            other.run("EXEC")
+        };
+        let mut reader = blocked_reader(&server, "c");
+        wait_for_blocked(&mut other, 1);
+        // What the transaction reads itself is not there for others.
+        exec(&mut other, &["XADD topic 1-1 f v", "XREADGROUP GROUP g own BLOCK 0 STREAMS topic >"]);
+        exec(&mut other, &["XADD topic 2-1 f v", "XADD topic 2-2 f v", "XDEL topic 2-1"]);
+        assert_eq!(ids(&reader.reply()), ["2-2"]);
+        // A group that is there again afterwards was never away.
+        let mut reader = blocked_reader(&server, "c");
+        wait_for_blocked(&mut other, 1);
+        exec(&mut other, &["DEL topic", "XGROUP CREATE topic g $ MKSTREAM"]);
+        exec(&mut other, &["XGROUP DESTROY topic g", "XGROUP CREATE topic g $", "XADD topic 3-1 f v"]);
+        assert_eq!(ids(&reader.reply()), ["3-1"]);
+        let mut reader = blocked_reader(&server, "c");
+        wait_for_blocked(&mut other, 1);
+        exec(&mut other, &["XADD topic 4-1 f v", "DEL topic"]);
+        assert_eq!(reader.reply().error(), NO_GROUP);
+    }
+}

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failure here is a failed test")]
 
 mod blocking;
+mod claiming;
 mod recovery;
+mod sharing;
 
 use wafka_tests::server::wait_until;
 use wafka_tests::{Client, Reply, Server, Setup};

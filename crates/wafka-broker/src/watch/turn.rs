@@ -126,6 +126,15 @@ impl WatchPoint {
         self.call_line(group, |line, wakers| line.call_all(Call::Gone, wakers));
     }
 
+    /// A group that was removed is there again, and nobody could look in between: who waits for it goes on waiting.
+    pub fn notify_group_back(&self, group: &[u8]) {
+        self.call_line(group, |line, _| {
+            for member in line.members.values_mut().filter(|member| member.called == Some(Call::Gone)) {
+                member.called = Some(Call::Look);
+            }
+        });
+    }
+
     /// Pending events of a group became free to be claimed: those who claim are called.
     pub fn notify_claimable(&self, group: &[u8]) {
         self.call_line(group, |line, wakers| {
@@ -362,6 +371,16 @@ mod tests {
         assert_eq!([&mut first, &mut second, &mut claimer].map(called), [Some(Call::Gone); 3]);
         point.notify(Change::Gone);
         assert_eq!(second.begin_look(), (Some(Call::Gone), false));
+    }
+
+    #[test]
+    fn a_group_that_is_back_before_anybody_looked_was_never_gone() {
+        let point = Arc::new(WatchPoint::default());
+        let (mut first, mut second) = (blocked(&point), blocked(&point));
+        point.notify(Change::Gone);
+        point.notify_group_back(b"g");
+        assert_eq!([&mut first, &mut second].map(called), [Some(Call::Look); 2]);
+        assert_eq!(first.begin_look(), (Some(Call::Look), true));
     }
 
     #[test]

@@ -83,6 +83,10 @@ pub(crate) fn create<'a>(session: &'a mut Session, args: &'a Args<'a>) -> Handle
                 outcome => break of_key(outcome, key, group)?,
             }
         };
+        if session.in_transaction() {
+            // To those who wait, a transaction is one step.
+            topic.watch_point().notify_group_back(group);
+        }
         session.commit(&topic, ticket).await?;
         session.notify(Classes::STREAM, "xgroup-create", key);
         session.reply().ok();
