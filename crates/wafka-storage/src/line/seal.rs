@@ -92,7 +92,7 @@ pub(super) fn leading_u64(bytes: &[u8]) -> Option<(u64, usize)> {
         1 => Some((value, 1)),
         _ if bytes[0] == b'0' => None,
         // So many digits always fit 64 bits.
-        ..=19 => Some((value, len)),
+        2..=19 => Some((value, len)),
         _ => Some((checked_u64(&bytes[..len])?, len)),
     }
 }
