@@ -22,6 +22,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use thiserror::Error;
 
@@ -292,6 +293,19 @@ pub trait Shard: Send {
     /// When the batch does not begin at the log's end, the log is poisoned, or the write fails (which poisons it).
     fn append(&mut self, slot: LogSlot, batch: Batch<'_>) -> Result<Cursor, StorageError>;
 
+    /// Says whether what is appended from now on is told to nobody before a sync of it succeeded. A backend may then put
+    /// off work that such a sync makes less urgent; [`Shard::catch_up`] does it.
+    fn set_synced_first(&mut self, synced_first: bool) {
+        let _ = synced_first;
+    }
+
+    /// Does what was put off and is due, or with `all` everything; to be called after every sync, and as long as
+    /// anything is put off.
+    fn catch_up(&mut self, all: bool) -> CaughtUp {
+        let _ = all;
+        CaughtUp::default()
+    }
+
     /// Begins to make everything appended so far durable. The shard may append on while the sync is waited for.
     fn begin_sync(&mut self) -> Box<dyn PendingSync>;
 
@@ -325,6 +339,15 @@ pub trait Shard: Send {
 
     /// Closes a log. What was appended and not synced stays appended.
     fn close(&mut self, slot: LogSlot);
+}
+
+/// What became of work that a shard had put off.
+#[derive(Debug, Default)]
+pub struct CaughtUp {
+    /// When there is something to do again; `None` when nothing is put off.
+    pub due: Option<Instant>,
+    /// Logs that failed, to be treated as those that a sync names. What was synced of them is durable.
+    pub failures: Vec<SyncFailure>,
 }
 
 /// A log that could not be made durable.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::Instant;
 
-use wafka_core::storage::{LogSlot, SyncFailure};
+use wafka_core::storage::{CaughtUp, LogSlot, SyncFailure};
 
 use super::turn::INDEX_FLUSH;
 use super::{Broker, Writer};
@@ -72,6 +72,17 @@ impl Broker {
         for failure in failures {
             self.fail(writer, failure.slot, &failure.error.to_string().into());
         }
+    }
+
+    /// Lets the shard do what it put off, as far as it is due.
+    pub(super) fn catch_up(&self, writer: &mut Writer, all: bool) {
+        let CaughtUp { due, failures } = writer.shard.catch_up(all);
+        let behind = self.behind.swap(due.is_some(), Ordering::SeqCst);
+        if due.is_some() && !behind {
+            // This may be another thread's turn, and the broker's own asleep for longer than the work may wait.
+            self.wake();
+        }
+        self.take_offline(writer, &failures);
     }
 
     /// Makes everything appended so far durable, also what a checkpoint is about to: a sync covers those before it.

@@ -31,6 +31,8 @@ const TAILS_PRUNE_MIN: usize = 1024;
 const FAST_SYNC_MICROS: u64 = 1000;
 /// How often what nobody waits for is made durable.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+/// How often a broker without other work looks whether what its shard put off is due.
+const CATCH_UP_EVERY: Duration = Duration::from_millis(50);
 
 /// What all brokers share.
 pub(crate) struct Shared {
@@ -91,6 +93,8 @@ pub(crate) struct Broker {
     writer: Mutex<Writer>,
     thread: OnceLock<Thread>,
     asleep: AtomicBool,
+    /// Whether the shard put something off.
+    behind: AtomicBool,
     /// How long syncs took of late, in microseconds.
     sync_micros: AtomicU64,
     tail_bytes: AtomicUsize,
@@ -139,6 +143,7 @@ impl Broker {
             }),
             thread: OnceLock::new(),
             asleep: AtomicBool::new(false),
+            behind: AtomicBool::new(false),
             sync_micros: AtomicU64::new(0),
             tail_bytes: AtomicUsize::new(0),
             counters: Counters::default(),
@@ -257,6 +262,9 @@ impl Broker {
                 break;
             } else {
                 self.sleep(checkpoint.saturating_duration_since(Instant::now()));
+                if self.behind.load(Ordering::SeqCst) {
+                    self.catch_up(&mut self.writer.lock(), false);
+                }
             }
             if Instant::now() >= checkpoint {
                 self.checkpoint();
@@ -271,12 +279,14 @@ impl Broker {
         while self.has_work() {
             self.turn(&mut self.writer.lock());
         }
+        self.catch_up(&mut self.writer.lock(), true);
         self.checkpoint();
         self.flush_all_indexes();
     }
 
     fn sleep(&self, at_most: Duration) {
         self.asleep.store(true, Ordering::SeqCst);
+        let at_most = if self.behind.load(Ordering::SeqCst) { at_most.min(CATCH_UP_EVERY) } else { at_most };
         // Work that came before the flag was seen by nobody else.
         if !self.has_work.load(Ordering::SeqCst) && !self.shared.stopping.load(Ordering::SeqCst) {
             std::thread::park_timeout(at_most);

@@ -48,6 +48,8 @@ impl Broker {
             std::mem::swap(&mut *shared, &mut queue);
             self.has_work.store(false, Ordering::SeqCst);
         }
+        let always = self.shared.fsync() == FsyncPolicy::Always;
+        writer.shard.set_synced_first(always);
         let mut work = std::mem::take(&mut writer.work);
         for (topic, kind) in queue.drain(..) {
             work.extend(self.append(writer, topic, kind));
@@ -57,11 +59,12 @@ impl Broker {
             writer.work = work;
             return;
         }
-        if self.shared.fsync() == FsyncPolicy::Always {
+        if always {
             self.sync(writer, &mut work);
         }
         self.publish(writer, &mut work);
         writer.work = work;
+        self.catch_up(writer, false);
         self.counters.turns.fetch_add(1, Ordering::Relaxed);
     }
 

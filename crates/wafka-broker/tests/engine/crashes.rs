@@ -160,6 +160,38 @@ fn what_was_answered_before_every_event_is_synced_is_synced_then() {
 }
 
 #[test]
+fn many_topics_at_once_lose_nothing_when_the_process_is_killed_and_show_all_in_their_files_soon() {
+    let mut bench = Bench::sim(2);
+    let topics: Vec<_> = (0..60).map(|n| bench.topic(&format!("t{n}"))).collect();
+    let round = |bench: &Bench, topics: &[Arc<Topic>], value: &str| {
+        let tickets: Vec<_> = topics
+            .iter()
+            .map(|topic| accept(topic, IdSpec::Auto, None, &[b"v", value.as_bytes()], None).unwrap().ticket)
+            .collect();
+        bench.engine().kick();
+        for (topic, ticket) in topics.iter().zip(tickets) {
+            wait(topic.committed(ticket)).unwrap();
+        }
+    };
+    for n in 0..6 {
+        round(&bench, &topics, &n.to_string());
+    }
+    drop(topics);
+    bench.kill();
+    let expected: Vec<String> = (0..6).map(|n| n.to_string()).collect();
+    let topics: Vec<_> = (0..60).map(|n| bench.topic(&format!("t{n}"))).collect();
+    assert!(topics.iter().all(|topic| values(topic) == expected));
+    for n in 6..9 {
+        round(&bench, &topics, &n.to_string());
+    }
+    // Nobody asks for them: the broker writes what it put off by itself.
+    eventually("the files hold every event", || {
+        let lines = |n: u16| bench.content(&format!("t{}-{}.txt", n / 2, n % 2 + 1)).lines().count();
+        (0..120).map(lines).sum::<usize>() == 60 * 9
+    });
+}
+
+#[test]
 fn a_torn_tail_is_cut_and_offsets_go_on() {
     let mut bench = bench(1, false);
     let topic = bench.topic("t");

@@ -3,13 +3,14 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use wafka_core::Offset;
 use wafka_core::storage::{Batch, Cursor, LogName, StorageError};
 
 use super::commit::CommitJournal;
+use super::generation::Generation;
 use super::lines::{Lines, start_of_segment};
 use super::{CHUNK_BYTES, Claim, Home, bisect, log_error};
 use crate::fs::{File, OpenMode, read_full_at, write_all_at};
@@ -17,157 +18,6 @@ use crate::line;
 
 /// What the operating system writes to disk as one piece of a file.
 const PAGE_BYTES: u64 = 4096;
-
-/// A log's file from one rewrite (or reopening) to the next. Reads and syncs under way hold it, so that a file that was
-/// replaced lives until they are done.
-pub(super) struct Generation {
-    pub number: u32,
-    pub file: Arc<dyn File>,
-    /// Behind the last whole line: the one number that the writer tells the readers.
-    end: AtomicU64,
-    /// Up to here a sync of the file, or of its whole file system, succeeded. What only the commit journal made durable
-    /// does not count: its page may be lost.
-    synced: AtomicU64,
-    /// Why a sync of this file failed. The kernel reports such an error once and then counts the bytes as written, so
-    /// no later sync of the same descriptor means anything.
-    sync_failed: Mutex<Option<String>>,
-    has_failed: AtomicBool,
-    role: AtomicU8,
-    pub journal: Journaled,
-}
-
-/// What a sync of a generation has to do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Role {
-    /// The commit journal may take its bytes.
-    Attached,
-    /// Its file has to be synced.
-    Detached,
-    /// Nothing: what counts of it is durable in the file that took its place.
-    Superseded,
-}
-
-/// What the commit journal remembers about a generation. Only changed with the journal's state locked.
-#[derive(Default)]
-pub(super) struct Journaled {
-    /// The last record that holds bytes of it; 0 when none does. Records count from 1.
-    commit: AtomicU64,
-    /// Behind the last of those bytes.
-    end: AtomicU64,
-    /// The checkpoint that will sync it, plus 1.
-    checkpoint: AtomicU64,
-    /// Whether a reopening is about to cut its file.
-    reopening: AtomicBool,
-}
-
-impl Journaled {
-    /// A record holds bytes up to `end`.
-    pub fn hold(&self, commit: u64, end: u64) {
-        self.commit.store(commit, Ordering::Relaxed);
-        self.end.fetch_max(end, Ordering::Relaxed);
-    }
-
-    pub fn held_commit(&self) -> u64 {
-        self.commit.load(Ordering::Relaxed)
-    }
-
-    pub fn held_end(&self) -> u64 {
-        self.end.load(Ordering::Relaxed)
-    }
-
-    /// Whether this is the first call for a checkpoint.
-    pub fn enter(&self, checkpoint: u64) -> bool {
-        self.checkpoint.swap(checkpoint + 1, Ordering::Relaxed) != checkpoint + 1
-    }
-
-    pub fn set_reopening(&self, reopening: bool) {
-        self.reopening.store(reopening, Ordering::Relaxed);
-    }
-
-    pub fn is_reopening(&self) -> bool {
-        self.reopening.load(Ordering::Relaxed)
-    }
-
-    /// What is held of one generation is held of the one with the same positions that follows it.
-    fn inherit(&self, other: &Journaled) {
-        self.hold(other.held_commit(), other.held_end());
-    }
-}
-
-impl Generation {
-    /// A file that ends at `end` and is synced.
-    pub fn new(number: u32, file: Arc<dyn File>, end: u64) -> Self {
-        Generation {
-            number,
-            file,
-            end: AtomicU64::new(end),
-            synced: AtomicU64::new(end),
-            sync_failed: Mutex::new(None),
-            has_failed: AtomicBool::new(false),
-            role: AtomicU8::new(Role::Attached as u8),
-            journal: Journaled::default(),
-        }
-    }
-
-    pub fn role(&self) -> Role {
-        let roles = [Role::Attached, Role::Detached, Role::Superseded];
-        let role = self.role.load(Ordering::Acquire);
-        roles.into_iter().find(|known| *known as u8 == role).unwrap_or(Role::Detached)
-    }
-
-    pub fn set_role(&self, role: Role) {
-        self.role.store(role as u8, Ordering::Release);
-    }
-
-    /// Whether a sync of it failed, or it was cut since.
-    pub fn has_failed(&self) -> bool {
-        self.has_failed.load(Ordering::Acquire)
-    }
-
-    /// Why a sync of it cannot be relied on.
-    pub fn failure(&self) -> Option<String> {
-        if self.has_failed() { self.sync_failed.lock().clone() } else { None }
-    }
-
-    /// The position behind the last whole line.
-    pub fn end(&self) -> u64 {
-        self.end.load(Ordering::Acquire)
-    }
-
-    /// Everything below this position reached the disk with a sync of the file.
-    pub fn synced(&self) -> u64 {
-        self.synced.load(Ordering::Acquire)
-    }
-
-    /// A sync that began when the file ended at `end` succeeded. Where another one failed, nothing can be told.
-    pub fn note_synced(&self, end: u64) {
-        if !self.has_failed() {
-            self.synced.fetch_max(end, Ordering::AcqRel);
-        }
-    }
-
-    /// A reopening replaced this file: a sync that is under way speaks of lines that may be gone.
-    pub fn retire(&self) {
-        self.sync_failed.lock().get_or_insert_with(|| "the log was reopened meanwhile".to_owned());
-        self.has_failed.store(true, Ordering::Release);
-    }
-
-    /// Makes everything appended before the call durable.
-    pub fn sync(&self, log: &LogName) -> Result<(), StorageError> {
-        let mut failed = self.sync_failed.lock();
-        if let Some(reason) = &*failed {
-            return Err(StorageError::Poisoned { log: log.clone(), reason: reason.clone() });
-        }
-        let end = self.end();
-        self.file.sync_data().map_err(|source| {
-            *failed = Some(format!("sync: {source}"));
-            self.has_failed.store(true, Ordering::Release);
-            log_error(log, "sync", source)
-        })?;
-        self.note_synced(end);
-        Ok(())
-    }
-}
 
 /// What the writer, the readers and the rewrites of a log share.
 pub(super) struct SharedLog {
@@ -252,8 +102,8 @@ impl OpenLog {
         }
     }
 
-    /// Appends lines in one write.
-    pub fn append(&mut self, batch: Batch<'_>) -> Result<Cursor, StorageError> {
+    /// Appends lines in one write, which may be put off.
+    pub fn append(&mut self, batch: Batch<'_>, put_off: bool) -> Result<Cursor, StorageError> {
         self.check_writable()?;
         let log = &self.shared.name;
         if batch.first_offset != self.end_offset {
@@ -268,14 +118,13 @@ impl OpenLog {
             return Err(log_error(log, "append", source));
         };
         let start = self.end();
-        if let Err(source) = write_all_at(&*self.generation.file, batch.bytes, start.position) {
+        if let Err(source) = self.generation.append(batch.bytes, put_off) {
             let error = log_error(log, "append", source);
             self.poison(&error);
             return Err(error);
         }
         self.end_offset = end_offset;
         self.dirty = true;
-        self.generation.end.store(start.position + batch.bytes.len() as u64, Ordering::Release);
         Ok(start)
     }
 
@@ -290,6 +139,8 @@ impl OpenLog {
     /// Opens the file afresh and cuts it at `end`; see [`wafka_core::storage::Shard::reopen`].
     pub fn reopen(&mut self, home: &Home, journal: &CommitJournal, end: Cursor) -> Result<(), StorageError> {
         let old = Arc::clone(&self.generation);
+        // What stays put off because that fails again is in the commit journal, or was never acknowledged.
+        _ = old.write_out();
         // From here on no sync that is under way can make lines durable that may be cut.
         journal.begin_reopening(&old);
         let outcome = self.cut_afresh(home, journal, end);
@@ -301,19 +152,18 @@ impl OpenLog {
         let shared = Arc::clone(&self.shared);
         let failed = |source| log_error(&shared.name, "reopen", source);
         let file = home.fs.open(&shared.path, OpenMode::Write).map_err(failed)?;
-        let len = file.len().map_err(failed)?;
         let published = self.generation.end();
-        let position = if end.generation == self.generation.number {
-            end.position
-        } else {
-            bisect::position_of(&*file, len.min(published), end.offset, shared.line_bytes_max)
-                .map_err(failed)?
-        };
+        let known = (end.generation == self.generation.number).then_some(end.position);
         // What only a record holds goes into the file.
         if self.generation.journal.held_commit() > 0 {
-            journal.restore(&shared, &*file, position).map_err(failed)?;
+            journal.restore(&shared, &*file, known.unwrap_or(published)).map_err(failed)?;
         }
         let len = file.len().map_err(failed)?;
+        let position = match known {
+            Some(position) => position,
+            None => bisect::position_of(&*file, len.min(published), end.offset, shared.line_bytes_max)
+                .map_err(failed)?,
+        };
         self.check_end(&*file, len, position, end.offset)?;
         self.write_unsynced_again(&*file, position)?;
         file.set_len(position).map_err(failed)?;

@@ -15,8 +15,10 @@
 
 mod bisect;
 mod commit;
+mod generation;
 mod lines;
 mod log;
+mod put_off;
 mod reader;
 mod recover;
 mod rewrite;
@@ -60,6 +62,9 @@ pub struct TextOptions {
     pub commit_journal: CommitJournalUse,
     /// How large a broker's commit journal is, in bytes. It is made when it is first needed, in the background.
     pub commit_journal_bytes: u64,
+    /// With [`wafka_core::storage::Shard::set_synced_first`], what is appended to further logs than so many between two
+    /// syncs may wait in memory, for a tenth of a second: the commit journal holds it.
+    pub written_at_once: usize,
     /// Whether what belongs into the background happens in the foreground, in a fixed order.
     #[cfg(test)]
     pub inline: bool,
@@ -71,6 +76,7 @@ impl Default for TextOptions {
             line_bytes_max: LINE_BYTES_MAX,
             commit_journal: CommitJournalUse::Auto,
             commit_journal_bytes: 32 << 20,
+            written_at_once: 16,
             #[cfg(test)]
             inline: false,
         }

@@ -7,7 +7,8 @@ use memchr::{memchr, memrchr};
 use wafka_core::Offset;
 use wafka_core::storage::{Chunk, Cursor, LogReader, StorageError};
 
-use super::log::{Generation, SharedLog};
+use super::generation::Generation;
+use super::log::SharedLog;
 use super::{bisect, log_error};
 use crate::fs::read_full_at;
 use crate::line;
@@ -38,7 +39,8 @@ impl LogReader for TextReader {
         into: &mut Vec<u8>,
     ) -> Result<Option<Chunk>, StorageError> {
         let generation = self.log.current();
-        let end = generation.end();
+        // What was put off is written by a thread that may wait.
+        let end = generation.written();
         if from.generation != generation.number || from.position >= end {
             return Ok(None);
         }
@@ -86,8 +88,8 @@ impl TextReader {
         into: &mut Vec<u8>,
     ) -> Result<Chunk, StorageError> {
         let base = into.len();
-        let end = generation.end();
         let failed = |source| log_error(&self.log.name, "read", source);
+        let end = generation.write_out().map_err(failed)?;
         let line_bytes_max = self.log.line_bytes_max;
         let mut position = from.position;
         if from.generation != generation.number || position > end {

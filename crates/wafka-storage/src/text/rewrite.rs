@@ -19,8 +19,9 @@ use wafka_core::Offset;
 use wafka_core::storage::{Cursor, KeptLine, LogSlot, Rewrite, RewritePlan, StorageError};
 
 use super::bisect::verified_offset;
+use super::generation::Generation;
 use super::lines::{Lines, start_of_segment};
-use super::log::{Generation, OpenLog, SharedLog};
+use super::log::{OpenLog, SharedLog};
 use super::{CHUNK_BYTES, Home, log_error};
 use crate::fs::{File, OpenMode, write_all_at};
 
@@ -97,9 +98,9 @@ impl TextRewrite {
     /// Copies up to the end of the source as it is now.
     fn copy(&mut self, kept: &mut dyn FnMut(KeptLine<'_>)) -> io::Result<()> {
         let line_bytes_max = self.log.line_bytes_max;
+        let end = self.source.write_out()?;
         let last_whole = self.last_whole_line()?;
-        let mut lines =
-            Lines::new(&*self.source.file, self.from, self.source.end(), CHUNK_BYTES, line_bytes_max);
+        let mut lines = Lines::new(&*self.source.file, self.from, end, CHUNK_BYTES, line_bytes_max);
         while let Some(segment) = lines.next()? {
             let offset = verified_offset(&segment);
             let planned = segment.position < self.plan_end && Some(segment.position) != last_whole;

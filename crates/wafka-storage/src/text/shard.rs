@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use wafka_core::BrokerId;
 use wafka_core::storage::{
-    Batch, Cursor, Damage, KeptLine, LogName, LogSlot, OpenRequest, Opened, PendingSync, Rewrite,
+    Batch, CaughtUp, Cursor, Damage, KeptLine, LogName, LogSlot, OpenRequest, Opened, PendingSync, Rewrite,
     RewritePlan, Rewritten, Shard, StorageError, SyncFailure, TornTail,
 };
 
 use super::commit::{CommitJournal, Dirty, Turn};
-use super::log::{Generation, OpenLog, SharedLog, write_again};
+use super::generation::Generation;
+use super::log::{OpenLog, SharedLog, write_again};
+use super::put_off::PutOff;
 use super::reader::TextReader;
 use super::recover::{Recovered, recover};
 use super::rewrite::TextRewrite;
@@ -32,6 +34,7 @@ pub(super) struct TextShard {
     /// Turns whose sync began and, as far as is known, did not end.
     outstanding: VecDeque<(u64, Arc<[Dirty]>)>,
     journal: Arc<CommitJournal>,
+    put_off: PutOff,
 }
 
 impl TextShard {
@@ -47,6 +50,7 @@ impl TextShard {
             turn,
             outstanding: VecDeque::new(),
             journal,
+            put_off: PutOff::default(),
         }
     }
 
@@ -158,16 +162,44 @@ impl Shard for TextShard {
     }
 
     fn append(&mut self, slot: LogSlot, batch: Batch<'_>) -> Result<Cursor, StorageError> {
+        let was_dirty = self.log(slot, "append")?.dirty;
+        let dirty = self.dirty.len() + usize::from(!was_dirty);
+        let bytes = batch.bytes.len() as u64;
+        let copy = self.journal.wants(dirty, self.turn.record_bytes() + bytes);
+        let put_off = copy
+            && self.put_off.is_allowed
+            && dirty > self.home.options.written_at_once
+            && self.turn.fits()
+            && self.journal.is_ready();
         let log = self.log(slot, "append")?;
-        let was_dirty = log.dirty;
-        let start = log.append(batch)?;
+        let start = log.append(batch, put_off)?;
         let shared = Arc::clone(&log.shared);
         if !was_dirty {
             self.dirty.push(slot);
         }
-        let copy = self.journal.wants(self.dirty.len(), self.turn.record_bytes() + batch.bytes.len() as u64);
+        if put_off {
+            self.put_off.note(slot, bytes);
+        }
         self.turn.take(slot, &shared, start.position, batch.bytes, copy);
         Ok(start)
+    }
+
+    fn set_synced_first(&mut self, synced_first: bool) {
+        self.put_off.is_allowed = synced_first;
+    }
+
+    fn catch_up(&mut self, all: bool) -> CaughtUp {
+        let mut failures = Vec::new();
+        if all || self.put_off.is_due() {
+            for slot in self.put_off.take() {
+                let Some(log) = self.logs.get(&slot) else { continue };
+                if let Err(source) = log.generation.write_out_or_fail() {
+                    let error = log_error(&log.shared.name, "append", source);
+                    failures.push(SyncFailure { slot, error });
+                }
+            }
+        }
+        CaughtUp { due: self.put_off.due(), failures }
     }
 
     fn begin_sync(&mut self) -> Box<dyn PendingSync> {
@@ -258,6 +290,9 @@ impl Shard for TextShard {
     fn close(&mut self, slot: LogSlot) {
         let Some(log) = self.logs.remove(&slot) else { return };
         self.forget(slot);
+        if let Err(error) = log.generation.write_out_or_fail() {
+            tracing::error!(log = %log.shared.name, %error, "closed with lines that only the commit journal holds");
+        }
         if log.generation.has_failed() {
             self.home.unsure.lock().insert(log.shared.name.clone());
         }

@@ -36,7 +36,8 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use wafka_core::BrokerId;
 use wafka_core::storage::{LogSlot, PendingSync};
 
-use super::log::{Generation, Role, SharedLog};
+use super::generation::{Generation, Role};
+use super::log::SharedLog;
 use super::{Claim, Home};
 use crate::fs::{File, OpenMode};
 pub(super) use replay::replay_all;
@@ -124,10 +125,15 @@ impl CommitJournal {
         }
     }
 
+    /// Whether a record can be written, as far as is known.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
     /// Begins to make a turn durable, and those before it. `logs` are the logs of all of them. Returns the turn's number.
     pub fn begin(self: &Arc<Self>, mut turn: Turn, logs: Vec<Arc<[Dirty]>>) -> (u64, Box<dyn PendingSync>) {
         turn.journaled = turn.fits() && self.wants(turn.dirty.len(), turn.record_bytes());
-        if turn.journaled && !self.ready.load(Ordering::Acquire) {
+        if turn.journaled && !self.is_ready() {
             self.prepare();
         }
         let number = self.next_turn.fetch_add(1, Ordering::Relaxed);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 
 use super::super::Home;
-use super::super::log::Role;
+use super::super::generation::Role;
 use super::DIRTY_FILES_MAX;
 use super::state::Covered;
 use crate::fs::Volume;
@@ -49,10 +49,12 @@ impl SyncMany {
         // Held meanwhile: who comes second must not miss an error that the first is told.
         let mut volume = self.volume.lock();
         let Some(whole) = &*volume else { return false };
-        let ends: Vec<u64> = files.iter().map(|file| file.generation.end()).collect();
+        // What cannot be written is noted with its file; the others are synced all the same.
+        let ends: Vec<_> = files.iter().map(|file| file.generation.write_out_or_fail().ok()).collect();
         match whole.sync() {
             Ok(()) => {
-                files.iter().zip(ends).for_each(|(file, end)| file.generation.note_synced(end));
+                let written = files.iter().zip(ends).filter_map(|(file, end)| Some((file, end?)));
+                written.for_each(|(file, end)| file.generation.note_synced(end));
                 true
             }
             Err(error) => {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use wafka_core::storage::{LogSlot, PendingSync, StorageError, SyncFailure};
 
-use super::super::log::{Generation, SharedLog};
+use super::super::generation::Generation;
+use super::super::log::SharedLog;
 use super::CommitJournal;
 use crate::fs::read_full_at;
 

@@ -56,6 +56,46 @@ fn one_sync_covers_many_logs_and_a_large_turn_of_one_needs_no_journal() {
 }
 
 #[test]
+fn what_is_appended_to_many_logs_waits_for_more_and_is_lost_by_nobody() {
+    let mut bench = on(SimFs::new());
+    let logs = logs(&mut bench, 20);
+    bench.shard.set_synced_first(true);
+    for turn in 0..3 {
+        commit(&mut bench, &logs, turn, turn + 1);
+    }
+    let in_file = |bench: &Bench, letter: &str| bench.fs.content(&path(&format!("{letter}-1"))).unwrap();
+    assert_eq!(in_file(&bench, "p"), lines_of(0..3), "the first sixteen are written at once");
+    // The first turn went without the journal, which it made.
+    assert_eq!(in_file(&bench, "q"), lines_of(0..1));
+    assert_eq!(all(&*logs[17].reader), lines_of(0..3), "a reader has them written");
+    assert_eq!(in_file(&bench, "r"), lines_of(0..3));
+    bench.append(logs[18].slot, 3, 4).unwrap();
+    assert_eq!(in_file(&bench, "s"), lines_of(0..4), "what waits goes along with what does not");
+    assert!(bench.shard.catch_up(false).due.is_some());
+    let mut killed = on(bench.fs.kill());
+    for (number, log) in super::journal::logs(&mut killed, 20).iter().enumerate() {
+        assert_eq!(all(&*log.reader), lines_of(0..if number == 18 { 4 } else { 3 }));
+    }
+    // Nothing of the disk is left: what waited was durable, so it stays readable, and comes back with the space.
+    let mut bench = on(killed.fs.kill());
+    let logs = super::journal::logs(&mut bench, 20);
+    bench.shard.set_synced_first(true);
+    commit(&mut bench, &logs[..18], 3, 4);
+    commit(&mut bench, &logs[..18], 4, 5);
+    bench.fs.limit_space(0);
+    let caught_up = bench.shard.catch_up(true);
+    assert_eq!(caught_up.failures.iter().map(|f| f.slot).collect::<Vec<_>>(), [logs[16].slot, logs[17].slot]);
+    assert!(caught_up.due.is_none());
+    bench.shard.finish_sync(&caught_up.failures);
+    assert!(matches!(bench.append(logs[17].slot, 5, 6), Err(StorageError::Poisoned { .. })));
+    bench.fs.heal();
+    let end = Cursor { offset: 5, position: lines_of(0..5).len() as u64, ..logs[17].end };
+    bench.shard.reopen(logs[17].slot, end).unwrap();
+    bench.append(logs[17].slot, 5, 6).unwrap();
+    assert_eq!(all(&*logs[17].reader), lines_of(0..6));
+}
+
+#[test]
 fn a_kill_needs_no_replay_and_a_clean_end_leaves_nothing() {
     let mut bench = with(SimFs::new(), CommitJournalUse::Always);
     let opened = logs(&mut bench, 3);

@@ -29,6 +29,10 @@ enum Step {
     Wait(usize),
     Crash(u64),
     Kill,
+    /// What was put off is written, as if it were due, with so much space left on the disk.
+    CatchUp {
+        room: u64,
+    },
     Rewrite {
         log: usize,
         below_percent: u64,
@@ -69,6 +73,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (0usize..4).prop_map(Step::Wait),
         2 => any::<u64>().prop_map(Step::Crash),
         1 => Just(Step::Kill),
+        2 => Just(Step::CatchUp { room: u64::MAX }),
+        2 => (0u64..3000).prop_map(|room| Step::CatchUp { room }),
         2 => (log(), 0u64..120, 2u64..9)
             .prop_map(|(log, below_percent, every)| Step::Rewrite { log, below_percent, every }),
         2 => log().prop_map(|log| Step::Reopen { log }),
@@ -157,7 +163,8 @@ impl World {
     fn new(options: TextOptions) -> Self {
         let fs = SimFs::new();
         let storage = TextStorage::open(Arc::new(fs.clone()), Path::new("data"), options.clone()).unwrap();
-        let shard = storage.shard(BrokerId(1)).unwrap();
+        let mut shard = storage.shard(BrokerId(1)).unwrap();
+        shard.set_synced_first(true);
         let mut world =
             World { fs, options, storage, shard, logs: Vec::new(), sync_failed: false, pending: Vec::new() };
         for log in 0..LOGS {
@@ -213,12 +220,18 @@ impl World {
         self.storage =
             TextStorage::open(Arc::new(self.fs.clone()), Path::new("data"), self.options.clone()).unwrap();
         self.shard = self.storage.shard(BrokerId(1)).unwrap();
+        self.shard.set_synced_first(true);
         for log in 0..LOGS {
-            if !power_lost {
+            // What waits in memory and was not synced goes with the process.
+            if !power_lost && !self.puts_off() {
                 self.logs[log].written_is_acked();
             }
             self.open(log, false);
         }
+    }
+
+    fn puts_off(&self) -> bool {
+        self.options.written_at_once == 0
     }
 
     fn append(&mut self, log: usize, lines: u64, len: usize) {
@@ -333,6 +346,17 @@ impl World {
                 }
                 self.restart(self.fs.kill(), false);
             }
+            Step::CatchUp { room } => {
+                self.fs.limit_space(room);
+                let failures = self.shard.catch_up(true).failures;
+                self.fs.heal();
+                assert!(failures.is_empty() || room < u64::MAX, "{failures:?}");
+                self.shard.finish_sync(&failures);
+                for model in &mut self.logs {
+                    model.poisoned |= failures.iter().any(|failure| Some(failure.slot) == model.slot);
+                }
+                self.sync_failed |= !failures.is_empty();
+            }
             Step::Rewrite { log, below_percent, every } => self.rewrite(log, below_percent, every),
             Step::Reopen { log } => self.reopen(log),
             Step::CloseAndOpen { log } => {
@@ -376,9 +400,12 @@ impl World {
 
 fn run(steps: Vec<Step>, options: TextOptions) {
     let mut world = World::new(options);
-    for step in steps {
+    for (at, step) in steps.into_iter().enumerate() {
         world.step(step);
-        world.check();
+        // Looking at a log has what was put off written.
+        if !world.puts_off() || at % 4 == 3 {
+            world.check();
+        }
     }
     world.step(Step::Sync);
     world.step(Step::Crash(7));
@@ -405,6 +432,12 @@ proptest! {
     #[test]
     fn the_same_with_some_syncs_through_the_commit_journal(steps in steps(), bytes in 1u64 << 12..1 << 16) {
         run(steps, journaled(CommitJournalUse::Auto, bytes, true));
+    }
+
+    #[test]
+    fn the_same_with_writing_put_off(steps in steps(), bytes in 1u64 << 12..1 << 16) {
+        let options = journaled(CommitJournalUse::Auto, bytes, true);
+        run(steps, TextOptions { written_at_once: 0, ..options });
     }
 
     /// With checkpoints on a thread of their own; a failing history need not fail again.
