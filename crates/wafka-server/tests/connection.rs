@@ -180,8 +180,8 @@ fn a_single_event_can_be_read_whatever_its_size() {
     client.check("XREAD STREAMS s 1-1", &read);
     client.check("XREAD COUNT 1 BLOCK 0 STREAMS s t 1-1 $", &read);
     client.command("XINFO STREAM s");
-    client.expect("*20\r\n");
-    for _ in 0..8 {
+    client.expect("*32\r\n");
+    for _ in 0..14 {
         let field = client.bulk();
         if field.ends_with("-id") { drop(client.bulk()) } else { drop(client.line()) }
     }

@@ -98,6 +98,16 @@ impl EventEncoder {
         seal(out, start);
     }
 
+    /// Appends the line of an event that stands in another partition, or in another topic's, as one of this partition's,
+    /// with its newline: id, metadata and message stay as they are, byte for byte.
+    pub fn copy(&mut self, out: &mut Vec<u8>, line: &EventLine<'_>, offset: Offset) {
+        let start = out.len();
+        self.set_head(line.id, offset);
+        out.extend_from_slice(&self.head);
+        out.extend_from_slice(&line.covered[line.metadata_at..]);
+        seal(out, start);
+    }
+
     /// Makes `head` that of this event.
     fn set_head(&mut self, id: EventId, offset: Offset) {
         let (mut seq_text, mut offset_text) = (itoa::Buffer::new(), itoa::Buffer::new());

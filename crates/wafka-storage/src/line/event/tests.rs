@@ -107,6 +107,26 @@ fn many_fields_and_a_repeat_among_them() {
 }
 
 #[test]
+fn a_copy_differs_in_place_alone() {
+    let values: [&[u8]; 4] = [b"plain", b"\xff\x00\n", br#"{"a":[1,2]}"#, b""];
+    let mut out = Vec::new();
+    for (offset, value) in values.iter().enumerate() {
+        let flat: [&[u8]; 4] = [b"f", value, b"g", value];
+        let metadata: &[(&str, &[u8])] = if offset % 2 == 0 { &[] } else { &[("producer", b"\xfe\"")] };
+        let id = EventId::new(7 + offset as u64, 3);
+        let fields = Fields::new(&flat).unwrap();
+        let mut line = Vec::new();
+        EventEncoder::new(TOPIC, PartitionId(1)).encode(&mut line, id, offset as u64, metadata, fields);
+        out.clear();
+        let mut other = EventEncoder::new(b"other", PartitionId(9));
+        other.copy(&mut out, &EventLine::parse(&line).unwrap(), 100);
+        let mut expected = Vec::new();
+        EventEncoder::new(b"other", PartitionId(9)).encode(&mut expected, id, 100, metadata, fields);
+        assert_eq!(out.escape_ascii().to_string(), expected.escape_ascii().to_string());
+    }
+}
+
+#[test]
 fn metadata_stands_before_the_message_and_unknown_keys_are_passed_over() {
     let mut out = Vec::new();
     let fields: [&[u8]; 2] = [b"a", b"1"];
