@@ -3,6 +3,7 @@
 //! One table, in [`table`], drives dispatch, arity, the states in which a command is allowed, and all that `COMMAND`
 //! tells about it.
 
+mod categories;
 mod error;
 mod flags;
 mod keys;
@@ -11,6 +12,7 @@ mod spec;
 pub mod syntax;
 pub mod table;
 
+pub use categories::{CATEGORIES, categories};
 pub use error::CommandError;
 pub use flags::Flags;
 pub use keys::KeysOf;

@@ -174,6 +174,50 @@ pub(crate) fn unblock(session: &mut Session, args: &Args<'_>) -> Result<(), Comm
 }
 
 /// ```text
+/// CLIENT TRACKING <ON | OFF> [REDIRECT client-id] [PREFIX prefix ...] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]
+/// ```
+///
+/// Always off: Wafka does not note what clients have read.
+pub(crate) fn tracking(session: &mut Session, args: &Args<'_>) -> Result<(), CommandError> {
+    check_tracking_options(&args[3..])?;
+    match args[2].to_ascii_lowercase().as_slice() {
+        b"off" => {
+            session.reply().ok();
+            Ok(())
+        }
+        b"on" => {
+            Err("ERR client-side caching is not supported: Wafka does not track what clients read".into())
+        }
+        _ => Err(CommandError::syntax()),
+    }
+}
+
+fn check_tracking_options(options: &[&[u8]]) -> Result<(), CommandError> {
+    let mut options = options.iter();
+    while let Some(option) = options.next() {
+        match option.to_ascii_lowercase().as_slice() {
+            b"redirect" => {
+                let id = options.next().ok_or_else(CommandError::syntax)?;
+                parse_i64(id).ok_or_else(CommandError::not_integer)?;
+            }
+            b"prefix" => drop(options.next().ok_or_else(CommandError::syntax)?),
+            b"bcast" | b"optin" | b"optout" | b"noloop" => {}
+            _ => return Err(CommandError::syntax()),
+        }
+    }
+    Ok(())
+}
+
+/// ```text
+/// CLIENT CACHING <YES | NO>
+/// ```
+pub(crate) fn caching(_session: &mut Session, _args: &Args<'_>) -> Result<(), CommandError> {
+    Err("ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode \
+         enabled"
+        .into())
+}
+
+/// ```text
 /// CLIENT TRACKINGINFO
 /// ```
 ///
@@ -233,6 +277,8 @@ pub(crate) fn help(session: &mut Session, _args: &Args<'_>) -> Result<(), Comman
             "    Set information about the client's library.",
             "SETNAME <name>",
             "    Assign the name <name> to the current connection.",
+            "TRACKING (ON|OFF)",
+            "    Tracking is not available: ON is an error.",
             "TRACKINGINFO",
             "    Report that tracking is off.",
             "UNBLOCK <id> [TIMEOUT|ERROR]",

@@ -13,7 +13,7 @@ use crate::command::{Args, CommandError, table};
 use crate::session::Session;
 
 /// A line of `CLIENT LIST`, with Redis's fields in Redis's order.
-fn line(client: &Client) -> String {
+pub(super) fn line(client: &Client) -> String {
     let labels = client.labels.lock().clone();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut flags = String::new();
@@ -172,10 +172,10 @@ fn parse_kill<'a>(options: &'a [&'a [u8]]) -> Result<KillRequest<'a>, CommandErr
             b"addr" => request.addr = Some(value),
             b"laddr" => request.laddr = Some(value),
             b"maxage" => {
-                let secs =
-                    parse_i64(value).and_then(|secs| u64::try_from(secs).ok()).filter(|secs| *secs > 0);
+                let secs = parse_i64(value)
+                    .ok_or(CommandError::from("ERR maxage is not an integer or out of range"))?;
                 let error = CommandError::from("ERR maxage should be greater than 0");
-                request.max_age_secs = Some(secs.ok_or(error)?);
+                request.max_age_secs = Some(u64::try_from(secs).ok().filter(|secs| *secs > 0).ok_or(error)?);
             }
             b"skipme" => {
                 request.skip_me = match value.to_ascii_lowercase().as_slice() {
@@ -254,6 +254,7 @@ mod tests {
         assert_eq!(error("NOPE 1"), "ERR syntax error");
         assert_eq!(error("TYPE nope"), "ERR Unknown client type 'nope'");
         assert_eq!(error("USER nobody"), "ERR No such user 'nobody'");
+        assert_eq!(error("MAXAGE x"), "ERR maxage is not an integer or out of range");
         assert_eq!(error("MAXAGE 0"), "ERR maxage should be greater than 0");
     }
 }

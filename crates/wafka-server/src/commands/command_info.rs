@@ -5,7 +5,7 @@ use wafka_protocol::parse::glob_match;
 
 use super::help::reply_help;
 use crate::command::{
-    Args, Command, CommandError, CommandSpec, Flags, Group, Handler, Keys, KeysOf, lookup, subcommand, table,
+    Args, Command, CommandError, CommandSpec, Keys, KeysOf, categories, lookup, subcommand, table,
 };
 use crate::session::Session;
 
@@ -112,33 +112,6 @@ pub(crate) fn get_keys(session: &mut Session, args: &Args<'_>) -> Result<(), Com
     Ok(())
 }
 
-/// Redis's ACL categories of a command, in Redis's order.
-fn categories(spec: &CommandSpec) -> Vec<&'static str> {
-    let flags = spec.flags;
-    let admin = flags.contains(Flags::ADMIN);
-    let fast = flags.contains(Flags::FAST);
-    if matches!(spec.handler, Handler::Container(_)) {
-        return vec!["@slow"];
-    }
-    let keyspace = spec.group == Group::Generic || matches!(spec.name, "dbsize" | "flushdb" | "flushall");
-    let dangerous = admin || matches!(spec.full_name, "keys" | "flushdb" | "flushall" | "info" | "role");
-    let rules = [
-        (keyspace, "@keyspace"),
-        (flags.contains(Flags::READONLY), "@read"),
-        (flags.contains(Flags::WRITE), "@write"),
-        (spec.group == Group::Stream, "@stream"),
-        (flags.contains(Flags::PUBSUB), "@pubsub"),
-        (admin, "@admin"),
-        (fast, "@fast"),
-        (!fast, "@slow"),
-        (flags.contains(Flags::BLOCKING), "@blocking"),
-        (dangerous, "@dangerous"),
-        (spec.group == Group::Connection, "@connection"),
-        (spec.group == Group::Transactions, "@transaction"),
-    ];
-    rules.into_iter().filter(|(applies, _)| *applies).map(|(_, category)| category).collect()
-}
-
 /// The ten elements of `COMMAND INFO`.
 fn write_info(reply: &mut ReplyWriter<'_>, command: &Command) {
     let (first, last, step) = match command.keys {
@@ -169,14 +142,22 @@ fn write_set(reply: &mut ReplyWriter<'_>, elements: Vec<&str>, write: fn(&mut Re
     }
 }
 
+/// What Redis notes of the key of `XADD`.
+const XADD_KEY_NOTES: &str = "UPDATE instead of INSERT because of the optional trimming feature";
+
 /// Redis's key specifications (<https://redis.io/docs/latest/develop/reference/key-specs/>).
 fn write_key_specs(reply: &mut ReplyWriter<'_>, command: &CommandSpec) {
     if command.keys == Keys::None {
         reply.set(0);
         return;
     }
+    let notes = (command.full_name == "xadd").then_some(XADD_KEY_NOTES);
     reply.set(1);
-    reply.map(3);
+    reply.map(3 + notes.iter().len());
+    if let Some(notes) = notes {
+        reply.bulk(b"notes");
+        reply.bulk(notes.as_bytes());
+    }
     reply.bulk(b"flags");
     write_set(reply, command.key_flags.split_ascii_whitespace().collect(), |reply, text| reply.simple(text));
     let (search, found) = match command.keys {

@@ -4,6 +4,7 @@ use wafka_protocol::parse::parse_i64;
 use wafka_protocol::{RespVersion, error_text};
 
 use super::client::check_name;
+use super::client_list::line as client_line;
 use crate::command::{Args, CommandError};
 use crate::session::Session;
 use crate::shared::REDIS_VERSION;
@@ -19,8 +20,8 @@ pub(crate) fn auth(session: &mut Session, args: &Args<'_>) -> Result<(), Command
         [_, _] if !session.shared.settings.password_required() => {
             return Err(error_text::AUTH_WITHOUT_PASSWORD.into());
         }
-        [_, password] => authenticate(session, USER, password)?,
-        [_, user, password] => authenticate(session, user, password)?,
+        [_, password] => authenticate(session, args[0], USER, password)?,
+        [_, user, password] => authenticate(session, args[0], user, password)?,
         _ => return Err(CommandError::syntax()),
     }
     session.reply().ok();
@@ -28,12 +29,19 @@ pub(crate) fn auth(session: &mut Session, args: &Args<'_>) -> Result<(), Command
 }
 
 /// Lets the client in with the right user and password; with any password where none is set, as Redis does.
-fn authenticate(session: &mut Session, user: &[u8], password: &[u8]) -> Result<(), CommandError> {
+fn authenticate(
+    session: &mut Session,
+    command: &[u8],
+    user: &[u8],
+    password: &[u8],
+) -> Result<(), CommandError> {
     let settings = &session.shared.settings;
     let right = user == USER && (!settings.password_required() || settings.password_is(password));
     if !right {
         let (client, addr) = (session.client.id, session.client.addr);
         tracing::warn!(client, %addr, "wrong user or password");
+        let shown = client_line(&session.client);
+        session.shared.observers.auth_log.add(command, user, shown, session.shared.now_ms());
         return Err(error_text::WRONGPASS.into());
     }
     session.set_authenticated(true);
@@ -84,7 +92,7 @@ fn parse<'a>(args: &'a Args<'a>) -> Result<HelloRequest<'a>, CommandError> {
 pub(crate) fn hello(session: &mut Session, args: &Args<'_>) -> Result<(), CommandError> {
     let request = parse(args)?;
     if let Some((user, password)) = request.auth {
-        authenticate(session, user, password)?;
+        authenticate(session, args[0], user, password)?;
     }
     if !session.is_authenticated() {
         return Err(error_text::NOAUTH_HELLO.into());

@@ -1,5 +1,7 @@
 //! The commands, one file per command or family.
 
+pub(crate) mod acl;
+pub(crate) mod alone;
 pub(crate) mod arguments;
 pub(crate) mod broker;
 pub(crate) mod client;

@@ -215,6 +215,24 @@ pub(crate) fn memory_stats(session: &mut Session, _args: &Args<'_>) -> Result<()
 }
 
 /// ```text
+/// MEMORY PURGE
+/// ```
+///
+/// There is nothing to purge: the system's allocator gives memory back as it becomes free.
+pub(crate) fn memory_purge(session: &mut Session, _args: &Args<'_>) -> Result<(), CommandError> {
+    session.reply().ok();
+    Ok(())
+}
+
+/// ```text
+/// MEMORY MALLOC-STATS
+/// ```
+pub(crate) fn malloc_stats(session: &mut Session, _args: &Args<'_>) -> Result<(), CommandError> {
+    session.reply().verbatim("txt", b"Stats not supported for the current allocator");
+    Ok(())
+}
+
+/// ```text
 /// MEMORY HELP
 /// ```
 pub(crate) fn memory_help(session: &mut Session, _args: &Args<'_>) -> Result<(), CommandError> {
@@ -224,6 +242,10 @@ pub(crate) fn memory_help(session: &mut Session, _args: &Args<'_>) -> Result<(),
         &[
             "DOCTOR",
             "    Return memory problems reports.",
+            "MALLOC-STATS",
+            "    Return that the allocator keeps no statistics.",
+            "PURGE",
+            "    Return OK: memory is given back as it becomes free.",
             "STATS",
             "    Return information about the memory usage of the server.",
             "USAGE <key> [SAMPLES <count>]",

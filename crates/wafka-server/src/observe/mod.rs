@@ -1,5 +1,6 @@
 //! What operators see of the commands executed: `MONITOR`, the slow log, latency spikes.
 
+mod auth_log;
 mod latency;
 mod monitor;
 mod redact;
@@ -7,6 +8,7 @@ mod slow_log;
 
 use std::time::Duration;
 
+pub use auth_log::{AuthFailure, AuthLog};
 pub use latency::{Latency, Sample, Spikes};
 pub use monitor::Monitors;
 pub use slow_log::{ENTRIES_MAX, SlowCommand, SlowLog};
@@ -24,6 +26,8 @@ pub struct Observers {
     pub slow_log: SlowLog,
     /// Latency spikes.
     pub latency: Latency,
+    /// Failed attempts to authenticate.
+    pub auth_log: AuthLog,
 }
 
 impl Observers {

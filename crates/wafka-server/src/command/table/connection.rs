@@ -88,24 +88,18 @@ static CLIENT: &[CommandSpec] = &[
          SKIPME yes-no | MAXAGE seconds:integer>...>",
         "Closes connections.",
     ),
-    row("client|setname", 3, Handler::Sync(client::set_name)).docs(
-        CONNECTION,
-        "2.6.9",
-        "connection-name",
-        "Names the connection.",
-    ),
+    row("client|setname", 3, Handler::Sync(client::set_name))
+        .tips("request_policy:all_nodes response_policy:all_succeeded")
+        .docs(CONNECTION, "2.6.9", "connection-name", "Names the connection."),
     row("client|getname", 2, Handler::Sync(client::get_name)).docs(
         CONNECTION,
         "2.6.9",
         "",
         "Tells the connection's name.",
     ),
-    row("client|setinfo", 4, Handler::Sync(client::set_info)).docs(
-        CONNECTION,
-        "7.2.0",
-        "<LIB-NAME libname | LIB-VER libver>",
-        "Notes the client's library.",
-    ),
+    row("client|setinfo", 4, Handler::Sync(client::set_info))
+        .tips("request_policy:all_nodes response_policy:all_succeeded")
+        .docs(CONNECTION, "7.2.0", "<LIB-NAME libname | LIB-VER libver>", "Notes the client's library."),
     row("client|reply", 3, Handler::Sync(client::reply)).docs(
         CONNECTION,
         "3.2.0",
@@ -142,6 +136,18 @@ static CLIENT: &[CommandSpec] = &[
         "<ON | OFF>",
         "Marks the connection as not touching what it reads; none ever does.",
     ),
+    row("client|tracking", -3, Handler::Sync(client::tracking)).docs(
+        CONNECTION,
+        "6.0.0",
+        "<ON | OFF> [REDIRECT client-id:integer] [PREFIX prefix]... [BCAST] [OPTIN] [OPTOUT] [NOLOOP]",
+        "Ends tracking, which is never on.",
+    ),
+    row("client|caching", 3, Handler::Sync(client::caching)).docs(
+        CONNECTION,
+        "6.0.0",
+        "<YES | NO>",
+        "An error: tracking is never on.",
+    ),
     row("client|trackinginfo", 2, Handler::Sync(client::tracking_info)).docs(
         CONNECTION,
         "6.2.0",
@@ -154,10 +160,7 @@ static CLIENT: &[CommandSpec] = &[
         "",
         "Tells that tracking is not redirected.",
     ),
-    row("client|help", 2, Handler::Sync(client::help)).docs(
-        CONNECTION,
-        "5.0.0",
-        "",
-        "Tells what CLIENT can do.",
-    ),
+    CommandSpec::new("client|help", 2, Handler::Sync(client::help))
+        .flags(&[Flags::LOADING, Flags::STALE])
+        .docs(CONNECTION, "5.0.0", "", "Tells what CLIENT can do."),
 ];

@@ -1,5 +1,6 @@
 //! The command table: every command that Wafka has, a row each, by family.
 
+pub mod admin;
 pub mod connection;
 pub mod generic;
 pub mod group;
@@ -16,7 +17,7 @@ use std::sync::LazyLock;
 use super::CommandSpec;
 
 /// The families' rows, streams first, because `XADD` is to be found without a search.
-static FAMILIES: [&[CommandSpec]; 9] = [
+static FAMILIES: [&[CommandSpec]; 10] = [
     stream::ROWS,
     group::ROWS,
     generic::ROWS,
@@ -25,6 +26,7 @@ static FAMILIES: [&[CommandSpec]; 9] = [
     transactions::ROWS,
     observe::ROWS,
     server::ROWS,
+    admin::ROWS,
     wafka::ROWS,
 ];
 

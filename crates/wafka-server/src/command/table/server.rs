@@ -46,18 +46,24 @@ pub static ROWS: &[CommandSpec] = &[
             "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
             "Commits everything accepted and stops the server.",
         ),
-    sync("wait", 3, server::wait).flags(&[Flags::BLOCKING]).docs(
-        Group::Generic,
-        "3.0.0",
-        "numreplicas:integer timeout:integer",
-        "Tells how many replicas there are: none.",
-    ),
-    sync("waitaof", 4, server::wait_aof).flags(&[Flags::BLOCKING]).docs(
-        Group::Generic,
-        "7.2.0",
-        "numlocal:integer numreplicas:integer timeout:integer",
-        "Tells whether what was answered is synced to disk.",
-    ),
+    sync("wait", 3, server::wait)
+        .flags(&[Flags::BLOCKING])
+        .tips("request_policy:all_shards response_policy:agg_min")
+        .docs(
+            Group::Generic,
+            "3.0.0",
+            "numreplicas:integer timeout:integer",
+            "Tells how many replicas there are: none.",
+        ),
+    sync("waitaof", 4, server::wait_aof)
+        .flags(&[Flags::BLOCKING])
+        .tips("request_policy:all_shards response_policy:agg_min")
+        .docs(
+            Group::Generic,
+            "7.2.0",
+            "numlocal:integer numreplicas:integer timeout:integer",
+            "Tells whether what was answered is synced to disk.",
+        ),
     sync("lastsave", 1, server::last_save)
         .flags(&[LOADING, STALE, FAST])
         .tips("nondeterministic_output")
@@ -167,12 +173,10 @@ static CONFIG: &[CommandSpec] = &[
         .flags(&[ADMIN, NOSCRIPT, LOADING, STALE])
         .tips("request_policy:all_nodes response_policy:all_succeeded")
         .docs(SERVER, "2.0.0", "", "Sets the statistics back to 0."),
-    sync("config|rewrite", 2, config::rewrite).flags(&[ADMIN, NOSCRIPT, LOADING, STALE]).docs(
-        SERVER,
-        "2.8.0",
-        "",
-        "An error: the configuration file is changed by hand.",
-    ),
+    sync("config|rewrite", 2, config::rewrite)
+        .flags(&[ADMIN, NOSCRIPT, LOADING, STALE])
+        .tips("request_policy:all_nodes response_policy:all_succeeded")
+        .docs(SERVER, "2.8.0", "", "An error: the configuration file is changed by hand."),
     sync("config|help", 2, config::help).flags(&[LOADING, STALE]).docs(
         SERVER,
         "5.0.0",
@@ -194,18 +198,18 @@ static DEBUG: &[CommandSpec] = &[
 ];
 
 static MEMORY: &[CommandSpec] = &[
-    sync("memory|doctor", 2, server::memory_doctor).tips("nondeterministic_output").docs(
-        SERVER,
-        "4.0.0",
-        "",
-        "Reports on the use of memory.",
-    ),
-    sync("memory|stats", 2, server::memory_stats).tips("nondeterministic_output").docs(
-        SERVER,
-        "4.0.0",
-        "",
-        "Tells the use of memory in numbers.",
-    ),
+    sync("memory|doctor", 2, server::memory_doctor)
+        .tips("nondeterministic_output request_policy:all_shards response_policy:special")
+        .docs(SERVER, "4.0.0", "", "Reports on the use of memory."),
+    sync("memory|stats", 2, server::memory_stats)
+        .tips("nondeterministic_output request_policy:all_shards response_policy:special")
+        .docs(SERVER, "4.0.0", "", "Tells the use of memory in numbers."),
+    sync("memory|purge", 2, server::memory_purge)
+        .tips("request_policy:all_shards response_policy:all_succeeded")
+        .docs(SERVER, "4.0.0", "", "Nothing: memory is given back as it becomes free."),
+    sync("memory|malloc-stats", 2, server::malloc_stats)
+        .tips("nondeterministic_output request_policy:all_shards response_policy:special")
+        .docs(SERVER, "4.0.0", "", "Tells that the allocator keeps no statistics."),
     CommandSpec::new("memory|usage", -3, Handler::Async(object::memory_usage))
         .flags(&[Flags::READONLY])
         .keys(2, 2, 1, "RO")
