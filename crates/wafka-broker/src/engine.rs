@@ -256,6 +256,18 @@ impl Engine {
         self.fsync() == FsyncPolicy::Always && !self.switching.is_locked()
     }
 
+    /// How many events Redis would keep in one node of a stream (`stream-node-max-entries`): what `~` rounds to when
+    /// trimming; 0 stands for any number.
+    #[must_use]
+    pub fn node_entries(&self) -> u64 {
+        self.shared.node_entries()
+    }
+
+    /// See [`Engine::node_entries`]. Nodes that are full stay as they are.
+    pub fn set_node_entries(&self, entries: u64) {
+        self.shared.set_node_entries(entries);
+    }
+
     /// The strategies there are, sorted.
     pub fn partitioner_names(&self) -> impl Iterator<Item = &str> {
         self.options.partitioners.names()

@@ -29,6 +29,8 @@ const TAILS_PRUNE_MIN: usize = 1024;
 /// A thread that serves connections takes a turn itself only if the broker's syncs take less than this of late, in
 /// microseconds: its other clients wait meanwhile.
 const FAST_SYNC_MICROS: u64 = 1000;
+/// Entries that Redis keeps in one node of a stream, unless `stream-node-max-entries` says otherwise.
+const NODE_ENTRIES: u64 = 100;
 /// How often what nobody waits for is made durable.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 /// How often a broker without other work looks whether what its shard put off is due.
@@ -40,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     /// Memory for the tails of one broker's partitions, in bytes.
     tail_bytes_max: usize,
+    /// Events per node, as `~` rounds when trimming.
+    node_entries: AtomicU64,
     stopping: AtomicBool,
     reclaim: Mutex<Option<Sender<Arc<Topic>>>>,
 }
@@ -55,6 +59,7 @@ impl Shared {
             fsync: AtomicU8::new(fsync as u8),
             clock,
             tail_bytes_max,
+            node_entries: AtomicU64::new(NODE_ENTRIES),
             stopping: AtomicBool::new(false),
             reclaim: Mutex::new(Some(reclaim)),
         }
@@ -66,6 +71,14 @@ impl Shared {
 
     pub(crate) fn set_fsync(&self, policy: FsyncPolicy) {
         self.fsync.store(policy as u8, Ordering::Relaxed);
+    }
+
+    pub(crate) fn node_entries(&self) -> u64 {
+        self.node_entries.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_node_entries(&self, entries: u64) {
+        self.node_entries.store(entries, Ordering::Relaxed);
     }
 
     /// Ends the brokers once their queues are empty, and the thread that reclaims space.
@@ -158,6 +171,11 @@ impl Broker {
         // Only this call sets it.
         let _ = self.thread.set(handle.thread().clone());
         Ok(handle)
+    }
+
+    /// How many events a node takes; 0 stands for any number.
+    pub(crate) fn node_entries(&self) -> u64 {
+        self.shared.node_entries()
     }
 
     pub(crate) fn id(&self) -> BrokerId {

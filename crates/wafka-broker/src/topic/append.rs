@@ -116,6 +116,7 @@ impl Topic {
             lane.queued = true;
             self.brokers[lane.broker].enqueue(self, TicketKind::Partition(lane_number));
         }
+        state.nodes.added(id, self.node_entries());
         state.last_id = id;
         state.last_sequence = sequence;
         state.uncommitted.push_back(event);

@@ -84,6 +84,7 @@ impl State {
             lane.live = lane.live.saturating_sub(1);
         }
         self.groups.mark_gone(id);
+        self.nodes.deleted(id);
     }
 }
 
@@ -99,8 +100,11 @@ impl Topic {
             return None;
         }
         self.watch.modified();
-        let deletions = Arc::clone(&state.deletions);
-        state.head.retain(|event| !deletions.contains(event.id));
+        for (id, ..) in deleted {
+            if let Ok(at) = state.head.binary_search_by(|event| event.id.cmp(id)) {
+                state.head.remove(at);
+            }
+        }
         for (id, ..) in deleted.iter().filter(|_| !trimmed) {
             state.max_deleted_id = state.max_deleted_id.max(*id);
         }

@@ -44,6 +44,12 @@ impl<'v> Merge<'v> {
     pub(super) fn advance(&mut self, at: usize) -> Result<(), ReadError> {
         self.lanes[at].advance()
     }
+
+    /// The offset of a lane's next event, or of the one that will come.
+    pub(super) fn offset(&self, at: usize) -> Offset {
+        let lane = &self.lanes[at];
+        lane.item().map_or(lane.lane.end, |(_, offset)| offset)
+    }
 }
 
 /// Walks one partition forward.

@@ -15,6 +15,7 @@ mod info;
 mod journal;
 mod lane;
 mod life;
+mod nodes;
 mod open;
 mod publish;
 mod read;
@@ -22,6 +23,7 @@ mod read_back;
 mod reclaim;
 mod set_id;
 mod trim;
+mod trim_plan;
 mod view;
 
 use std::collections::VecDeque;
@@ -47,9 +49,10 @@ pub(crate) use deletions::Deletions;
 pub(crate) use idempotence::Idempotence;
 pub(crate) use journal::*;
 pub(crate) use lane::{Lane, LaneState, Pending};
+pub(crate) use nodes::Nodes;
 pub(crate) use open::{LaneFiles, OpenTopic, open_topic, scan};
 pub(crate) use publish::{Outcome, RETRY_AFTER};
-pub(crate) use view::{RankView, View};
+pub(crate) use view::{OldEvent, RankView, View};
 
 use crate::broker::Broker;
 use crate::error::NoSuchPartition;
@@ -130,7 +133,8 @@ pub(crate) struct State {
     /// Every event at or below this id is trimmed.
     pub(crate) floor: EventId,
     /// The oldest live events, in order, when they have been looked up.
-    pub(crate) head: VecDeque<Uncommitted>,
+    pub(crate) head: VecDeque<OldEvent>,
+    pub(crate) nodes: Nodes,
     pub(crate) deletions: Arc<Deletions>,
     /// How often deletions were forgotten because the events are not in the files any more.
     pub(crate) deletions_forgotten: u64,

@@ -13,7 +13,7 @@ use wafka_storage::line::{self, EventEncoder, RecordLine};
 
 use super::journal::{JournalRecord, Replay};
 use super::lane::Pending;
-use super::{Deletions, Journal, Lane, LaneState, Limits, State, Topic};
+use super::{Deletions, Journal, Lane, LaneState, Limits, Nodes, State, Topic};
 use crate::broker::Broker;
 use crate::expiry::Deadlines;
 use crate::group::Groups;
@@ -125,6 +125,7 @@ pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError
         visible_id: EventId::MIN,
         floor: EventId::MIN,
         head: VecDeque::new(),
+        nodes: Nodes::new(0, 0, 0),
         deletions: Arc::new(Deletions::default()),
         deletions_forgotten: 0,
         groups: Groups::default(),
@@ -142,6 +143,8 @@ pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError
     }
     state.settle()?;
     state.complete_idempotence(spec.deadlines.now_ms())?;
+    let added = state.lanes.iter().map(|lane| lane.next_offset).sum();
+    state.nodes = Nodes::new(added, state.accepted_len(), brokers[home].node_entries());
     let topic = Arc::new(Topic {
         database: spec.database,
         name: spec.name,

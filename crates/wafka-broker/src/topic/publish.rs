@@ -109,6 +109,7 @@ impl Topic {
         state.head.clear();
         lane.live = lane.live.saturating_sub(lost_live);
         lane.fail(reason, Instant::now() + RETRY_AFTER);
+        state.nodes.lost(state.lanes.iter().map(|lane| lane.next_offset).sum());
         self.ever_failed.store(true, Ordering::Release);
         tracing::error!(topic = %self.name, partition = lane_number + 1, %reason, "partition is offline");
     }

@@ -8,7 +8,7 @@ use wafka_core::{EventId, Offset};
 use super::deletions::Deletions;
 use super::forward::{CHUNK_MIN, Forward, Merge};
 use super::read::ReadRange;
-use super::{Lane, State, Uncommitted};
+use super::{Lane, State};
 use crate::error::ReadError;
 use crate::index::SparseIndex;
 use crate::tail::Block;
@@ -29,6 +29,17 @@ pub(crate) struct LaneView {
     pub(super) line_bytes: u64,
     /// Whether the read may wait for a disk.
     pub(super) may_wait: bool,
+}
+
+/// One of the oldest live events.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OldEvent {
+    pub(crate) id: EventId,
+    /// The index of its partition.
+    pub(crate) lane: u16,
+    pub(crate) offset: Offset,
+    /// How many events were added to the topic before it.
+    pub(crate) ordinal: u64,
 }
 
 /// A snapshot of a topic to read from.
@@ -71,12 +82,20 @@ impl View {
         Self::of(state, &range, 0..state.lanes.len())
     }
 
+    /// Everything visible above `id`.
+    pub(super) fn above(state: &State, id: EventId) -> Self {
+        let from = id.next().unwrap_or(EventId::MAX);
+        let range = ReadRange { from, to: EventId::MAX, count: None, reverse: false, partition: None };
+        let view = Self::of(state, &range, 0..state.lanes.len());
+        View { floor: view.floor.max(id), ..view }
+    }
+
     pub(super) fn is_live(&self, id: EventId) -> bool {
         id > self.floor && !self.deletions.contains(id)
     }
 
     /// The `count` oldest live events.
-    pub(crate) fn oldest(&self, count: usize) -> Result<Vec<Uncommitted>, ReadError> {
+    pub(crate) fn oldest(&self, count: usize) -> Result<Vec<OldEvent>, ReadError> {
         let mut found = Vec::new();
         let from = self.floor.next().unwrap_or(EventId::MAX);
         let mut merge = Merge::new(self, from, Some(count as u64))?;
@@ -87,7 +106,9 @@ impl View {
             }
             // A damaged line whose id cannot be read is left where it is.
             if self.is_live(id) && merge.lanes[at].damaged_lines() == 0 {
-                found.push(Uncommitted { id, lane: self.lanes[at].number, sequence: 0 });
+                let offset = merge.offset(at);
+                let ordinal = (0..self.lanes.len()).map(|at| merge.offset(at)).sum();
+                found.push(OldEvent { id, lane: self.lanes[at].number, offset, ordinal });
             }
             merge.advance(at)?;
         }

@@ -17,4 +17,5 @@ mod reading;
 mod reclaiming;
 mod starting;
 mod support;
+mod trimming;
 mod watching;

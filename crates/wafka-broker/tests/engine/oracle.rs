@@ -39,7 +39,8 @@ impl Oracle {
         self.added += 1;
     }
 
-    pub fn trim(&mut self, trim: &Trim) -> u64 {
+    /// What a trimming removes: exactly so many, or at most so many, with `~`.
+    pub fn to_trim(&self, trim: &Trim) -> u64 {
         let len = self.live.len() as u64;
         let wanted = match trim.strategy {
             TrimStrategy::MaxLen(max) => len.saturating_sub(max),
@@ -50,7 +51,12 @@ impl Oracle {
             Some(0) => u64::MAX,
             Some(limit) => limit,
         };
-        let count = if trim.approximate { wanted.min(limit) / 100 * 100 } else { wanted };
+        if trim.approximate { wanted.min(limit) } else { wanted }
+    }
+
+    /// Trims so many.
+    pub fn trim(&mut self, trim: &Trim, count: u64) {
+        let wanted = self.to_trim(&Trim { approximate: false, ..*trim });
         for _ in 0..count {
             if let Some((id, _)) = self.live.pop_first() {
                 self.floor = self.floor.max(id);
@@ -63,7 +69,6 @@ impl Oracle {
         {
             self.floor = self.floor.max(below.min(self.written));
         }
-        count
     }
 
     pub fn delete(&mut self, ids: &[EventId]) -> u64 {

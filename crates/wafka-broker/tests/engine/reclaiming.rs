@@ -179,6 +179,7 @@ fn a_rewrite_that_fails_loses_nothing_and_counts_stay_right() {
             strategy: wafka_broker::TrimStrategy::MinId(below),
             approximate: false,
             limit: None,
+            refs: wafka_broker::RefPolicy::Keep,
         };
         assert_eq!(bench.trim(&topic, &trim), Ok(10), "{operation:?}");
         assert_eq!(topic.len(None).unwrap(), expected.len() as u64 - 10, "{operation:?}");
@@ -186,6 +187,7 @@ fn a_rewrite_that_fails_loses_nothing_and_counts_stay_right() {
             strategy: wafka_broker::TrimStrategy::MinId(EventId::MAX),
             approximate: false,
             limit: None,
+            refs: wafka_broker::RefPolicy::Keep,
         };
         if skip_restart {
             assert_eq!(bench.trim(&topic, &everything), Ok(expected.len() as u64 - 10), "{operation:?}");

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 pub use wafka_broker::ReadRange;
 use wafka_broker::{
     AppendError, AppendRequest, Appended, Engine, EngineOptions, EntryFields, EntrySink, IdSpec, IndexPlace,
-    PartitionState, ReadError, ReclaimOptions, StartError, Topic, Trim, TrimStrategy, wait,
+    PartitionState, ReadError, ReclaimOptions, StartError, Topic, Trim, wait,
 };
 use wafka_core::storage::Storage;
 use wafka_core::{Clock, Database, EventId, Fields, PartitionId, TopicName};
@@ -274,7 +274,7 @@ pub const NEVER: ReclaimOptions =
     ReclaimOptions { dead_bytes_min: u64::MAX, dead_percent: 100, deletions_max: usize::MAX };
 
 pub fn maxlen(max: u64) -> Trim {
-    Trim { strategy: TrimStrategy::MaxLen(max), approximate: false, limit: None }
+    Trim::max_len(max)
 }
 
 /// Accepts an event without waiting for it.

@@ -5,7 +5,7 @@
 //! KEEPREF | DELREF | ACKED
 //! ```
 
-use wafka_broker::{Trim, TrimStrategy};
+use wafka_broker::{RefPolicy, Trim, TrimStrategy};
 use wafka_protocol::error_text::stream as text;
 
 use super::arguments::{event_id, integer, is_word};
@@ -17,9 +17,8 @@ pub(crate) struct TrimArgs {
     strategy: Option<TrimStrategy>,
     approximate: bool,
     limit: Option<u64>,
-    /// `KEEPREF`, `DELREF` or `ACKED` was given. They say what becomes of the groups' references to the events that
-    /// go; there are no groups, so all three do the same.
-    references: bool,
+    /// `KEEPREF`, `DELREF` or `ACKED`: what becomes of the groups' references to the events that go.
+    refs: Option<RefPolicy>,
 }
 
 impl TrimArgs {
@@ -44,12 +43,16 @@ impl TrimArgs {
             self.limit = Some(limit);
             return Ok(Some(at + 2));
         }
-        // A second one is no option to Redis either.
-        if !self.references && ["KEEPREF", "DELREF", "ACKED"].iter().any(|word| is_word(option, word)) {
-            self.references = true;
-            return Ok(Some(at + 1));
+        let policies =
+            [("KEEPREF", RefPolicy::Keep), ("DELREF", RefPolicy::Delete), ("ACKED", RefPolicy::Acked)];
+        match policies.iter().find(|(word, _)| is_word(option, word)) {
+            // A second one is no option to Redis either.
+            Some((_, policy)) if self.refs.is_none() => {
+                self.refs = Some(*policy);
+                Ok(Some(at + 1))
+            }
+            _ => Ok(None),
         }
-        Ok(None)
     }
 
     /// The threshold after `MAXLEN` or `MINID`, and how many arguments it takes with `=` or `~`.
@@ -79,6 +82,11 @@ impl TrimArgs {
         if self.limit.is_some() && !self.approximate {
             return Err(text::LIMIT_WITHOUT_APPROX.into());
         }
-        Ok(self.strategy.map(|strategy| Trim { strategy, approximate: self.approximate, limit: self.limit }))
+        Ok(self.strategy.map(|strategy| Trim {
+            strategy,
+            approximate: self.approximate,
+            limit: self.limit,
+            refs: self.refs.unwrap_or_default(),
+        }))
     }
 }

@@ -180,7 +180,7 @@ async fn create(session: &Session, request: &AddRequest<'_>, key: TopicKey<'_>) 
 
 #[cfg(test)]
 mod tests {
-    use wafka_broker::TrimStrategy;
+    use wafka_broker::{RefPolicy, TrimStrategy};
 
     use super::*;
 
@@ -236,8 +236,9 @@ mod tests {
 
     #[test]
     fn trimming() {
-        let max_len =
-            |approximate, limit| Some(Trim { strategy: TrimStrategy::MaxLen(10), approximate, limit });
+        let max_len = |approximate, limit| {
+            Some(Trim { strategy: TrimStrategy::MaxLen(10), approximate, limit, refs: RefPolicy::Keep })
+        };
         assert_eq!(trim("XADD s * f v"), None);
         assert_eq!(trim("XADD s MAXLEN 10 * f v"), max_len(false, None));
         assert_eq!(trim("XADD s maxlen = 10 * f v"), max_len(false, None));
@@ -248,7 +249,12 @@ mod tests {
         assert_eq!(trim("XADD s acked MAXLEN 10 9-4 f v"), max_len(false, None));
         assert_eq!(
             trim("XADD s MINID 5 * f v"),
-            Some(Trim { strategy: TrimStrategy::MinId(EventId::new(5, 0)), approximate: false, limit: None })
+            Some(Trim {
+                strategy: TrimStrategy::MinId(EventId::new(5, 0)),
+                approximate: false,
+                limit: None,
+                refs: RefPolicy::Keep
+            })
         );
         assert!(trim("XADD s KEEPREF 9-5 f v").is_none());
     }

@@ -52,7 +52,7 @@ pub(crate) fn xtrim<'a>(session: &'a mut Session, args: &'a Args<'a>) -> Handler
 
 #[cfg(test)]
 mod tests {
-    use wafka_broker::TrimStrategy;
+    use wafka_broker::{RefPolicy, TrimStrategy};
     use wafka_core::EventId;
 
     use super::*;
@@ -64,15 +64,18 @@ mod tests {
 
     #[test]
     fn strategies() {
-        let max_len =
-            |max, approximate, limit| Ok(Trim { strategy: TrimStrategy::MaxLen(max), approximate, limit });
+        let max_len = |max, approximate, limit| Ok(Trim { approximate, limit, ..Trim::max_len(max) });
+        let with = |max, refs| Ok(Trim { refs, ..Trim::max_len(max) });
         assert_eq!(parsed("XTRIM s MAXLEN 1"), max_len(1, false, None));
         assert_eq!(parsed("XTRIM s MAXLEN = 1"), max_len(1, false, None));
         assert_eq!(parsed("XTRIM s MAXLEN ~ 1 LIMIT 2"), max_len(1, true, Some(2)));
-        assert_eq!(parsed("XTRIM s MAXLEN 2 ACKED"), max_len(2, false, None));
-        assert_eq!(parsed("XTRIM s DELREF MAXLEN 1"), max_len(1, false, None));
+        assert_eq!(parsed("XTRIM s MAXLEN 2 ACKED"), with(2, RefPolicy::Acked));
+        assert_eq!(parsed("XTRIM s DELREF MAXLEN 1"), with(1, RefPolicy::Delete));
         let strategy = TrimStrategy::MinId(EventId::new(9, 0));
-        assert_eq!(parsed("XTRIM s minid 9"), Ok(Trim { strategy, approximate: false, limit: None }));
+        assert_eq!(
+            parsed("XTRIM s minid 9"),
+            Ok(Trim { strategy, approximate: false, limit: None, refs: RefPolicy::Keep })
+        );
     }
 
     #[test]

@@ -1,0 +1,185 @@
+//! Trimming as Redis does it: by whole nodes, and with an eye to groups.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use wafka_broker::{IdSpec, RefPolicy, Topic, Trim, TrimStrategy, wait};
+use wafka_core::EventId;
+
+use crate::groups::{pending, with_group};
+use crate::support::{ALL, Bench, Home, NEVER, Rng, accept, ids, maxlen, read};
+
+/// A stream as Redis keeps it: nodes, each with how many events it took and those that are left.
+#[derive(Default, Debug)]
+struct Nodes(VecDeque<(u64, BTreeSet<EventId>)>);
+
+impl Nodes {
+    fn len(&self) -> u64 {
+        self.0.iter().map(|(_, left)| left.len() as u64).sum()
+    }
+
+    fn add(&mut self, id: EventId, size: u64) {
+        if self.0.back().is_none_or(|(taken, _)| *taken >= size) {
+            self.0.push_back((0, BTreeSet::new()));
+        }
+        let (taken, left) = self.0.back_mut().unwrap();
+        *taken += 1;
+        left.insert(id);
+    }
+
+    fn delete(&mut self, id: EventId) {
+        for (_, left) in &mut self.0 {
+            left.remove(&id);
+        }
+        self.0.retain(|(_, left)| !left.is_empty());
+    }
+
+    fn exact(&mut self, max: u64) {
+        while self.len() > max {
+            let first = *self.0[0].1.first().unwrap();
+            self.delete(first);
+        }
+    }
+
+    fn whole(&mut self, strategy: TrimStrategy, limit: u64) -> u64 {
+        let mut removed = 0;
+        while let Some((_, first)) = self.0.front() {
+            let count = first.len() as u64;
+            let fits = match strategy {
+                TrimStrategy::MaxLen(max) => self.len() - count >= max,
+                TrimStrategy::MinId(min) => first.iter().all(|id| *id < min),
+            };
+            if !fits || removed + count > limit {
+                break;
+            }
+            removed += count;
+            self.0.pop_front();
+        }
+        removed
+    }
+}
+
+fn add(topic: &Arc<Topic>, bench: &Bench) -> EventId {
+    let appended = accept(topic, IdSpec::Auto, None, &[b"f", b"v"], None).unwrap();
+    bench.engine().kick();
+    wait(topic.committed(appended.ticket)).unwrap();
+    appended.id
+}
+
+#[test]
+fn nodes_are_those_of_redis() {
+    for seed in 0..40 {
+        let mut rng = Rng(seed);
+        let bench =
+            Bench::new(Home::Memory(wafka_storage::memory::MemoryStorage::new()), rng.pick(&[1, 2, 4]))
+                .with(|options| options.reclaim = NEVER)
+                .started();
+        let topic = bench.topic("t");
+        let mut nodes = Nodes::default();
+        let mut size = rng.pick(&[100, 100, 0]);
+        bench.engine().set_node_entries(size);
+        for _ in 0..rng.pick(&[40, 120]) {
+            match rng.below(8) {
+                0 => {
+                    // Larger nodes would go on in the last one that has something left, which is not followed.
+                    let smaller = rng.pick(&[3, 10, 100]);
+                    size = if size == 0 { smaller } else { size.min(smaller) };
+                    bench.engine().set_node_entries(size);
+                }
+                1 => {
+                    let live: Vec<_> = nodes.0.iter().flat_map(|(_, left)| left).copied().collect();
+                    let newest = live.iter().rev().take(rng.below(12) as usize).copied();
+                    let mut gone: Vec<EventId> = newest.collect();
+                    if !live.is_empty() {
+                        gone.push(rng.pick(&live));
+                    }
+                    bench.delete(&topic, &gone).unwrap();
+                    gone.into_iter().for_each(|id| nodes.delete(id));
+                }
+                2 if rng.one_in(3) => {
+                    let max = rng.below(nodes.len() + 3);
+                    bench.trim(&topic, &maxlen(max)).unwrap();
+                    nodes.exact(max);
+                }
+                3 | 4 => {
+                    let strategy = if rng.one_in(2) {
+                        TrimStrategy::MaxLen(rng.below(nodes.len() + 3))
+                    } else {
+                        TrimStrategy::MinId(EventId::new(1_000, rng.below(topic.visible_id().seq + 3)))
+                    };
+                    let limit = rng.pick(&[None, Some(0), Some(25)]);
+                    let most = match limit {
+                        None if size == 0 => 10_000,
+                        None => 100 * size,
+                        Some(0) => u64::MAX,
+                        Some(limit) => limit,
+                    };
+                    let trim = Trim { strategy, approximate: true, limit, refs: RefPolicy::Keep };
+                    let removed = bench.trim(&topic, &trim).unwrap();
+                    assert_eq!(removed, nodes.whole(strategy, most), "seed {seed}: {trim:?}");
+                }
+                _ => {
+                    for _ in 0..rng.below(40) {
+                        nodes.add(add(&topic, &bench), if size == 0 { u64::MAX } else { size });
+                    }
+                }
+            }
+            assert_eq!(topic.len(None).unwrap(), nodes.len(), "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn many_nodes_go_at_once() {
+    for partitions in [1, 3] {
+        let bench = Bench::sim(partitions);
+        let topic = bench.topic("t");
+        for n in 0..5_550 {
+            accept(&topic, IdSpec::Explicit(EventId::new(n + 1, 0)), None, &[b"f", b"v"], None).unwrap();
+        }
+        add(&topic, &bench);
+        bench.delete(&topic, &[EventId::new(1_950, 0), EventId::new(7, 0)]).unwrap();
+        let trim = |strategy, limit| Trim { strategy, approximate: true, limit, refs: RefPolicy::Keep };
+        let limited = trim(TrimStrategy::MinId(EventId::new(2_151, 0)), Some(2_000));
+        assert_eq!(bench.trim(&topic, &limited), Ok(1_998), "1,900 and a node of 99");
+        assert_eq!(bench.trim(&topic, &trim(TrimStrategy::MaxLen(555), None)), Ok(2_900));
+        assert_eq!(topic.len(None).unwrap(), 651);
+        assert_eq!(ids(&read(&topic, &ALL).unwrap())[0], EventId::new(4_901, 0));
+        assert_eq!(bench.trim(&topic, &trim(TrimStrategy::MaxLen(0), None)), Ok(651));
+    }
+}
+
+#[test]
+fn trimming_heeds_references() {
+    for partitions in [1, 2] {
+        let mut bench = Bench::sim(partitions);
+        let (topic, all) = with_group(&bench, 8);
+        bench.consume(&topic, "g", "a", 7);
+        let (_, ticket) = topic.ack(b"g", &[all[0], all[3], all[4], all[5]]).unwrap();
+        bench.commit(&topic, ticket);
+        let acked = |max| Trim { refs: RefPolicy::Acked, ..maxlen(max) };
+        assert_eq!(bench.trim(&topic, &acked(6)), Ok(2));
+        assert_eq!(ids(&read(&topic, &ALL).unwrap()), [all[1], all[2], all[4], all[5], all[6], all[7]]);
+        assert_eq!(topic.info().unwrap().max_deleted_id, EventId::MIN);
+        assert_eq!(bench.trim(&topic, &acked(0)), Ok(2));
+        assert_eq!(bench.trim(&topic, &acked(0)), Ok(0));
+        let old = Trim { strategy: TrimStrategy::MinId(all[6]), ..acked(0) };
+        assert_eq!(bench.trim(&topic, &old), Ok(0));
+        drop(topic);
+        bench.kill();
+        let topic = bench.topic("t");
+        let info = topic.info().unwrap();
+        assert_eq!((info.length, info.max_deleted_id, info.first_id), (4, EventId::MIN, all[1]));
+        let cleared = Trim { refs: RefPolicy::Delete, ..maxlen(2) };
+        assert_eq!(bench.trim(&topic, &Trim { approximate: true, ..cleared }), Ok(0), "as Redis does");
+        assert_eq!(bench.trim(&topic, &cleared), Ok(2));
+        drop(topic);
+        bench.kill();
+        let topic = bench.topic("t");
+        let left: Vec<_> = pending(&topic, "g").into_iter().map(|(id, ..)| id).collect();
+        assert_eq!(left, [all[6]]);
+        // What is kept is pending and gone.
+        assert_eq!(bench.trim(&topic, &maxlen(0)), Ok(2));
+        assert_eq!(topic.pending_summary(b"g").unwrap().count, 1);
+    }
+}
