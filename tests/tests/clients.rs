@@ -149,19 +149,16 @@ fn java_program(client: &str) -> Command {
 }
 
 #[test]
-#[ignore = "to come with consumer groups and transactions"]
 fn redis_cli() {
     scenario(|| Command::new(source("redis-cli", "client.sh")));
 }
 
 #[test]
-#[ignore = "to come with consumer groups and transactions"]
 fn redis_py() {
     scenario(|| python_program("sync.py"));
 }
 
 #[test]
-#[ignore = "to come with consumer groups and transactions"]
 fn redis_py_asyncio() {
     scenario(|| python_program("asynchronous.py"));
 }
@@ -176,43 +173,36 @@ fn redis_py_thoroughly() {
 }
 
 #[test]
-#[ignore = "to come with consumer groups and transactions"]
 fn node_redis() {
     scenario(|| node_program("node-redis"));
 }
 
 #[test]
-#[ignore = "to come with consumer groups and transactions"]
 fn ioredis() {
     scenario(|| node_program("ioredis"));
 }
 
 #[test]
-#[ignore = "to come with consumer groups and transactions"]
 fn go_redis() {
     scenario(|| Command::new(ready("go-redis").join("client")));
 }
 
 #[test]
-#[ignore = "to come with consumer groups and transactions"]
 fn jedis() {
     scenario(|| java_program("jedis"));
 }
 
 #[test]
-#[ignore = "to come with consumer groups and transactions"]
 fn lettuce() {
     scenario(|| java_program("lettuce"));
 }
 
 #[test]
-#[ignore = "to come with consumer groups and transactions"]
 fn redis_rs() {
     scenario(|| Command::new(env!("CARGO_BIN_EXE_client-redis-rs")));
 }
 
 #[test]
-#[ignore = "to come with consumer groups and transactions"]
 fn hiredis() {
     scenario(|| Command::new(ready("hiredis").join("client")));
 }

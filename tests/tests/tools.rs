@@ -69,7 +69,6 @@ fn keda_is_told_numbers() {
 
 /// What it asks when a database is added and opened.
 #[test]
-#[ignore = "to come with consumer groups and transactions"]
 fn redisinsight_connects() {
     let server = Setup::new().brokers(2).start();
     for mut client in connections(&server) {
@@ -92,15 +91,16 @@ fn redisinsight_connects() {
         assert_eq!(client.run("CONFIG GET databases").get("databases").text(), "16");
         assert!(client.run("CLIENT LIST").text().starts_with("id="));
         assert_eq!(client.run("DBSIZE"), Reply::Int(0));
-        let commands = client.run("COMMAND INFO xadd xinfo graph.query");
-        let [xadd, xinfo, Reply::Nil] = commands.array() else { panic!("{commands:?}") };
-        assert_eq!((xadd.array()[0].text(), xinfo.array()[0].text()), ("xadd", "xinfo"));
     }
+    // In RESP3 the reply has sets of maps, which this client's decoder knows nothing of.
+    let commands = server.client().run("COMMAND INFO xadd xinfo graph.query");
+    let [xadd, xinfo, Reply::Nil] = commands.array() else { panic!("{commands:?}") };
+    assert_eq!((xadd.array()[0].text(), xinfo.array()[0].text()), ("xadd", "xinfo"));
 }
 
 /// The browser: keys with their type, time to live, size and length, then a stream's entries.
 #[test]
-#[ignore = "to come with consumer groups and transactions"]
+#[ignore = "to come with RENAMENX"]
 fn redisinsight_browses() {
     let server = Setup::new().brokers(2).start();
     for (turn, mut client) in connections(&server).into_iter().enumerate() {
@@ -135,7 +135,6 @@ fn redisinsight_browses() {
 /// The tab with the consumer groups: groups, then a group's consumers, then a consumer's pending messages, which can be
 /// claimed and acknowledged.
 #[test]
-#[ignore = "to come with consumer groups and transactions"]
 fn redisinsight_shows_and_edits_groups() {
     let server = Setup::new().brokers(2).start();
     for (turn, mut client) in connections(&server).into_iter().enumerate() {
