@@ -98,6 +98,7 @@ impl Engine {
             self.delete(catalog, &expired).map_err(Err)?;
             self.note_expired(&expired);
         }
+        self.transactions.check_name(wish.database, &wish.name).map_err(Err)?;
         let record = || {
             let factory = self.options.partitioners.get(&wish.spec.partitioner)?;
             // Made once more when the topic is opened; here it shows whether the options are right.

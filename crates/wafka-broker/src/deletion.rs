@@ -76,6 +76,18 @@ impl Engine {
         // All names at once: whoever looks one up from here on may make the topic anew, when the files are gone.
         for topic in topics {
             self.names.remove(topic);
+        }
+        self.remove_deleted(catalog, topics)?;
+        Ok(topics.len())
+    }
+
+    /// Ends topics whose deletion is in the catalog and whose names are gone.
+    pub(crate) fn remove_deleted(
+        &self,
+        catalog: &mut Catalog,
+        topics: &[Arc<Topic>],
+    ) -> Result<(), TopicError> {
+        for topic in topics {
             topic.set_deleted();
         }
         for topic in topics {
@@ -83,7 +95,7 @@ impl Engine {
         }
         self.remove_files(topics)?;
         catalog.note_removed(topics.iter().map(|topic| topic.uid), self.options.clock.now_ms());
-        Ok(topics.len())
+        Ok(())
     }
 
     /// Waits until topics whose deletion is under way are gone, or there again if it failed. Blocks.

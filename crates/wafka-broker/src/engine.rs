@@ -20,6 +20,7 @@ use crate::namespace::Namespace;
 use crate::options::{DeclaredTopic, EngineOptions, FsyncPolicy, TopicSpec};
 use crate::topic::RETRY_AFTER;
 use crate::topic::{LaneFiles, Limits, OpenTopic, PartitionInfo, PartitionState, Topic, open_topic};
+use crate::transaction::{Transactions, Undo};
 use crate::watch::WatchPoint;
 
 /// Everything that holds topics. Shared by all connections.
@@ -31,6 +32,7 @@ pub struct Engine {
     pub(crate) names: Namespace,
     /// Held while topics are made, changed and deleted: one group at a time.
     pub(crate) catalog: Mutex<Catalog>,
+    pub(crate) transactions: Transactions,
     /// Topics that cannot be written to until the catalog is settled.
     pub(crate) held: Mutex<Vec<Arc<Topic>>>,
     /// Topics to be made by whoever holds the catalog next.
@@ -94,7 +96,9 @@ impl Engine {
             })
             .collect::<Result<Arc<[_]>, StartError>>()?;
         let deadlines = Deadlines::new(Arc::clone(&options.clock));
-        let loaded = Catalog::open(&brokers[0], options.clock.now_ms())?;
+        let mut loaded = Catalog::open(&brokers[0], options.clock.now_ms())?;
+        let undo = Undo { storage: &*storage, brokers: &brokers, options: &options };
+        let transactions = Transactions::new(undo.run(&mut loaded)?);
         let engine = Arc::new(Engine {
             storage,
             brokers,
@@ -103,6 +107,7 @@ impl Engine {
             deadlines,
             expiry_thread: Mutex::new(None),
             catalog: Mutex::new(loaded.catalog),
+            transactions,
             held: Mutex::default(),
             wanted: Wanted::default(),
             threads: Mutex::new(Vec::new()),
@@ -137,6 +142,7 @@ impl Engine {
                     Err(RecvTimeoutError::Timeout) => {
                         if let Some(engine) = engine.upgrade() {
                             engine.settle_catalog();
+                            engine.finish_deletions();
                         }
                     }
                 }

@@ -189,6 +189,12 @@ pub enum TopicError {
     /// The catalog cannot be written.
     #[error("ERR the catalog: {0}")]
     Catalog(String),
+    /// A transaction that is not at its end deleted the topic of that name.
+    #[error("ERR topic '{0}' was deleted in this transaction: it can be made anew after EXEC")]
+    DeletedInTransaction(String),
+    /// A transaction about that name failed.
+    #[error("READONLY a transaction on topic '{0}' failed, and is taken back at the next start")]
+    TransactionFailed(String),
 }
 
 /// Why `XSETID` was refused, in Redis's words.
@@ -220,6 +226,9 @@ pub enum StartError {
     /// The catalog is damaged.
     #[error("the catalog cannot be trusted: {0}")]
     Catalog(String),
+    /// The log of transactions is damaged, or one cannot be taken back.
+    #[error("the log of transactions cannot be trusted: {0}")]
+    Transactions(String),
     /// A declared topic contradicts the catalog or cannot be made.
     #[error("topic '{topic}': {reason}")]
     Topic {

@@ -20,6 +20,7 @@ mod partitioners;
 mod tail;
 mod ticket;
 mod topic;
+mod transaction;
 mod wait;
 mod watch;
 
@@ -39,5 +40,6 @@ pub use topic::{
     IdempotenceChange, IdempotenceInfo, IdempotenceSettings, Idempotent, PartitionInfo, PartitionState,
     ReadRange, RecordError, SetId, Topic, TopicInfo, Trim, TrimStrategy,
 };
+pub use transaction::{Transaction, TransactionError};
 pub use wait::wait;
 pub use watch::{Arrival, Call, Changed, Manner, Turn, WatchPoint};

@@ -132,7 +132,7 @@ fn every_command_is_documented() {
     client.check("COMMAND GETKEYS XREAD COUNT 1 STREAMS a b 0 0", "*2\r\n$1\r\na\r\n$1\r\nb\r\n");
     client.check("COMMAND GETKEYS PING", "-ERR The command has no key arguments\r\n");
     client.check("COMMAND GETKEYS NOSUCH", "-ERR Invalid command specified\r\n");
-    client.check("COMMAND LIST FILTERBY PATTERN xre*", "*2\r\n$5\r\nxread\r\n$9\r\nxrevrange\r\n");
+    client.check("COMMAND LIST FILTERBY PATTERN xrev*", "*1\r\n$9\r\nxrevrange\r\n");
     client.check("COMMAND LIST FILTERBY NOPE x", "-ERR syntax error\r\n");
     client.check("COMMAND NOPE", "-ERR unknown subcommand 'NOPE'. Try COMMAND HELP.\r\n");
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::Instant;
 
-use wafka_core::storage::{CaughtUp, LogSlot, SyncFailure};
+use wafka_core::storage::{CaughtUp, LogSlot, Shard, SyncFailure};
 
 use super::turn::INDEX_FLUSH;
 use super::{Broker, Writer};
@@ -86,10 +86,28 @@ impl Broker {
     }
 
     /// Makes everything appended so far durable, also what a checkpoint is about to: a sync covers those before it.
-    pub(crate) fn sync_appended(&self) {
+    /// Returns the logs that could not be.
+    pub(crate) fn sync_appended(&self) -> Vec<SyncFailure> {
         let sync = self.writer.lock().shard.begin_sync();
         let failures = sync.wait();
         self.take_offline(&mut self.writer.lock(), &failures);
+        failures
+    }
+
+    /// Does something with the shard, and makes that and everything appended before durable; returns the logs that
+    /// could not be.
+    pub(crate) fn sync_after<T, E>(
+        &self,
+        work: impl FnOnce(&mut dyn Shard) -> Result<T, E>,
+    ) -> Result<(T, Vec<SyncFailure>), E> {
+        let (done, sync) = {
+            let mut writer = self.writer.lock();
+            let done = work(&mut *writer.shard)?;
+            (done, writer.shard.begin_sync())
+        };
+        let failures = sync.wait();
+        self.take_offline(&mut self.writer.lock(), &failures);
+        Ok((done, failures))
     }
 
     /// Takes the log in `slot` offline, outside its own turn.

@@ -4,11 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use wafka_core::partitioner::{Options, Partitioner};
+use wafka_core::storage::{Cursor, LogSlot};
 
 use super::{State, Topic};
 use crate::catalog::CatalogTopic;
 use crate::error::TopicError;
 use crate::ticket::{Ticket, TicketKind};
+
+/// Where a topic's logs end.
+#[derive(Clone, Debug)]
+pub(crate) struct TopicEnds {
+    pub(crate) partitions: Vec<Cursor>,
+    /// `None` when there is no journal.
+    pub(crate) journal: Option<Cursor>,
+}
 
 impl State {
     /// The ticket of what is on its way to the journal.
@@ -106,6 +115,37 @@ impl Topic {
         let Some(last) = state.uncommitted.back() else { return state.journal_open_ticket() };
         let epoch = state.lanes[usize::from(last.lane)].epoch;
         Some(Ticket { kind: TicketKind::Partition(last.lane), epoch, sequence: last.sequence, id: last.id })
+    }
+
+    /// Where its logs end. For who sees to it that nothing is on its way to them.
+    pub(crate) fn ends(&self) -> TopicEnds {
+        let state = self.state.lock();
+        TopicEnds {
+            partitions: state.lanes.iter().map(|lane| lane.end).collect(),
+            journal: state.journal.slot.map(|_| state.journal.end),
+        }
+    }
+
+    /// The logs that were written to since they ended there, or since the beginning: the broker's index, and the slot.
+    pub(crate) fn slots_changed_since(&self, before: Option<&TopicEnds>) -> Vec<(usize, LogSlot)> {
+        let state = self.state.lock();
+        let mut changed = Vec::new();
+        for (index, lane) in state.lanes.iter().enumerate() {
+            let end = before.and_then(|before| before.partitions.get(index)).map_or(0, |end| end.offset);
+            if lane.end.offset > end {
+                changed.push((lane.broker, lane.slot));
+            }
+        }
+        let end = before.and_then(|before| before.journal).map_or(0, |end| end.offset);
+        if let Some(slot) = state.journal.slot.filter(|_| state.journal.end.offset > end) {
+            changed.push((self.home, slot));
+        }
+        changed
+    }
+
+    /// Why the topic cannot be written to for the moment, if so.
+    pub(crate) fn held_reason(&self) -> Option<Arc<str>> {
+        self.state.lock().held.clone()
     }
 
     /// Tickets that are redeemed when everything accepted so far is.

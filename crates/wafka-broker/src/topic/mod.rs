@@ -10,6 +10,7 @@ mod committed;
 mod deletions;
 mod expire;
 mod forward;
+mod freeze;
 mod idempotence;
 mod info;
 mod journal;
@@ -49,8 +50,9 @@ pub(crate) use deletions::Deletions;
 pub(crate) use idempotence::Idempotence;
 pub(crate) use journal::*;
 pub(crate) use lane::{Lane, LaneState, Pending};
+pub(crate) use life::TopicEnds;
 pub(crate) use nodes::Nodes;
-pub(crate) use open::{LaneFiles, OpenTopic, open_topic, scan};
+pub(crate) use open::{LaneFiles, OpenTopic, home_of, open_topic, scan};
 pub(crate) use publish::{Outcome, RETRY_AFTER};
 pub(crate) use view::{OldEvent, RankView, View};
 
@@ -81,6 +83,7 @@ pub struct Topic {
     journaled: AtomicU64,
     /// Whether any of the topic's logs ever failed: the slow way to tell a ticket's outcome.
     ever_failed: AtomicBool,
+    pub(crate) freeze: freeze::Freeze,
     /// Reclaiming is asked for or under way.
     reclaiming: AtomicBool,
     pub(crate) state: Mutex<State>,

@@ -88,11 +88,16 @@ impl Partitioner for NoPartitioner {
     }
 }
 
+/// The index of the broker that writes the journal of the topic with that number.
+pub(crate) fn home_of(uid: u64, brokers: usize) -> usize {
+    usize::try_from(uid % brokers as u64).unwrap_or(0)
+}
+
 /// Opens a topic.
 pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError> {
     let files = LaneFiles::new(spec.database, &spec.name);
     let brokers = Arc::clone(&spec.brokers);
-    let home = usize::try_from(spec.uid % brokers.len() as u64).unwrap_or(0);
+    let home = home_of(spec.uid, brokers.len());
     let mut lanes = Vec::new();
     for index in 0..usize::from(spec.partitions) {
         let broker = index % brokers.len();
@@ -159,6 +164,7 @@ pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError
         visible: AtomicU64::new(0),
         journaled: AtomicU64::new(0),
         ever_failed: AtomicBool::new(false),
+        freeze: super::freeze::Freeze::default(),
         reclaiming: AtomicBool::new(false),
         state: Mutex::new(state),
     });

@@ -83,6 +83,8 @@ impl Topic {
         let Some(mut rewrite) = begun? else { return Ok(()) };
         let mut entries = Entries::new(self.limits.index_interval_bytes, drop);
         rewrite.run(&mut |line| entries.kept(line))?;
+        // A transaction that is under way may have to cut the log back to where it ended.
+        let Some(_swap) = self.freeze.swap() else { return Ok(()) };
         let freed = broker.with_shard(|shard| self.swap(shard, number, rewrite, entries))?;
         tracing::info!(topic = %self.name, partition = number + 1, bytes = freed, "space reclaimed");
         Ok(())
@@ -189,6 +191,7 @@ impl Topic {
         })?;
         let Some((mut rewrite, obsolete_below)) = begun else { return Ok(()) };
         rewrite.run(&mut |_| {})?;
+        let Some(_swap) = self.freeze.swap() else { return Ok(()) };
         home.with_shard(|shard| {
             if self.is_deleted() {
                 return Ok(());

@@ -17,5 +17,6 @@ mod reading;
 mod reclaiming;
 mod starting;
 mod support;
+mod transactions;
 mod trimming;
 mod watching;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use thiserror::Error;
-use wafka_broker::{AppendError, GroupError, ReadError, TopicError};
+use wafka_broker::{AppendError, GroupError, ReadError, TopicError, TransactionError};
 use wafka_core::TopicNameError;
 use wafka_protocol::error_text;
 
@@ -31,6 +31,9 @@ pub enum CommandError {
     /// A topic could not be created, changed or deleted.
     #[error(transparent)]
     Topic(#[from] TopicError),
+    /// A transaction did not come about.
+    #[error(transparent)]
+    Transaction(#[from] TransactionError),
     /// The reply would be larger than the client's output buffer may become.
     #[error(
         "ERR the reply exceeds the output buffer limit of {limit} bytes (server.output_buffer_limit); \

@@ -41,9 +41,13 @@ pub(crate) async fn delete(session: &Session, keys: &[&[u8]]) -> Result<usize, C
     if names.is_empty() {
         return Ok(0);
     }
+    let transaction = session.transaction().cloned();
     let work = session.blocking(move |engine| {
         let slices: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
-        let deleted = engine.delete_topics(database, &slices);
+        let deleted = match &transaction {
+            None => engine.delete_topics(database, &slices),
+            Some(transaction) => Ok(transaction.delete(database, &slices)),
+        };
         (deleted, names)
     });
     let (deleted, names) = work.await?;

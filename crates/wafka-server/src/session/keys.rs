@@ -1,5 +1,8 @@
 //! The gates of the keys that the session's command works on.
 
+use std::sync::Arc;
+
+use wafka_broker::Transaction;
 use wafka_core::Database;
 
 use super::Session;
@@ -64,9 +67,23 @@ impl Session {
         self.in_transaction = true;
     }
 
+    /// Has the commands that follow count as a whole.
+    pub(crate) fn set_transaction(&mut self, transaction: Arc<Transaction>) {
+        self.transaction = Some(transaction);
+    }
+
+    /// What makes the commands of `EXEC` count as a whole; `None` when they need nothing for that.
+    pub(crate) fn transaction(&self) -> Option<&Arc<Transaction>> {
+        self.transaction.as_ref()
+    }
+
     /// Ends the transaction: all may see what it did.
     pub(crate) fn end_transaction(&mut self) {
         self.in_transaction = false;
+        self.transaction = None;
+        // Each command's reply was looked at.
+        self.beyond_limit = true;
+        self.command_begin = self.reply_begin;
         self.release_keys();
     }
 

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::TcpStream;
-use wafka_broker::{AppendError, Appended, Engine, Ticket, Topic};
+use wafka_broker::{AppendError, Appended, Engine, Ticket, Topic, Transaction};
 use wafka_core::Database;
 use wafka_protocol::{ReplyWriter, RespVersion};
 
@@ -23,8 +23,8 @@ use crate::notify::{Classes, notify};
 use crate::pubsub::Subscriptions;
 use crate::shared::Shared;
 
-pub(crate) use multi::Queue;
 use multi::Watching;
+pub(crate) use multi::{Queue, Queued};
 pub(crate) use turn::FLUSH_AT;
 
 /// What is read from a client while one of its commands waits, in bytes; more is left to the socket.
@@ -111,6 +111,8 @@ pub struct Session {
     watching: Watching,
     /// `EXEC` is under way.
     in_transaction: bool,
+    /// What makes it count as a whole.
+    transaction: Option<Arc<Transaction>>,
 }
 
 impl Session {
@@ -143,6 +145,7 @@ impl Session {
             queue: None,
             watching: Watching::default(),
             in_transaction: false,
+            transaction: None,
             shared,
         }
     }

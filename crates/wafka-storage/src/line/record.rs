@@ -3,6 +3,7 @@
 //! ```text
 //! {"journal":<topic's name>,"offset":<n>,"timestamp":"<RFC 3339>"[,"<key>":<any JSON value>]…,"record":<any JSON value>,"crc32c":"<8 hex digits>"}\n
 //! {"catalog":<name>,        …the same
+//! {"transactions":<name>,   …the same
 //! ```
 //!
 //! Without the spaces; the order is fixed; a name is written as in event lines.
@@ -20,6 +21,7 @@ use super::{LineError, RecordError, seal, verify};
 
 const JOURNAL: &str = "{\"journal\":";
 const CATALOG: &str = "{\"catalog\":";
+const TRANSACTIONS: &str = "{\"transactions\":";
 const OFFSET: &[u8] = b",\"offset\":";
 const TIMESTAMP: &[u8] = b",\"timestamp\":\"";
 const RECORD: &[u8] = b",\"record\":";
@@ -31,6 +33,8 @@ pub enum RecordKind {
     Journal,
     /// The catalog.
     Catalog,
+    /// The log of transactions.
+    Transactions,
 }
 
 impl RecordKind {
@@ -38,6 +42,7 @@ impl RecordKind {
         match self {
             RecordKind::Journal => JOURNAL,
             RecordKind::Catalog => CATALOG,
+            RecordKind::Transactions => TRANSACTIONS,
         }
     }
 }
@@ -104,8 +109,10 @@ impl<'a> RecordLine<'a> {
             RecordKind::Journal
         } else if scan.accept(CATALOG.as_bytes()) {
             RecordKind::Catalog
+        } else if scan.accept(TRANSACTIONS.as_bytes()) {
+            RecordKind::Transactions
         } else {
-            return Err(scan.error("a journal or catalog line"));
+            return Err(scan.error("a line of a journal, a catalog or transactions"));
         };
         let name = scan.text()?;
         let offset = offset(&mut scan)?;
@@ -200,14 +207,14 @@ mod tests {
         seal(&mut event, 0);
         assert_eq!(
             RecordLine::parse(&event).unwrap_err(),
-            LineError::Syntax { at: 0, expected: "a journal or catalog line" }
+            LineError::Syntax { at: 0, expected: "a line of a journal, a catalog or transactions" }
         );
     }
 
     proptest! {
         #[test]
-        fn records_round_trip(name: Vec<u8>, offset: u64, now_ms: u64, note: String, catalog: bool) {
-            let kind = if catalog { RecordKind::Catalog } else { RecordKind::Journal };
+        fn records_round_trip(name: Vec<u8>, offset: u64, now_ms: u64, note: String, kind in 0..3_usize) {
+            let kind = [RecordKind::Journal, RecordKind::Catalog, RecordKind::Transactions][kind];
             let mut out = Vec::new();
             let record = Record::Note(note);
             encode_record(&mut out, kind, &name, offset, now_ms, &record).unwrap();

@@ -95,6 +95,7 @@ impl SimFs {
     pub fn crash(&self, seed: u64) -> SimFs {
         let mut state = self.state.lock();
         state.lose_power(seed);
+        state.changes_left = None;
         state.run += 1;
         SimFs { state: Arc::clone(&self.state), run: state.run }
     }
@@ -103,8 +104,21 @@ impl SimFs {
     #[must_use]
     pub fn kill(&self) -> SimFs {
         let mut state = self.state.lock();
+        state.changes_left = None;
         state.run += 1;
         SimFs { state: Arc::clone(&self.state), run: state.run }
+    }
+
+    /// After so many more operations that change something, none of them is carried out until [`SimFs::crash`] or
+    /// [`SimFs::kill`].
+    pub fn stop_after(&self, changes: u64) {
+        self.state.lock().changes_left = Some(changes);
+    }
+
+    /// Whether the operations of [`SimFs::stop_after`] are used up.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.state.lock().is_stopped()
     }
 
     /// Adds a fault.
@@ -221,7 +235,9 @@ impl Volume for SimVolume {
     fn sync(&self) -> io::Result<()> {
         self.fs.locked(|state| {
             let met = state.meet_fault(Operation::SyncVolume, &self.dir);
-            state.sync_volume(met.is_ok());
+            if met.is_ok() || !state.is_stopped() {
+                state.sync_volume(met.is_ok());
+            }
             met.map(|_| ())
         })
     }
@@ -273,6 +289,9 @@ impl File for SimFile {
     fn sync_data(&self) -> io::Result<()> {
         self.fs.locked(|state| {
             let met = state.meet_fault(Operation::Sync, &self.path);
+            if met.is_err() && state.is_stopped() {
+                return met.map(|_| ());
+            }
             let image = &mut state.images[self.file];
             if met.is_ok() {
                 image.sync();

@@ -47,6 +47,8 @@ pub(super) struct State {
     pub images: Vec<Image>,
     pub faults: Vec<Fault>,
     pub space_left: Option<u64>,
+    /// How many operations that change something there may still be.
+    pub changes_left: Option<u64>,
     pub counts: [u64; 10],
     pub bytes_read: u64,
     pub run: u64,
@@ -67,6 +69,11 @@ impl State {
     /// Counts an operation and fails it when a fault says so; `Some` is how many bytes a write may take.
     pub fn meet_fault(&mut self, operation: Operation, path: &Path) -> io::Result<Option<usize>> {
         self.counts[operation as usize] += 1;
+        if !matches!(operation, Operation::Open | Operation::Read)
+            && let Some(left) = &mut self.changes_left
+        {
+            *left = left.checked_sub(1).ok_or_else(|| io::Error::other("the machine has stopped"))?;
+        }
         let mut met = None;
         for fault in &mut self.faults {
             let hits = fault.operation == operation
@@ -84,6 +91,11 @@ impl State {
             Some(FaultKind::ShortWrite(bytes)) => Ok(Some(bytes)),
             Some(FaultKind::Errno(errno)) => Err(io::Error::from_raw_os_error(errno)),
         }
+    }
+
+    /// Whether nothing is carried out any more.
+    pub fn is_stopped(&self) -> bool {
+        self.changes_left == Some(0)
     }
 
     pub fn file(&self, path: &Path) -> Option<usize> {

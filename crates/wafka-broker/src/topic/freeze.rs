@@ -1,0 +1,105 @@
+//! While a transaction is under way no rewrite takes the place of a log that it may have to be cut back in.
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+/// Keeps rewrites and transactions apart.
+#[derive(Default)]
+pub(crate) struct Freeze {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Transactions under way.
+    transactions: usize,
+    /// One of them ended without anybody knowing how: its logs stay as they are until the next start.
+    for_good: bool,
+    /// A rewrite takes its place, or waits for that.
+    swapping: bool,
+}
+
+/// A rewrite may take its place while this lives.
+pub(crate) struct Swap<'a>(&'a Freeze);
+
+impl Freeze {
+    /// Begins a transaction: waits for a rewrite that is about to take its place. Blocks.
+    pub(crate) fn freeze(&self) {
+        let mut state = self.state.lock();
+        while state.swapping && !state.for_good {
+            self.changed.wait(&mut state);
+        }
+        state.transactions += 1;
+    }
+
+    /// Ends a transaction.
+    pub(crate) fn thaw(&self) {
+        let mut state = self.state.lock();
+        state.transactions = state.transactions.saturating_sub(1);
+        self.changed.notify_all();
+    }
+
+    /// Ends a transaction that the next start has to look after.
+    pub(crate) fn keep_frozen(&self) {
+        self.state.lock().for_good = true;
+        self.changed.notify_all();
+    }
+
+    /// Lets a rewrite take its place, when no transaction is under way; `None` when it must not until the next start.
+    /// New transactions wait meanwhile. Blocks.
+    pub(crate) fn swap(&self) -> Option<Swap<'_>> {
+        let mut state = self.state.lock();
+        state.swapping = true;
+        self.wait_for_transactions(&mut state);
+        if state.for_good {
+            state.swapping = false;
+            return None;
+        }
+        Some(Swap(self))
+    }
+
+    fn wait_for_transactions(&self, state: &mut MutexGuard<'_, State>) {
+        while state.transactions > 0 && !state.for_good {
+            self.changed.wait(state);
+        }
+    }
+}
+
+impl Drop for Swap<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().swapping = false;
+        self.0.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn a_rewrite_waits_for_transactions_and_they_for_it() {
+        let freeze = Freeze::default();
+        let thawed = AtomicBool::new(false);
+        freeze.freeze();
+        std::thread::scope(|scope| {
+            let swap = scope.spawn(|| {
+                let swap = freeze.swap();
+                assert!(thawed.load(Ordering::SeqCst));
+                swap.is_some()
+            });
+            let next = scope.spawn(|| {
+                // Perhaps before the rewrite, perhaps behind it.
+                freeze.freeze();
+                freeze.thaw();
+            });
+            thawed.store(true, Ordering::SeqCst);
+            freeze.thaw();
+            assert!(swap.join().unwrap());
+            next.join().unwrap();
+        });
+        freeze.freeze();
+        freeze.keep_frozen();
+        assert!(freeze.swap().is_none());
+    }
+}
