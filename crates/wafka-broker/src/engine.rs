@@ -217,6 +217,12 @@ impl Engine {
         self.names.watch(database, name)
     }
 
+    /// How many names somebody waits for, and for how many of them as a member of a group. Looks at every topic.
+    #[must_use]
+    pub fn names_waited_for(&self) -> (usize, usize) {
+        self.names.waited_for()
+    }
+
     /// Sees to it that what was appended is written: called after a batch of commands.
     pub fn kick(&self) {
         for broker in self.brokers.iter() {

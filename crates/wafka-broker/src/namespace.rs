@@ -86,6 +86,16 @@ impl Namespace {
         (next, page)
     }
 
+    /// How many names somebody waits for, and for how many of them as a member of a group.
+    pub(crate) fn waited_for(&self) -> (usize, usize) {
+        let mut points: Vec<_> = self.all(None).iter().map(|topic| Arc::clone(&topic.watch)).collect();
+        points.extend(self.watches.lock().points.values().filter_map(Weak::upgrade));
+        points.sort_unstable_by_key(Arc::as_ptr);
+        points.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        let watched = points.iter().filter(|point| point.is_watched()).count();
+        (watched, points.iter().filter(|point| point.is_lined_up_for()).count())
+    }
+
     /// The watch point of a name, made when there is none.
     pub(crate) fn watch(&self, database: Database, name: &[u8]) -> Arc<WatchPoint> {
         if let Some(topic) = self.get(database, name) {

@@ -211,14 +211,15 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Closes clients that were idle for too long. One whose command is being executed is not idle.
+/// Closes clients that were idle for too long. One whose command is being executed is not idle, nor is one that listens.
 fn close_idle(shared: &Shared) {
     let timeout = u64::from(shared.settings.timeout_secs());
     if timeout == 0 {
         return;
     }
     for client in shared.clients.all() {
-        if client.idle_secs() > timeout && !client.is_busy() {
+        let listens = client.has_subscriptions() || client.is_monitor();
+        if client.idle_secs() > timeout && !client.is_busy() && !listens {
             tracing::debug!(client = client.id, "closing idle connection");
             client.signal(Signals::KILL);
         }

@@ -70,6 +70,56 @@ fn a_producer_reads_of_each_append_behind_its_reply() {
 }
 
 #[test]
+fn topics_that_are_read_in_vain_are_told_when_asked_for() {
+    let server = TestServer::start();
+    let (mut client, mut listener) = (server.client(), listener(&server, "KEm"));
+    for line in ["XLEN s", "XRANGE s - +", "EXISTS s", "XREAD STREAMS s 0", "TTL s"] {
+        client.command(line);
+        client.line();
+        listener.expect(event(0, "keymiss", "s"));
+    }
+    client
+        .check("XADD s 1-1 f v", "$3\r\n1-1\r\n")
+        .check("XLEN s", ":1\r\n")
+        .check("OBJECT ENCODING t", "$-1\r\n");
+    client.check("XLEN t", ":0\r\n");
+    listener.expect(event(0, "keymiss", "t"));
+}
+
+#[test]
+fn groups_and_lifetimes_are_told() {
+    let server = TestServer::start();
+    let (mut client, mut listener) = (server.client(), listener(&server, "KEA"));
+    for (line, events) in [
+        ("XGROUP CREATE s g 0 MKSTREAM", &["xgroup-create"][..]),
+        ("XGROUP CREATECONSUMER s g c", &["xgroup-createconsumer"]),
+        ("XGROUP CREATECONSUMER s g c", &[]),
+        ("XGROUP SETID s g $", &["xgroup-setid"]),
+        ("XREADGROUP GROUP g d STREAMS s >", &["xgroup-createconsumer"]),
+        ("XCLAIM s g e 0 1-1", &["xgroup-createconsumer"]),
+        ("XAUTOCLAIM s g f 0 0", &["xgroup-createconsumer"]),
+        ("XAUTOCLAIM s g f 0 0", &[]),
+        ("XGROUP DELCONSUMER s g c", &["xgroup-delconsumer"]),
+        ("XGROUP DELCONSUMER s g c", &[]),
+        ("XGROUP DESTROY s g", &["xgroup-destroy"]),
+        ("XGROUP DESTROY s g", &[]),
+        ("EXPIRE s 100", &["expire"]),
+        ("PERSIST s", &["persist"]),
+        ("PERSIST s", &[]),
+        ("EXPIRE s -1", &["del"]),
+    ] {
+        client.command(line);
+        let nested = if line.starts_with("XAUTOCLAIM") { 5 } else { 1 };
+        (0..nested).for_each(|_| drop(client.line()));
+        for name in events {
+            listener.expect(event(0, name, "s"));
+        }
+    }
+    client.check("XADD s 1-1 f v", "$3\r\n1-1\r\n").check("PEXPIRE s 5", ":1\r\n");
+    listener.expect(event(0, "xadd", "s") + &event(0, "expire", "s") + &event(0, "expired", "s"));
+}
+
+#[test]
 fn classes_are_chosen_by_letters() {
     let server = TestServer::start();
     let mut client = server.client();

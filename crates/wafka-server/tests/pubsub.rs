@@ -224,6 +224,17 @@ fn subscribers_are_shown_and_killed_as_such() {
 }
 
 #[test]
+fn a_subscriber_is_not_idle() {
+    let server = TestServer::start();
+    let (mut subscriber, mut idle) = (server.client(), server.client());
+    subscriber.check("SUBSCRIBE a", &array(&["subscribe", "a", ":1"]));
+    idle.check("CONFIG SET timeout 1", "+OK\r\n");
+    idle.expect_end();
+    server.client().check("PUBLISH a m", ":1\r\n");
+    subscriber.expect(array(&["message", "a", "m"]));
+}
+
+#[test]
 fn many_names_are_refused_before_any_is_subscribed_to() {
     let server = TestServer::start();
     let mut client = server.client();

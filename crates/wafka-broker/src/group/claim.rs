@@ -42,6 +42,8 @@ pub struct Claimed {
     pub ids: Vec<EventId>,
     /// Redeemed when that is durable; `None` when nothing changed.
     pub ticket: Option<Ticket>,
+    /// The consumer was not there before.
+    pub made_consumer: bool,
 }
 
 /// What `XAUTOCLAIM` asks for.
@@ -68,6 +70,8 @@ pub struct AutoClaimed {
     pub deleted: Vec<EventId>,
     /// Redeemed when that is durable; `None` when nothing changed.
     pub ticket: Option<Ticket>,
+    /// The consumer was not there before.
+    pub made_consumer: bool,
 }
 
 /// An entry that can be claimed by who reads new events (`XREADGROUP … CLAIM`).
@@ -166,7 +170,7 @@ impl Topic {
         });
         let moved = position.map(|at| self.note(state, GroupRecord::SetGroup(at)));
         let ticket = self.note_claim(state, &terms, created, &ids, &gone);
-        Ok(Claimed { ids, ticket: ticket.or(moved) })
+        Ok(Claimed { ids, ticket: ticket.or(moved), made_consumer: created })
     }
 
     /// Makes a consumer the owner of the next idle entries (`XAUTOCLAIM`). The consumer is made if it is not there.
@@ -214,6 +218,7 @@ impl Topic {
         for id in &claimed.ids {
             found.claim(*id, number, &terms);
         }
+        claimed.made_consumer = created;
         claimed.ticket = self.note_claim(state, &terms, created, &claimed.ids, &claimed.deleted);
         Ok(claimed)
     }

@@ -101,6 +101,11 @@ impl WatchPoint {
         self.waiting.load(Ordering::SeqCst) > 0 || self.lined_up.load(Ordering::SeqCst) > 0
     }
 
+    /// Whether anybody waits as a member of a group.
+    pub(crate) fn is_lined_up_for(&self) -> bool {
+        self.lined_up.load(Ordering::SeqCst) > 0
+    }
+
     /// Wakes those whom a change concerns: all readers, and the first member of each group.
     pub(crate) fn notify(&self, change: Change) {
         if !self.is_watched() {

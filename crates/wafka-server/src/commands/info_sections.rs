@@ -73,6 +73,7 @@ fn server(shared: &Shared, text: &mut String) {
 
 fn clients(shared: &Shared, text: &mut String) {
     let blocked = u64::try_from(shared.stats.blocked_clients.get()).unwrap_or(0);
+    let (waited_for, by_groups) = if blocked > 0 { shared.engine.names_waited_for() } else { (0, 0) };
     let watching = u64::try_from(shared.stats.watching_clients.get()).unwrap_or(0);
     fields(
         text,
@@ -85,9 +86,8 @@ fn clients(shared: &Shared, text: &mut String) {
             ("pubsub_clients", shared.pubsub.clients() as u64),
             ("watching_clients", watching),
             ("clients_in_timeout_table", 0),
-            // How many keys each waits for is not counted; at least one.
-            ("total_blocking_keys", blocked),
-            ("total_blocking_keys_on_nokey", 0),
+            ("total_blocking_keys", waited_for as u64),
+            ("total_blocking_keys_on_nokey", by_groups as u64),
         ],
     );
 }

@@ -8,13 +8,16 @@ mod slow_log;
 
 use std::time::Duration;
 
+use wafka_core::TopicKey;
+
 pub use auth_log::{AuthFailure, AuthLog};
 pub use latency::{Latency, Sample, Spikes};
 pub use monitor::Monitors;
 pub use slow_log::{ENTRIES_MAX, SlowCommand, SlowLog};
 
-use crate::command::{Args, Command, Flags};
+use crate::command::{Args, Command, Flags, KeysOf};
 use crate::config::ServerConfig;
+use crate::notify::Classes;
 use crate::session::Session;
 
 /// All that watches commands.
@@ -52,6 +55,24 @@ impl Observers {
 pub(crate) fn command_begins(session: &Session, command: &Command, args: &Args<'_>) {
     if command.flags.contains(Flags::BLOCKING) {
         show(session, command, args);
+    }
+    if session.shared.settings.notify_classes().has(Classes::KEY_MISS) {
+        tell_misses(session, command, args);
+    }
+}
+
+/// Publishes which topics a command reads that do not exist.
+#[cold]
+fn tell_misses(session: &Session, command: &Command, args: &Args<'_>) {
+    let looks_only = matches!(command.full_name, "memory|usage") || command.full_name.starts_with("object|");
+    let reads = command.flags.contains(Flags::READONLY) && !looks_only;
+    let looks_up = matches!(command.full_name, "xreadgroup" | "xack" | "xclaim" | "xautoclaim");
+    let Some(keys) = KeysOf::find(command.keys, args).filter(|_| reads || looks_up) else { return };
+    for key in keys.iter() {
+        let name = TopicKey::parse(key).topic;
+        if session.engine().topic(session.database(), name).is_none() {
+            session.notify(Classes::KEY_MISS, "keymiss", key);
+        }
     }
 }
 

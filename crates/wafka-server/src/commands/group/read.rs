@@ -17,6 +17,7 @@ use crate::command::CommandError;
 use crate::commands::entry_reply::{Entries, EntryOptions, OpenHeader, append_with};
 use crate::commands::streams_reply::StreamsReply;
 use crate::commands::target::Target;
+use crate::notify::Classes;
 use crate::session::Session;
 
 /// A key as it was found for one look.
@@ -204,6 +205,7 @@ impl NewEvents<'_> {
         };
         loop {
             let position = found(topic.group_position(group, consumer, now_ms), || self.missing())?;
+            tell_if_made(session, position.ticket, self.stream.key);
             changes.add(topic, position.ticket);
             if !self.may_take || position.last_delivered >= topic.visible_id() {
                 return Ok(Entries::default());
@@ -239,6 +241,13 @@ impl NewEvents<'_> {
     }
 }
 
+/// Publishes that a read made its consumer: that is all it needs a ticket for.
+fn tell_if_made(session: &Session, ticket: Option<Ticket>, key: &[u8]) {
+    if ticket.is_some() {
+        session.notify(Classes::STREAM, "xgroup-createconsumer", key);
+    }
+}
+
 /// Writes what is pending for the consumer above an id, live events and those that are gone.
 async fn history(
     session: &mut Session,
@@ -253,6 +262,7 @@ async fn history(
     let pending =
         topic.pending_after(request.group, request.consumer, after, reply.count(), session.now_ms());
     let (ids, ticket) = found(pending, missing)?;
+    tell_if_made(session, ticket, stream.key);
     changes.add(topic, ticket);
     reply.begin(session, stream.key);
     let header = OpenHeader::array(session.out(), ids.len() as u64);

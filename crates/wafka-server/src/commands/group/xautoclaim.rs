@@ -8,6 +8,7 @@ use super::xclaim::reply_claimed;
 use super::{commit, found, topic_with_group};
 use crate::command::{Args, CommandError, HandlerFuture};
 use crate::commands::arguments::{interval_start, is_word};
+use crate::notify::Classes;
 use crate::session::Session;
 
 /// How many events are claimed without `COUNT`.
@@ -56,6 +57,9 @@ pub(crate) fn xautoclaim<'a>(session: &'a mut Session, args: &'a Args<'a>) -> Ha
         let topic = topic_with_group(session, key, group)?;
         let claimed = topic.auto_claim(group, consumer, &request, session.now_ms());
         let claimed = found(claimed, || text::no_group(key, group))?;
+        if claimed.made_consumer {
+            session.notify(Classes::STREAM, "xgroup-createconsumer", key);
+        }
         let mut reply = session.reply();
         reply.array(3);
         reply.bulk_id(claimed.next);

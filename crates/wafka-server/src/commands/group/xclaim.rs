@@ -12,6 +12,7 @@ use super::{commit, found, topic_with_group};
 use crate::command::{Args, CommandError, HandlerFuture};
 use crate::commands::arguments::{event_id, is_word};
 use crate::commands::entry_reply::OpenHeader;
+use crate::notify::Classes;
 use crate::session::Session;
 
 /// ```text
@@ -98,6 +99,9 @@ pub(crate) fn xclaim<'a>(session: &'a mut Session, args: &'a Args<'a>) -> Handle
             if force { session.blocking(move |_| work()).await? } else { work() }
         };
         let claimed = found(claimed, || text::no_group(key, group))?;
+        if claimed.made_consumer {
+            session.notify(Classes::STREAM, "xgroup-createconsumer", key);
+        }
         if is_idle && !claimed.ids.is_empty() {
             topic.watch_point().notify_claimable(group);
         }
