@@ -410,6 +410,7 @@ impl Engine {
                 index_interval_bytes: self.options.index_interval_bytes,
                 queue_bytes_max: self.options.queue_bytes_max,
                 reclaim: self.options.reclaim,
+                journal_snapshot_bytes: self.options.journal_snapshot_bytes,
             },
             create,
         })

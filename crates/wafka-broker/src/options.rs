@@ -126,6 +126,8 @@ pub struct EngineOptions {
     pub index: Option<IndexPlace>,
     /// When space is given back.
     pub reclaim: ReclaimOptions,
+    /// A topic's journal says everything anew when it has grown by so much, in bytes.
+    pub journal_snapshot_bytes: u64,
     /// What a topic is made of that nobody declared.
     pub topic_defaults: TopicSpec,
     /// Topics to create at start.
@@ -148,6 +150,7 @@ impl EngineOptions {
             queue_bytes_max: 256 << 20,
             index: None,
             reclaim: ReclaimOptions::default(),
+            journal_snapshot_bytes: 16 << 20,
             topic_defaults: TopicSpec::default(),
             declared: Vec::new(),
             partitioners: Partitioners::built_in(),

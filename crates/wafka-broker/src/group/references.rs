@@ -7,7 +7,7 @@ use wafka_core::{EventId, Offset};
 
 use crate::error::ReadError;
 use crate::ticket::Ticket;
-use crate::topic::{Ack, GroupRecord, IdText, State, Topic, Unreference};
+use crate::topic::{Ack, GroupRecord, State, Topic, Unreference};
 
 /// What becomes of groups that have a deleted event pending.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -161,18 +161,19 @@ impl Topic {
         let acked =
             self.note_ids(state, &effects.acked, |ids| GroupRecord::Ack(Ack { group: group.into(), ids }));
         let deleted = self.note_deleted(state, &effects.deleted, false);
-        let unreferenced = self.note_ids(state, &effects.unreferenced, |ids| {
-            GroupRecord::Unreference(Unreference { up_to: None, ids })
-        });
+        let unreferenced =
+            self.note_ids(state, &effects.unreferenced, |ids| GroupRecord::Unreference(Unreference { ids }));
         unreferenced.or(deleted).or(acked)
     }
 
-    /// Nothing at or below `up_to` is pending any more, in any group.
-    pub(crate) fn unreference_up_to(self: &Arc<Self>, state: &mut State, up_to: EventId) {
-        if state.groups.unreference_up_to(up_to) > 0 {
-            let up_to = Some(IdText(up_to));
-            self.note(state, GroupRecord::Unreference(Unreference { up_to, ids: Vec::new() }));
+    /// The events above `from` and up to `to` are about to be trimmed: they are pending no more, in any group. Those that
+    /// were deleted before stay as they were.
+    pub(crate) fn unreference_between(self: &Arc<Self>, state: &mut State, from: EventId, to: EventId) {
+        let referenced = state.groups.pending_between(from, to);
+        for id in &referenced {
+            state.groups.unreference(*id);
         }
+        self.note_ids(state, &referenced, |ids| GroupRecord::Unreference(Unreference { ids }));
     }
 }
 

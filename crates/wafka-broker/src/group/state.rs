@@ -1,6 +1,6 @@
 //! A group as the engine holds it in memory: plain data and what may be done to it. Nothing here is journaled or locked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use wafka_core::EventId;
 
@@ -65,16 +65,6 @@ impl Group {
         if let Some(consumer) = owner.and_then(|owner| self.consumers.get_mut(owner)) {
             consumer.pending.remove(&id);
         }
-    }
-
-    /// Nothing at or below `id` is pending any more.
-    pub(crate) fn remove_up_to(&mut self, id: EventId) -> u64 {
-        let mut removed = 0;
-        while let Some(first) = self.pending.first().filter(|first| *first <= id) {
-            self.remove(first);
-            removed += 1;
-        }
-        removed
     }
 
     /// Removes a consumer and what was pending for it; `None` when there is none, else how many entries that were.
@@ -151,9 +141,15 @@ impl Groups {
         self.by_name.values_mut().map(|group| group.remove(id)).fold(false, std::ops::BitOr::bitor)
     }
 
-    /// Likewise everything at or below `id`.
-    pub(crate) fn unreference_up_to(&mut self, id: EventId) -> u64 {
-        self.by_name.values_mut().map(|group| group.remove_up_to(id)).sum()
+    /// The events above `from` and up to `to` that are there and pending in some group, ascending.
+    pub(crate) fn pending_between(&self, from: EventId, to: EventId) -> Vec<EventId> {
+        let Some(from) = from.next() else { return Vec::new() };
+        let mut ids = BTreeSet::new();
+        for group in self.by_name.values() {
+            let range = group.pending.from(from).take_while(|(id, _)| *id <= to);
+            ids.extend(range.filter(|(_, entry)| !entry.gone).map(|(id, _)| id));
+        }
+        ids.into_iter().collect()
     }
 
     /// Whether some group has the event pending, or has still to read it.

@@ -95,6 +95,7 @@ pub(crate) struct Limits {
     pub(crate) index_interval_bytes: u64,
     pub(crate) queue_bytes_max: usize,
     pub(crate) reclaim: crate::options::ReclaimOptions,
+    pub(crate) journal_snapshot_bytes: u64,
 }
 
 /// An event that is accepted, and not yet below the watermark.

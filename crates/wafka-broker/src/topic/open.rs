@@ -138,7 +138,7 @@ pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError
         added_extra: 0,
         expire_at_ms: None,
         idempotence: None,
-        journal: Journal::new(files.journal()),
+        journal: Journal::new(files.journal(), spec.limits.journal_snapshot_bytes),
         waiters: VecDeque::new(),
         journal_waiters: VecDeque::new(),
         lanes,

@@ -122,7 +122,7 @@ impl Topic {
             self.note_deleted(state, &plan.singles, true);
         }
         if plan.floor > state.floor {
-            let floor = plan.floor;
+            let (before, floor) = (state.floor, plan.floor);
             state.floor = floor;
             for (lane, removed) in state.lanes.iter_mut().zip(&plan.removed) {
                 lane.live = lane.live.saturating_sub(*removed);
@@ -137,7 +137,7 @@ impl Topic {
             state.nodes.trimmed(floor, live);
             state.journal.push_trim(floor);
             if refs == RefPolicy::Delete {
-                self.unreference_up_to(state, floor);
+                self.unreference_between(state, before, floor);
             }
         }
         self.journal_ticket(state)

@@ -9,6 +9,8 @@ mod damage;
 mod expiry;
 mod faults;
 mod group_claims;
+mod group_model;
+mod group_oracle;
 mod groups;
 mod idempotence;
 mod model;

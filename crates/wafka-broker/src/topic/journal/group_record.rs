@@ -92,9 +92,6 @@ pub(crate) struct Release {
 /// Events are pending in no group any more.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Unreference {
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub(crate) up_to: Option<IdText>,
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub(crate) ids: Vec<IdRun>,
 }
 
@@ -202,9 +199,6 @@ impl GroupRecord {
                 }
             }
             GroupRecord::Unreference(unreference) => {
-                if let Some(up_to) = unreference.up_to {
-                    groups.unreference_up_to(up_to.0);
-                }
                 for id in ids(&unreference.ids) {
                     groups.unreference(id);
                 }

@@ -25,9 +25,6 @@ pub(crate) use text::{BytesText, IdRun, IdText, runs};
 use super::State;
 use super::lane::{Failure, LaneState};
 
-/// A snapshot is written when at least this much was journaled since the last one, in bytes.
-const SNAPSHOT_AFTER_BYTES: u64 = 1 << 20;
-
 /// Records on their way to the journal.
 #[derive(Debug)]
 pub(crate) struct JournalBatch {
@@ -70,6 +67,8 @@ pub(crate) struct Journal {
     pub(crate) epoch: u32,
     pub(crate) failures: VecDeque<Failure>,
     pub(crate) state: LaneState,
+    /// A snapshot is written when at least this much was journaled since the last one, in bytes.
+    snapshot_after_bytes: u64,
     bytes_since_snapshot: u64,
     snapshot_bytes: u64,
     /// What the file says is trimmed: what is above it may not be given back yet.
@@ -81,7 +80,7 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    pub(crate) fn new(log: LogName) -> Self {
+    pub(crate) fn new(log: LogName, snapshot_after_bytes: u64) -> Self {
         Journal {
             log,
             slot: None,
@@ -95,6 +94,7 @@ impl Journal {
             epoch: 0,
             failures: VecDeque::new(),
             state: LaneState::Online,
+            snapshot_after_bytes,
             bytes_since_snapshot: 0,
             snapshot_bytes: 0,
             durable_floor: EventId::MIN,
@@ -178,7 +178,8 @@ impl Journal {
 
     /// Whether the next batch should say everything.
     fn snapshot_due(&self) -> bool {
-        self.wants_snapshot || self.bytes_since_snapshot > SNAPSHOT_AFTER_BYTES.max(4 * self.snapshot_bytes)
+        let after_bytes = self.snapshot_after_bytes.max(4 * self.snapshot_bytes);
+        self.wants_snapshot || self.bytes_since_snapshot > after_bytes
     }
 }
 
