@@ -42,4 +42,4 @@ pub use topic::{
 };
 pub use transaction::{Transaction, TransactionError};
 pub use wait::wait;
-pub use watch::{Arrival, Call, Changed, Manner, Turn, WatchPoint};
+pub use watch::{Arrival, Call, Changed, Turn, WatchPoint};

@@ -303,3 +303,24 @@ fn transactions_are_one_step_for_who_waits() {
         assert_eq!(reader.reply().error(), NO_GROUP);
     }
 }
+
+/// Who waits is served by events alone: what `XGROUP SETID` goes back to is for whoever asks next.
+#[test]
+fn setting_the_id_back_serves_nobody_who_waits() {
+    for partitions in PARTITIONS {
+        let server = server(partitions);
+        let mut client = server.client();
+        let first = add(&mut client, "topic");
+        client.run("XGROUP CREATE topic g $");
+        let mut reader = blocked_reader(&server, "waits");
+        wait_for_blocked(&mut client, 1);
+        client.run("XGROUP SETID topic g 0");
+        assert_eq!(ids(&client.run("XREADGROUP GROUP g c STREAMS topic >")), [first.as_str()]);
+        client.run("XGROUP SETID topic g 0");
+        assert_eq!(ids(&client.run("XREADGROUP GROUP g c BLOCK 0 STREAMS topic >")), [first.as_str()]);
+        client.run("XGROUP SETID topic g 0");
+        let second = add(&mut client, "topic");
+        assert_eq!(ids(&reader.reply()), [first]);
+        assert_eq!(ids(&client.run("XREADGROUP GROUP g c STREAMS topic >")), [second]);
+    }
+}

@@ -14,7 +14,6 @@ use crate::index::SparseIndex;
 use crate::options::FsyncPolicy;
 use crate::ticket::TicketKind;
 use crate::topic::Topic;
-use crate::watch::Change;
 
 /// With `fsync = "no"` a checkpoint syncs when so much was appended since the last sync, in bytes: the next start has no
 /// more than this to verify, and the index entries that wait in memory are few.
@@ -115,8 +114,7 @@ impl Broker {
         let Some((owner, kind)) = writer.owners.get(&slot).cloned() else { return };
         let mut wakers: Vec<Waker> = Vec::new();
         // As long as a log is offline every sync reports it anew.
-        if let Some(topic) = owner.upgrade().filter(|topic| topic.fail_log(kind, reason, &mut wakers)) {
-            topic.watch.notify(Change::Any);
+        if owner.upgrade().is_some_and(|topic| topic.fail_log(kind, reason, &mut wakers)) {
             writer.offline.push((owner, kind));
         }
         for waker in wakers {

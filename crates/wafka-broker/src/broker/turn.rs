@@ -12,7 +12,6 @@ use super::{Broker, TAILS_PRUNE_MIN, Writer};
 use crate::options::FsyncPolicy;
 use crate::ticket::TicketKind;
 use crate::topic::{JournalBatch, Outcome, Pending, Topic};
-use crate::watch::Change;
 
 /// In `always`, index entries are written when so many have come together.
 pub(super) const INDEX_FLUSH: usize = 64;
@@ -143,7 +142,6 @@ impl Broker {
 
     fn publish(&self, writer: &mut Writer, work: &mut Vec<Work>) {
         let mut wakers: Vec<Waker> = Vec::new();
-        let mut changed = Vec::new();
         let mut indexes = Vec::new();
         for work in work.drain(..) {
             let kind = work.kind();
@@ -160,21 +158,11 @@ impl Broker {
                         self.tail_bytes.fetch_add(published.tail_bytes, Ordering::Relaxed);
                     }
                     indexes.extend(published.index);
-                    if work.topic.watch.is_watched() {
-                        let change = match published.advanced {
-                            true => Change::Events(usize::from(lane)),
-                            false => Change::PartitionEvents(usize::from(lane)),
-                        };
-                        changed.push((Arc::clone(&work.topic.watch), change));
-                    }
                 }
             }
         }
         for waker in wakers {
             waker.wake();
-        }
-        for (watch, change) in changed {
-            watch.notify(change);
         }
         self.trim_tails(writer);
         self.note_indexes(writer, indexes);

@@ -15,6 +15,7 @@ use super::lane::Failure;
 use super::{LaneState, Pending, State, Topic, Uncommitted};
 use crate::index::SparseIndex;
 use crate::ticket::TicketKind;
+use crate::watch::Change;
 
 /// How long a failed log is left alone before it is reopened.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -26,8 +27,6 @@ pub(crate) struct Published {
     pub(crate) tail_bytes: usize,
     /// The partition's index, when it has new entries.
     pub(crate) index: Option<Arc<SparseIndex>>,
-    /// The watermark moved.
-    pub(crate) advanced: bool,
 }
 
 /// A partition keeps at most so much memory ready for its next batch, in bytes.
@@ -89,7 +88,11 @@ impl Topic {
             }
             Outcome::Failed { reason } => self.fail_lane(state, lane_number, reason),
         }
-        published.advanced = self.advance(state, wakers);
+        let change = match self.advance(state, wakers) {
+            true => Change::Events(usize::from(lane_number)),
+            false => Change::PartitionEvents(usize::from(lane_number)),
+        };
+        self.watch.announce(change, wakers);
         published
     }
 
@@ -237,6 +240,7 @@ impl Topic {
                 }
                 self.fail_lane(state, lane, reason);
                 self.advance(state, wakers);
+                self.watch.announce(Change::Any, wakers);
             }
             TicketKind::Journal => {
                 if state.journal_reason().is_some() {

@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 use parking_lot::Mutex;
 use wafka_core::PartitionId;
 
-pub use turn::{Arrival, Call, Manner, Turn};
+pub use turn::{Arrival, Call, Turn};
 
 /// The place where readers of one key wait. Each topic name has at most one; it outlives deletion and re-creation.
 #[derive(Default)]
@@ -108,25 +108,29 @@ impl WatchPoint {
 
     /// Wakes those whom a change concerns: all readers, and the first member of each group.
     pub(crate) fn notify(&self, change: Change) {
+        let mut wakers = Vec::new();
+        self.announce(change, &mut wakers);
+        wake_all(wakers);
+    }
+
+    /// [`WatchPoint::notify`] that leaves the waking to the caller. Events are announced with the topic's state locked:
+    /// who sees them there finds those called whose turn it is.
+    pub(crate) fn announce(&self, change: Change, wakers: &mut Vec<Waker>) {
         if !self.is_watched() {
             return;
         }
-        let mut wakers = Vec::new();
-        {
-            let mut state = self.state.lock();
-            for reader in state.readers.values_mut().filter(|reader| change.concerns(reader.lane)) {
-                reader.changed = true;
-                wakers.extend(reader.waker.take());
-            }
-            for line in state.lines.values_mut() {
-                match change {
-                    Change::Gone => line.call_all(Call::Gone, &mut wakers),
-                    Change::Any | Change::Events(_) => line.call_first(&mut wakers),
-                    Change::PartitionEvents(_) => {}
-                }
+        let mut state = self.state.lock();
+        for reader in state.readers.values_mut().filter(|reader| change.concerns(reader.lane)) {
+            reader.changed = true;
+            wakers.extend(reader.waker.take());
+        }
+        for line in state.lines.values_mut() {
+            match change {
+                Change::Gone => line.call_all(Call::Gone, wakers),
+                Change::Any | Change::Events(_) => line.call_first(wakers),
+                Change::PartitionEvents(_) => {}
             }
         }
-        wake_all(wakers);
     }
 }
 

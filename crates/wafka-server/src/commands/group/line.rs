@@ -4,7 +4,8 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
-use wafka_broker::{Arrival, Call, Manner, Turn, WatchPoint};
+use wafka_broker::{Arrival, Call, Turn, WatchPoint};
+use wafka_core::EventId;
 use wafka_protocol::error_text::stream as text;
 
 use super::read::Stream;
@@ -22,15 +23,15 @@ pub(super) struct Line {
 struct Place {
     point: Arc<WatchPoint>,
     turn: Turn,
-    /// The look under way may take new events.
-    may_take: bool,
+    /// Up to which id the look under way may take new events; `None` when they are for others.
+    share: Option<EventId>,
     /// It left none.
     took_all: bool,
 }
 
 impl Line {
-    /// Lines up for every key that new events are wanted of.
-    pub(super) fn join(request: &GroupRead<'_>, streams: &[Stream<'_>], manner: Manner) -> Self {
+    /// Asks to pass those who wait, for every key that new events are wanted of.
+    pub(super) fn pass(request: &GroupRead<'_>, streams: &[Stream<'_>]) -> Self {
         let arrival = Arrival::now();
         let mut line = Line::default();
         for stream in streams {
@@ -38,9 +39,10 @@ impl Line {
                 let point = stream.topic.watch_point();
                 let known = line.places.iter().position(|place| Arc::ptr_eq(&place.point, point));
                 known.unwrap_or_else(|| {
-                    let turn = point.line_up(request.group, arrival, manner);
-                    let point = Arc::clone(point);
-                    line.places.push(Place { point, turn, may_take: false, took_all: false });
+                    // Looked at first: what is there now is offered to those who wait before this command may pass.
+                    let share = Some(stream.topic.visible_id());
+                    let turn = point.pass(request.group, arrival);
+                    line.places.push(Place { point: Arc::clone(point), turn, share, took_all: false });
                     line.places.len() - 1
                 })
             });
@@ -49,9 +51,12 @@ impl Line {
         line
     }
 
-    fn place(&mut self, key: usize) -> Option<&mut Place> {
-        let place = self.of_key.get(key).copied().flatten()?;
-        self.places.get_mut(place)
+    /// Goes over from passing to waiting, and begins a look. `claims` is for a command that looks for pending events too.
+    ///
+    /// # Errors
+    /// When a group is gone already.
+    pub(super) fn line_up(&mut self, request: &GroupRead<'_>, claims: bool) -> Result<(), CommandError> {
+        self.begin(request, |turn| turn.line_up(claims))
     }
 
     /// Begins a look.
@@ -59,10 +64,18 @@ impl Line {
     /// # Errors
     /// When a group is gone since the last one.
     pub(super) fn begin_look(&mut self, request: &GroupRead<'_>) -> Result<(), CommandError> {
+        self.begin(request, Turn::begin_look)
+    }
+
+    fn begin(
+        &mut self,
+        request: &GroupRead<'_>,
+        look: impl Fn(&mut Turn) -> (Option<Call>, bool),
+    ) -> Result<(), CommandError> {
         let mut gone = None;
         for (at, place) in self.places.iter_mut().enumerate() {
-            let (call, is_first) = place.turn.begin_look();
-            (place.may_take, place.took_all) = (is_first, false);
+            let (call, is_first) = look(&mut place.turn);
+            (place.share, place.took_all) = (is_first.then_some(EventId::MAX), false);
             if call == Some(Call::Gone) {
                 gone = gone.or(Some(at));
             }
@@ -73,9 +86,14 @@ impl Line {
         }
     }
 
-    /// Whether new events of a key may be taken.
-    pub(super) fn may_take(&mut self, key: usize) -> bool {
-        self.place(key).is_none_or(|place| place.may_take)
+    fn place(&mut self, key: usize) -> Option<&mut Place> {
+        let place = self.of_key.get(key).copied().flatten()?;
+        self.places.get_mut(place)
+    }
+
+    /// Up to which id new events of a key may be taken; `None` when they are for others.
+    pub(super) fn share(&mut self, key: usize) -> Option<EventId> {
+        self.place(key).map_or(Some(EventId::MAX), |place| place.share)
     }
 
     /// Notes that no new event of a key is left.
@@ -88,7 +106,7 @@ impl Line {
     /// The look found nothing: all places are kept.
     pub(super) fn found_nothing(&mut self) {
         for place in &mut self.places {
-            place.turn.found_nothing();
+            place.turn.end_look();
         }
     }
 
@@ -96,8 +114,8 @@ impl Line {
     pub(super) fn leave(self) {
         for mut place in self.places {
             // Where others stand before it, what is left is theirs.
-            if place.took_all || !place.may_take {
-                place.turn.took_all();
+            if place.took_all || place.share.is_none() {
+                place.turn.end_look();
             }
         }
     }
@@ -115,8 +133,8 @@ impl Line {
         .await;
     }
 
-    /// Resolves when this command is called in all of its lines.
-    pub(super) async fn called_everywhere(&mut self) {
+    /// Resolves when this command may pass everywhere.
+    pub(super) async fn may_pass(&mut self) {
         for place in &mut self.places {
             poll_fn(|context| place.turn.poll_called(context)).await;
         }

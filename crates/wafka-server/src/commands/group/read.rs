@@ -102,7 +102,7 @@ async fn try_look(
         }
         match stream.wanted {
             Wanted::New => {
-                let look = NewEvents { request, stream, may_take: line.may_take(at) };
+                let look = NewEvents { request, stream, share: line.share(at) };
                 if look.take(session, &mut reply, changes).await? {
                     line.took_all(at);
                 }
@@ -119,7 +119,8 @@ async fn try_look(
 struct NewEvents<'a> {
     request: &'a GroupRead<'a>,
     stream: &'a Stream<'a>,
-    may_take: bool,
+    /// Up to which id events may be taken; `None` when they are for others.
+    share: Option<EventId>,
 }
 
 impl NewEvents<'_> {
@@ -207,12 +208,14 @@ impl NewEvents<'_> {
             let position = found(topic.group_position(group, consumer, now_ms), || self.missing())?;
             tell_if_made(session, position.ticket, self.stream.key);
             changes.add(topic, position.ticket);
-            if !self.may_take || position.last_delivered >= topic.visible_id() {
+            let share = self.share.map(|to| to.min(topic.visible_id()));
+            let Some(to) = share.filter(|to| position.last_delivered < *to) else {
                 return Ok(Entries::default());
-            }
+            };
             let Some(range) = ReadRange::after(position.last_delivered, count, None) else {
                 return Ok(Entries::default());
             };
+            let range = ReadRange { to, ..range };
             let entries = append_with(session, &self.stream.target(), range, options).await?;
             if entries.count == 0 {
                 return Ok(entries);

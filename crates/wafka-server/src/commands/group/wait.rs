@@ -1,12 +1,11 @@
 //! `XREADGROUP`: whose turn it is, and waiting.
 //!
-//! Where nobody waits for events of the group, a command looks at once. Where others do, one that blocks lines up behind
-//! them, and one that does not waits until they have had their turn, which is short.
+//! Where nobody waits for events of the group, a command looks at once. Where others do, it first waits until they have
+//! had their turn, which is short. One that blocks and finds nothing lines up behind them.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
-use wafka_broker::Manner;
 use wafka_protocol::error_text;
 
 use super::line::Line;
@@ -40,12 +39,13 @@ async fn execute(
     changes: &mut Changes,
 ) -> Result<bool, CommandError> {
     let begin = Instant::now();
-    let streams = resolve(session, request)?;
+    let mut streams = resolve(session, request)?;
     let is_new = |stream: &Stream<'_>| stream.wanted == Wanted::New;
     let has_line = |stream: &Stream<'_>| is_new(stream) && stream.topic.watch_point().has_line(request.group);
     // Who waits is served after a transaction, which has the topics to itself.
     let others_wait = !session.in_transaction() && streams.iter().any(has_line);
-    if !others_wait && look(session, request, &streams, &mut Line::default(), changes).await? {
+    let mut line = if others_wait { pass(session, request, &mut streams).await? } else { Line::default() };
+    if look(session, request, &streams, &mut line, changes).await? {
         return Ok(true);
     }
     // `EXEC` does not wait.
@@ -53,22 +53,20 @@ async fn execute(
         // What is pending is there at once, if there is any.
         Some(block_ms) if streams.iter().all(is_new) => {
             let deadline = (block_ms > 0).then(|| begin.checked_add(Duration::from_millis(block_ms)));
-            block(session, request, changes, deadline.flatten()).await
+            let line = others_wait.then_some(line);
+            block(session, request, line, changes, deadline.flatten()).await
         }
-        _ if others_wait => pass(session, request, streams, changes).await,
         _ => Ok(false),
     }
 }
 
-/// Looks when those who wait have had their turn.
-async fn pass(
+/// Waits until those who wait have had their turn.
+async fn pass<'a>(
     session: &mut Session,
-    request: &GroupRead<'_>,
-    streams: Vec<Stream<'_>>,
-    changes: &mut Changes,
-) -> Result<bool, CommandError> {
-    let mut line = Line::join(request, &streams, Manner::Passes);
-    drop(streams);
+    request: &GroupRead<'a>,
+    streams: &mut Vec<Stream<'a>>,
+) -> Result<Line, CommandError> {
+    let mut line = Line::pass(request, streams);
     session.release_keys();
     loop {
         tokio::select! {
@@ -76,25 +74,20 @@ async fn pass(
             interrupt = session.interrupted() => if interrupt == Interrupt::Closed {
                 return Err(CommandError::Closed);
             },
-            () = line.called_everywhere() => break,
+            () = line.may_pass() => break,
         }
     }
     session.acquire_keys().await;
-    let streams = resolve(session, request)?;
-    line.begin_look(request)?;
-    let found = look(session, request, &streams, &mut line, changes).await?;
-    if found {
-        line.leave();
-    } else {
-        line.found_nothing();
-    }
-    Ok(found)
+    *streams = resolve(session, request)?;
+    Ok(line)
 }
 
-/// Looks whenever it is this command's turn, until there is something or the time is up.
+/// Looks whenever it is this command's turn, until there is something or the time is up. `line` is where the command has
+/// its place already.
 async fn block(
     session: &mut Session,
     request: &GroupRead<'_>,
+    line: Option<Line>,
     changes: &mut Changes,
     deadline: Option<Instant>,
 ) -> Result<bool, CommandError> {
@@ -103,12 +96,11 @@ async fn block(
     session.release_keys();
     session.flush().await.map_err(|_| CommandError::Closed)?;
     session.acquire_keys().await;
-    let manner = if request.claim_ms.is_some() { Manner::Claims } else { Manner::Blocks };
     let mut streams = resolve(session, request)?;
-    let mut line = Line::join(request, &streams, manner);
+    let mut line = line.unwrap_or_else(|| Line::pass(request, &streams));
+    line.line_up(request, request.claim_ms.is_some())?;
     let _blocked = session.block();
     loop {
-        line.begin_look(request)?;
         if look(session, request, &streams, &mut line, changes).await? {
             line.leave();
             return Ok(true);
@@ -131,6 +123,7 @@ async fn block(
         session.acquire_keys().await;
         session.begin_batch();
         streams = resolve(session, request)?;
+        line.begin_look(request)?;
     }
 }
 
