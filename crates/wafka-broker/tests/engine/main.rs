@@ -9,6 +9,8 @@ mod damage;
 mod expiry;
 mod faults;
 mod group_claims;
+mod group_crashes;
+mod group_many;
 mod group_model;
 mod group_oracle;
 mod groups;

@@ -1,0 +1,142 @@
+//! Groups with a great many pending entries.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use wafka_broker::{Delivered, FsyncPolicy, GroupStart, IdSpec, Topic, wait};
+use wafka_core::EventId;
+use wafka_storage::fs::SimFs;
+use wafka_storage::memory::MemoryStorage;
+
+use crate::groups::{ALL_PENDING, NOW};
+use crate::support::{Bench, Home, StopOnDrop, accept};
+
+/// Adds `count` events and delivers them to four consumers in turn, a thousand at a time.
+fn with_pending(bench: &Bench, count: u64) -> (Arc<Topic>, Vec<EventId>) {
+    let topic = bench.topic("t");
+    let ticket = topic.create_group(b"g", GroupStart::Id(EventId::MIN), None).unwrap();
+    bench.commit(&topic, ticket);
+    let mut all = Vec::new();
+    for at in 0..count {
+        let id = IdSpec::Explicit(EventId::new(at / 50 + 1, at % 50));
+        let appended = accept(&topic, id, None, &[b"f", b"v"], None).unwrap();
+        all.push(appended.id);
+        if (at + 1) % 1_000 == 0 || at + 1 == count {
+            bench.engine().kick();
+            wait(topic.committed(appended.ticket)).unwrap();
+        }
+    }
+    for (turn, ids) in all.chunks(1_000).enumerate() {
+        let consumer = [b"abcd"[turn % 4]];
+        let position = topic.group_position(b"g", &consumer, NOW).unwrap();
+        let now = NOW + turn as u64;
+        let delivered = topic.deliver(b"g", &consumer, &position, ids, false, now).unwrap();
+        let Delivered::Yes(ticket) = delivered else { panic!("nobody else reads") };
+        bench.commit(&topic, ticket);
+    }
+    (topic, all)
+}
+
+fn fingerprint(topic: &Topic) -> Vec<(EventId, Option<Arc<[u8]>>, u64, u64)> {
+    let entries = topic.pending_range(b"g", &ALL_PENDING, NOW).unwrap();
+    entries
+        .into_iter()
+        .map(|entry| (entry.id, entry.consumer, entry.delivered_ms, entry.deliveries))
+        .collect()
+}
+
+#[test]
+fn a_snapshot_of_many_lines_is_whole_or_nothing() {
+    for seed in 0..4 {
+        let mut bench = Bench::new(Home::Sim(SimFs::new()), 2)
+            .with(|options| options.journal_snapshot_bytes = 60_000)
+            .started();
+        let (topic, all) = with_pending(&bench, 30_000);
+        // Every second one is left: no two of them make a run.
+        let odd: Vec<EventId> = all.iter().copied().step_by(2).collect();
+        for some in odd.chunks(700) {
+            let (acked, ticket) = topic.ack(b"g", some).unwrap();
+            assert_eq!(acked, some.len() as u64);
+            bench.commit(&topic, ticket);
+        }
+        let before = fingerprint(&topic);
+        assert_eq!(before.len(), 15_000);
+        drop(topic);
+        bench.crash(seed);
+        let journal = bench.content("t.journal.txt");
+        let parts = journal.lines().filter(|line| line.contains(r#""record":{"type":"part""#)).count();
+        assert!(parts >= 4, "{parts} lines");
+        assert!(fingerprint(&bench.topic("t")) == before, "seed {seed}");
+        // Of a snapshot that was cut short nothing counts, and what comes behind it counts as ever.
+        bench.stop();
+        let end = journal.rfind(r#","record":{"type":"part""#).unwrap();
+        let cut = journal[..end].rfind('\n').unwrap() + 1;
+        let last_snapshot = journal.rfind(r#""type":"snapshot""#).unwrap();
+        let old = journal[..last_snapshot].rfind('\n').map_or(0, |at| at + 1);
+        if journal[..old].contains(r#""type":"snapshot""#) {
+            bench.put("t.journal.txt", &journal.as_bytes()[..cut]);
+            bench.start().unwrap();
+            assert!(bench.topic("t").pending_summary(b"g").unwrap().count >= 15_000);
+        }
+    }
+}
+
+/// Prints how long things take with a million pending entries: to be run by itself, optimized.
+#[test]
+#[ignore = "takes long, and says something only when it is optimized"]
+fn a_million_pending_entries() {
+    let mut bench = Bench::new(Home::Memory(MemoryStorage::new()), 2)
+        .with(|options| {
+            options.fsync = FsyncPolicy::No;
+            options.journal_snapshot_bytes = 1 << 30;
+        })
+        .started();
+    let begun = Instant::now();
+    let (topic, all) = with_pending(&bench, 1_000_000);
+    println!("a million events added and delivered: {:?}", begun.elapsed());
+    let time = |what: &str, work: &mut dyn FnMut()| {
+        let begun = Instant::now();
+        (0..1_000).for_each(|_| work());
+        println!("{what}: {:?} each", begun.elapsed() / 1_000);
+    };
+    time("XPENDING summary", &mut || assert!(topic.pending_summary(b"g").unwrap().count > 900_000));
+    let mut next = all.iter().step_by(7);
+    time("XACK of one", &mut || {
+        let (acked, ticket) = topic.ack(b"g", &[*next.next().unwrap()]).unwrap();
+        assert_eq!(acked, 1);
+        bench.commit(&topic, ticket);
+    });
+    let begun = Instant::now();
+    assert_eq!(topic.claimable(b"g", 0, Some(10), NOW * 2).unwrap().len(), 10);
+    println!("first XREADGROUP CLAIM: {:?}", begun.elapsed());
+    time("XREADGROUP CLAIM", &mut || {
+        assert_eq!(topic.claimable(b"g", 0, Some(10), NOW * 2).unwrap().len(), 10);
+    });
+    drop(topic);
+    bench.stop();
+    bench.options.journal_snapshot_bytes = 1;
+    let begun = Instant::now();
+    bench.start().unwrap();
+    println!("start: {:?}", begun.elapsed());
+    let topic = bench.topic("t");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _stop = StopOnDrop(&stop);
+        let worst = scope.spawn(|| {
+            let mut worst = Duration::ZERO;
+            while !stop.load(Ordering::SeqCst) {
+                let begun = Instant::now();
+                topic.pending_summary(b"g").unwrap();
+                worst = worst.max(begun.elapsed());
+            }
+            worst
+        });
+        let begun = Instant::now();
+        let (_, ticket) = topic.ack(b"g", &all[999_000..999_001]).unwrap();
+        bench.commit(&topic, ticket);
+        println!("XACK that says everything anew: {:?}", begun.elapsed());
+        stop.store(true, Ordering::SeqCst);
+        println!("XPENDING meanwhile, at worst: {:?}", worst.join().unwrap());
+    });
+}
