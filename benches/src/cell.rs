@@ -23,6 +23,22 @@ pub enum Work {
         /// Bytes of an event's value.
         size: usize,
     },
+    /// Produce a number of events, then drain them by the consumers of a group.
+    Group {
+        /// Consumers.
+        consumers: usize,
+        /// Events asked for at a time, and acknowledged together.
+        count: usize,
+    },
+    /// Produce events at a steady pace while readers are blocked waiting for them.
+    Delivery {
+        /// Blocked readers.
+        readers: usize,
+        /// Events per second.
+        per_second: u64,
+    },
+    /// Let many events be pending in a group.
+    Pending,
     /// Produce a number of events, look at the memory, stop the server and start it again.
     Restart {
         /// Bytes of an event's value.
@@ -41,6 +57,14 @@ pub enum Measure {
     Resident,
     /// From the start of the process to the first `PONG`, in seconds.
     StartUp,
+    /// Half of the round trips, or deliveries, took at most this, in microseconds.
+    P50,
+    /// 99 of 100 took at most this, in microseconds.
+    P99,
+    /// `XPENDING`'s summary: how many times as long it takes with many pending entries as with 100.
+    SummaryGrowth,
+    /// The same of `XACK`.
+    AckGrowth,
 }
 
 impl Measure {
@@ -93,6 +117,8 @@ pub struct Scale {
     pub read_events: u64,
     /// Events in the log when memory and start-up are looked at.
     pub restart_events: u64,
+    /// Pending entries, where they are many.
+    pub pending: u64,
 }
 
 impl Scale {
@@ -151,7 +177,34 @@ pub fn all() -> Vec<Cell> {
             rows: vec![resident, row("start-up s with that log", Measure::StartUp, 0.1)],
         },
         load("topics-1000", "1,000 topics, always, 50 x 64", Always, [50, 64, 100, 1000], 0.8),
+        group("group", "group of 4, everysec, COUNT 100 + XACK", EverySec),
+        group("group-always", "group of 4, always, COUNT 100 + XACK", Always),
+        delivery("blocked-1", ["to 1 blocked reader, us p50", "to 1 blocked reader, us p99"], 1),
+        delivery("blocked-100", ["to 100 blocked readers, us p50", "to 100 blocked readers, us p99"], 100),
+        pending(),
     ]
+}
+
+fn group(name: &'static str, title: &'static str, fsync: Fsync) -> Cell {
+    let work = Work::Group { consumers: 4, count: 100 };
+    Cell { name, fsync, work, rows: vec![row(title, Measure::Rate, 1.0)] }
+}
+
+fn delivery(name: &'static str, titles: [&'static str; 2], readers: usize) -> Cell {
+    let work = Work::Delivery { readers, per_second: 1000 };
+    let [p50, p99] = titles;
+    let rows = vec![row(p50, Measure::P50, 1.2), row(p99, Measure::P99, 1.2)];
+    Cell { name, fsync: Fsync::EverySec, work, rows }
+}
+
+fn pending() -> Cell {
+    // The same time, but for what two medians of microseconds differ by anyway.
+    let target = Target { ratio: None, figure: Some(1.3) };
+    let rows = vec![
+        Row { title: "XPENDING, 1 million / 100 pending", measure: Measure::SummaryGrowth, target },
+        Row { title: "XACK, 1 million / 100 pending", measure: Measure::AckGrowth, target },
+    ];
+    Cell { name: "pending", fsync: Fsync::EverySec, work: Work::Pending, rows }
 }
 
 #[cfg(test)]

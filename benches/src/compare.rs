@@ -169,6 +169,7 @@ pub(crate) mod tests {
             disk_bytes_per_event: 200.0,
             round_trip: Percentiles { p50_us: 100.0, p99_us: 200.0, p999_us: 12_345.6 },
             start_up_seconds: Some(0.05),
+            pending: None,
         };
         let round = |&(reference, subject)| Round { reference: trial(reference), subject: trial(subject) };
         let cell = cell::all().into_iter().find(|cell| cell.name == name).unwrap();

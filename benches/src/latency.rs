@@ -36,6 +36,12 @@ impl Latency {
         self.0.saturating_record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
     }
 
+    /// Adds those that were counted elsewhere.
+    pub fn add(&mut self, other: &Latency) {
+        // Both have the same bounds, so nothing of it is out of range.
+        self.0 += &other.0;
+    }
+
     /// How many round trips were counted.
     #[must_use]
     pub fn count(&self) -> u64 {

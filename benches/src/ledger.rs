@@ -97,10 +97,37 @@ impl Verifier {
             )));
         }
         *next += self.topics as u64;
+        self.count(conn, counter, id);
+        Ok(())
+    }
+
+    /// Takes one event of those that several readers share: only all of them together are in order.
+    ///
+    /// # Errors
+    /// It is not of this run.
+    #[inline]
+    pub fn shared_event(&mut self, id: Id, payload: &[u8]) -> Result<()> {
+        match origin(payload).filter(|(conn, _)| *conn < self.conns) {
+            Some((conn, counter)) => {
+                self.count(conn, counter, id);
+                Ok(())
+            }
+            None => Err(mismatch(format!("event {id} is not of this run"))),
+        }
+    }
+
+    /// Adds what another reader saw of the same run.
+    pub fn absorb(&mut self, other: &Verifier) {
+        for (seen, more) in self.seen.iter_mut().zip(&other.seen) {
+            seen.sum = seen.sum.wrapping_add(more.sum);
+            seen.count += more.count;
+        }
+    }
+
+    fn count(&mut self, conn: usize, counter: u64, id: Id) {
         let seen = &mut self.seen[conn];
         seen.sum = seen.sum.wrapping_add(fingerprint(id, counter));
         seen.count += 1;
-        Ok(())
     }
 
     /// What has been read so far, by connection.
@@ -205,6 +232,21 @@ mod tests {
         assert!(check(&ledger, &more).is_err(), "one too many");
         more[6].1 = payload(2, 0);
         assert!(check(&ledger, &more).is_err(), "an unknown connection");
+    }
+
+    #[test]
+    fn readers_that_share_a_topic_have_all_of_it_together() {
+        let (ledger, events) = run();
+        let mut readers = [Verifier::new(2, 1), Verifier::new(2, 1)];
+        for (at, (id, payload)) in events.iter().enumerate() {
+            readers[at / 2 % 2].shared_event(*id, payload).unwrap();
+        }
+        let [mut first, second] = readers;
+        assert!(first.finish(&ledger).is_err());
+        first.absorb(&second);
+        first.finish(&ledger).unwrap();
+        first.shared_event(events[0].0, &events[0].1).unwrap();
+        assert!(first.finish(&ledger).is_err(), "one event twice");
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! | [`reply`] | flat scanners of the two replies measured here: an id, and an entry of `XREAD` |
 //! | [`load`] | the single-threaded epoll producer, with one [`conn`] for each connection |
 //! | [`readback`] | the catch-up reader |
+//! | [`group`], [`delivery`] | consumers of a group, and readers that wait for the next event |
 //! | [`ledger`] | what was acknowledged, and the check that exactly that is read back |
 //! | [`server`], [`procfs`] | the servers under test as processes, and what the kernel says of them |
 //! | [`cell`], [`trial`], [`compare`], [`table`] | the table: its cells, one run of a cell, the rounds, the print |
@@ -17,7 +18,9 @@
 pub mod cell;
 pub mod compare;
 pub mod conn;
+pub mod delivery;
 pub mod error;
+pub mod group;
 pub mod latency;
 pub mod ledger;
 pub mod load;

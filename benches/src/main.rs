@@ -116,10 +116,21 @@ fn compare_command(args: CompareArgs) -> Result<()> {
         return Ok(());
     };
     let (rounds, scale) = if args.quick {
-        (1, Scale { load: Duration::from_millis(300), read_events: 40_000, restart_events: 50_000 })
+        (
+            1,
+            Scale {
+                load: Duration::from_millis(300),
+                read_events: 40_000,
+                restart_events: 50_000,
+                pending: 5_000,
+            },
+        )
     } else {
         let load = Duration::from_secs_f64(args.seconds);
-        (args.rounds as usize, Scale { load, read_events: 2_000_000, restart_events: 2_000_000 })
+        (
+            args.rounds as usize,
+            Scale { load, read_events: 2_000_000, restart_events: 2_000_000, pending: 1_000_000 },
+        )
     };
     let reference = Program::Redis(args.redis);
     let subject = if args.control { reference.clone() } else { wafka(&args.common)? };

@@ -68,7 +68,8 @@ impl Reader {
         })
     }
 
-    fn send(&mut self, arguments: &[&[u8]]) -> Result<()> {
+    /// Sends a command.
+    pub(crate) fn send(&mut self, arguments: &[&[u8]]) -> Result<()> {
         self.command.clear();
         let mut number = itoa::Buffer::new();
         let mut head = |command: &mut Vec<u8>, kind: u8, count: usize| {
@@ -117,7 +118,7 @@ impl Reader {
     }
 
     /// Takes one whole piece of the reply: what `scan` finds at its start, with the bytes used.
-    fn take<T>(
+    pub(crate) fn take<T>(
         &mut self,
         what: &str,
         scan: impl Fn(&[u8]) -> Result<Option<(T, usize)>, ReplyError>,
@@ -134,7 +135,7 @@ impl Reader {
     }
 
     /// Takes `count` entries, which must stand in order of their ids, after `last`; gives the last one's id.
-    fn entries(
+    pub(crate) fn entries(
         &mut self,
         topic: &str,
         count: usize,
@@ -212,10 +213,27 @@ impl Reader {
     /// A wrong reply, a broken connection.
     pub fn len(&mut self, topic: &str) -> Result<u64> {
         self.send(&[b"XLEN", topic.as_bytes()])?;
-        let line = self.take("XLEN", line)?;
+        self.number("XLEN")
+    }
+
+    /// Takes a reply that is a number.
+    ///
+    /// # Errors
+    /// Another reply, a broken connection.
+    pub(crate) fn number(&mut self, command: &str) -> Result<u64> {
+        let line = self.take(command, line)?;
         line.strip_prefix(':')
             .and_then(|digits| digits.parse().ok())
             .ok_or_else(|| self.surprise("a number", line))
+    }
+
+    /// Takes the reply `+OK`.
+    ///
+    /// # Errors
+    /// Another reply, a broken connection.
+    pub(crate) fn ok(&mut self, command: &str) -> Result<()> {
+        let line = self.take(command, line)?;
+        if line == "+OK" { Ok(()) } else { Err(self.surprise("OK", line)) }
     }
 
     /// Asks `PING`: `Ok(true)` for `PONG`, `Ok(false)` while the server says that it is still loading.

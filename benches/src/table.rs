@@ -60,6 +60,8 @@ fn value(measure: Measure, value: f64) -> String {
         Measure::Rate => format!("{}/s", thousands(value.round() as u64)),
         Measure::Cpu | Measure::StartUp => format!("{value:.3}"),
         Measure::Resident => format!("{value:.1}"),
+        Measure::P50 | Measure::P99 => format!("{value:.0}"),
+        Measure::SummaryGrowth | Measure::AckGrowth => format!("{value:.2} x"),
     }
 }
 

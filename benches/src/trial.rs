@@ -9,11 +9,12 @@ use tempfile::TempDir;
 
 use crate::cell::{Cell, Measure, Scale, Work};
 use crate::error::Context;
+use crate::group::PendingFigures;
 use crate::latency::Percentiles;
 use crate::ledger::Ledger;
 use crate::load::{self, Plan, Stop};
 use crate::server::{Program, Server};
-use crate::{BenchError, Result, procfs, readback};
+use crate::{BenchError, Result, delivery, group, procfs, readback};
 
 /// The name of the topics of all runs.
 pub const BASE: &str = "bench";
@@ -41,6 +42,8 @@ pub struct Trial {
     pub round_trip: Percentiles,
     /// Start-up with the log, in seconds, where that was looked at.
     pub start_up_seconds: Option<f64>,
+    /// What long and short lists of pending entries cost, where that was looked at.
+    pub pending: Option<PendingFigures>,
 }
 
 impl Trial {
@@ -52,6 +55,10 @@ impl Trial {
             Measure::Cpu => Some(self.server_cpu_us_per_event),
             Measure::Resident => Some(self.resident_bytes as f64 / 1e6),
             Measure::StartUp => self.start_up_seconds,
+            Measure::P50 => Some(self.round_trip.p50_us),
+            Measure::P99 => Some(self.round_trip.p99_us),
+            Measure::SummaryGrowth => self.pending.map(|p| p.summary_many_us / p.summary_few_us),
+            Measure::AckGrowth => self.pending.map(|p| p.ack_many_us / p.ack_few_us),
         }
     }
 }
@@ -113,6 +120,9 @@ pub fn run(program: &Program, cell: &Cell, scale: &Scale, workplace: &mut Workpl
             load_cell(server, &dir, &plan, scale)
         }
         Work::Read { size } => read_cell(server, &dir, size, scale.events_to_read(size)),
+        Work::Group { consumers, count } => group_cell(server, &dir, (consumers, count), scale.read_events),
+        Work::Delivery { readers, per_second } => delivery_cell(server, &dir, readers, per_second, scale),
+        Work::Pending => pending_cell(server, &dir, scale.pending),
         Work::Restart { size } => restart_cell(program, cell, server, &dir, size, scale.restart_events),
     }?;
     // Thousands of files that were just deleted slow down those that the next run makes (ext4 looks at each recently
@@ -148,6 +158,64 @@ fn read_cell(server: Server, dir: &Path, size: usize, events: u64) -> Result<Tri
     trial.round_trip = read.round_trip;
     (trial.resident_bytes, trial.resident_peak_bytes) = (memory.resident, memory.peak);
     watched(&server, |addr| readback::verify(addr, BASE, &ledger))?;
+    server.stop()?;
+    Ok(trial)
+}
+
+fn group_cell(server: Server, dir: &Path, (consumers, count): (usize, usize), events: u64) -> Result<Trial> {
+    let (mut trial, ledger) =
+        watched(&server, |addr| produce(&server, dir, &wide_plan(addr, 100), Stop::Events(events)))?;
+    let cpu = procfs::process_cpu(server.pid())?;
+    let drained = watched(&server, |addr| group::drain(addr, BASE, consumers, count, &ledger))?;
+    let cpu = procfs::process_cpu(server.pid())?.saturating_sub(cpu);
+    trial.events_per_second = drained.events as f64 / drained.seconds;
+    trial.server_cpu_us_per_event = cpu.as_secs_f64() * 1e6 / events as f64;
+    trial.client_cpu_us_per_event = drained.client_cpu_us_per_event;
+    trial.round_trip = drained.round_trip;
+    let memory = procfs::memory(server.pid())?;
+    (trial.resident_bytes, trial.resident_peak_bytes) = (memory.resident, memory.peak);
+    trial.disk_bytes_per_event = procfs::disk_use(dir)? as f64 / events as f64;
+    server.stop()?;
+    Ok(trial)
+}
+
+fn delivery_cell(
+    server: Server,
+    dir: &Path,
+    readers: usize,
+    per_second: u64,
+    scale: &Scale,
+) -> Result<Trial> {
+    let cpu = procfs::process_cpu(server.pid())?;
+    let run = watched(&server, |addr| delivery::run(addr, BASE, readers, per_second, scale.load))?;
+    let cpu = procfs::process_cpu(server.pid())?.saturating_sub(cpu);
+    watched(&server, |addr| readback::verify(addr, BASE, &run.ledger))?;
+    let (events, memory) = (run.ledger.events(), procfs::memory(server.pid())?);
+    let trial = Trial {
+        events,
+        events_per_second: run.events_per_second,
+        server_cpu_us_per_event: cpu.as_secs_f64() * 1e6 / events as f64,
+        client_cpu_us_per_event: run.client_cpu_us_per_event,
+        resident_bytes: memory.resident,
+        resident_peak_bytes: memory.peak,
+        disk_bytes_per_event: procfs::disk_use(dir)? as f64 / events as f64,
+        round_trip: run.latency,
+        start_up_seconds: None,
+        pending: None,
+    };
+    server.stop()?;
+    Ok(trial)
+}
+
+fn pending_cell(server: Server, dir: &Path, many: u64) -> Result<Trial> {
+    let events = group::events_for(many);
+    let (mut trial, _) =
+        watched(&server, |addr| produce(&server, dir, &wide_plan(addr, 100), Stop::Events(events)))?;
+    let (figures, acks) = watched(&server, |addr| group::measure_pending(addr, BASE, many))?;
+    trial.pending = Some(figures);
+    trial.round_trip = acks;
+    let memory = procfs::memory(server.pid())?;
+    (trial.resident_bytes, trial.resident_peak_bytes) = (memory.resident, memory.peak);
     server.stop()?;
     Ok(trial)
 }
@@ -193,6 +261,7 @@ fn produce(server: &Server, dir: &Path, plan: &Plan, stop: Stop<'_>) -> Result<(
         disk_bytes_per_event: procfs::disk_use(dir)? as f64 / events as f64,
         round_trip: outcome.summary.round_trip,
         start_up_seconds: None,
+        pending: None,
     };
     Ok((trial, outcome.ledger))
 }
