@@ -48,6 +48,7 @@ fn same(servers: &Servers) {
         commands: if seed.is_some() { 1 } else { COMMANDS },
         time: Duration::MAX,
         findings: 1,
+        without: Vec::new(),
     };
     let mut findings = String::new();
     let tally = servers.pair(PATIENCE).campaign(&limits, |finding| findings += &finding.to_string()).unwrap();

@@ -40,6 +40,9 @@ struct Options {
     /// How many differences to find before it ends.
     #[arg(long, default_value_t = 1)]
     findings: usize,
+    /// Leaves out commands with one of these words: XCLAIM,LIMIT
+    #[arg(long, value_delimiter = ',')]
+    without: Vec<String>,
     /// Plays this script instead, as a finding shows it.
     #[arg(long)]
     script: Option<PathBuf>,
@@ -121,6 +124,7 @@ fn play_many(pair: &Pair, options: &Options) -> io::Result<bool> {
         commands: options.commands,
         time: Duration::from_secs(options.seconds),
         findings: options.findings,
+        without: options.without.clone(),
     };
     let tally = pair.campaign(&limits, |finding| println!("{finding}"))?;
     println!("{} scripts, {} commands, {} replies compared", tally.scripts, tally.commands, tally.replies);

@@ -88,8 +88,9 @@ impl Pair {
     ///
     /// # Errors
     /// When a server does not take connections.
-    pub fn run(&self, seed: u64, steps: usize, tally: &mut Tally) -> io::Result<Option<Finding>> {
-        let script = script(seed, Scope { version: self.version, steps });
+    pub fn run(&self, seed: u64, limits: &Limits, tally: &mut Tally) -> io::Result<Option<Finding>> {
+        let mut script = script(seed, Scope { version: self.version, steps: limits.steps });
+        script.steps.retain(|step| !limits.without.iter().any(|word| step.has(word)));
         tally.scripts += 1;
         tally.commands += script.steps.len();
         let comparison = self.compare(&script)?;
@@ -128,7 +129,7 @@ impl Pair {
             && begin.elapsed() < limits.time
             && tally.findings < limits.findings
         {
-            if let Some(finding) = self.run(seed, limits.steps, &mut tally)? {
+            if let Some(finding) = self.run(seed, limits, &mut tally)? {
                 tally.findings += 1;
                 found(&finding);
             }
@@ -139,7 +140,7 @@ impl Pair {
 }
 
 /// When a campaign ends.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Limits {
     /// The number of its first script.
     pub first_seed: u64,
@@ -151,4 +152,6 @@ pub struct Limits {
     pub time: Duration,
     /// Differences found.
     pub findings: usize,
+    /// Words whose commands are left out.
+    pub without: Vec<String>,
 }

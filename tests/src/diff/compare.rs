@@ -188,7 +188,7 @@ fn same_reply(
 fn divergence(transcript: &Transcript, at: usize, expected: &Moment, found: &Moment) -> Divergence {
     let shown = |moment: &Moment| {
         if moment.skipped {
-            return "(its connection waits)".to_owned();
+            return "(left out)".to_owned();
         }
         let mut all = Vec::new();
         for answer in &moment.answers {

@@ -35,7 +35,7 @@ pub struct Answer {
 /// What one step led to.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct Moment {
-    /// The step was left out: its connection waits already.
+    /// The step was left out: it would have run at the same time as others.
     pub skipped: bool,
     /// The replies that came, by connection, in their order there; the listener's come last.
     pub answers: Vec<Answer>,
@@ -152,7 +152,7 @@ impl<'a> Player<'a> {
         let mut moment = Moment::default();
         if let Some(ms) = step.pause_ms() {
             std::thread::sleep(Duration::from_millis(ms));
-        } else if step.may_block() && !self.conns[step.conn].waiting.is_empty() {
+        } else if self.is_undetermined(step, steps) {
             moment.skipped = true;
             return Ok(moment);
         } else {
@@ -173,6 +173,18 @@ impl<'a> Player<'a> {
         moment.answers.sort_by_key(|answer| answer.step.map(|step| (step != at, step)));
         self.listen(at, &mut moment)?;
         Ok(moment)
+    }
+
+    /// Whether a command would run at the same time as others: what it leads to were a matter of chance. That is so when it is
+    /// piped behind a blocked one, unless nobody else waits, and then for one command only.
+    fn is_undetermined(&self, step: &Step, steps: &[Step]) -> bool {
+        let matters = |at: &usize| !matches!(steps[*at].name().as_str(), "PING" | "ECHO");
+        let piped = self.conns.iter().any(|conn| conn.waiting.iter().skip(1).any(matters));
+        if self.conns[step.conn].waiting.is_empty() {
+            return step.may_block() && piped;
+        }
+        let waiting = self.conns.iter().filter(|conn| !conn.waiting.is_empty()).count();
+        step.may_block() || !matches!(step.name().as_str(), "PING" | "ECHO") && (piped || waiting > 1)
     }
 
     fn filled_in(&self, arg: &[u8]) -> Vec<u8> {

@@ -4,6 +4,8 @@
 //! that fails the test.
 
 mod redis_7;
+mod redis_8;
+mod wafka;
 
 use super::compare::Subject;
 use super::player::{Moment, Transcript};
@@ -63,7 +65,7 @@ pub enum Explain {
 
 /// All of them.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
-    redis_7::RULES.iter()
+    redis_7::RULES.iter().chain(redis_8::RULES).chain(wafka::RULES)
 }
 
 /// Whether the subject is at least this version of Redis, and the reference is older.

@@ -39,6 +39,12 @@ impl Step {
         name(&self.args)
     }
 
+    /// Whether a word, in any case, is the command or one of its arguments.
+    #[must_use]
+    pub fn has(&self, word: &str) -> bool {
+        self.args.iter().any(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
+    }
+
     /// Whether it may wait for other commands: a read with `BLOCK 0`, or with a time that no run takes.
     #[must_use]
     pub fn may_block(&self) -> bool {

@@ -6,9 +6,21 @@ use super::{CONNS, KEYS, Maker};
 const FAR_AWAY_S: &str = "4102444800";
 
 impl Maker {
-    pub(super) fn key_command(&mut self) -> Vec<Vec<u8>> {
+    pub(super) fn key_command(&mut self, conn: usize) -> Vec<Vec<u8>> {
+        // What Wafka does not do in transactions is tried there seldom: it ends a comparison.
+        let in_transaction = self.in_multi[conn] && !self.one_in(10);
+        loop {
+            let words = self.key_words();
+            let refused = ["RENAME", "COPY", "FLUSH"].iter().any(|word| words.starts_with(word));
+            if !(refused && in_transaction) {
+                return self.words(&words);
+            }
+        }
+    }
+
+    fn key_words(&mut self) -> String {
         let key = self.key();
-        let words = match self.rng.u8(..100) {
+        match self.rng.u8(..100) {
             0..12 => {
                 self.forget(key);
                 format!("{} {key}", self.pick(&["DEL", "DEL", "UNLINK"]))
@@ -35,8 +47,7 @@ impl Maker {
                 self.pick(&["FLUSHALL", "FLUSHDB", "FLUSHALL SYNC"]).to_owned()
             }
             _ => format!("DEL {key} {}", self.key()),
-        };
-        self.words(&words)
+        }
     }
 
     /// Ids of a key that is gone begin anew.

@@ -96,7 +96,7 @@ impl Maker {
             36..54 => self.read_group(),
             54..56 => self.read(),
             56..85 => self.group_command(),
-            85..92 => self.key_command(),
+            85..92 => self.key_command(conn),
             92..96 => self.transaction_command(conn),
             _ => self.connection_command(),
         }

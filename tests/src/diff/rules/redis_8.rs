@@ -1,0 +1,37 @@
+//! What Redis changed since 8.2. Wafka answers as the newest does.
+
+use super::{Case, Explain, Rule, Verdict, changed_in};
+use crate::diff::compare::Subject;
+use crate::diff::reference::Version;
+use crate::diff::value::Value;
+
+pub(super) const RULES: &[Rule] = &[
+    Rule { id: "8.6-unknown-command", between: since_8_6, explain: Explain::Reply(unknown_command) },
+    Rule { id: "8.6-idempotence-fields", between: since_8_6, explain: Explain::Reply(idempotence) },
+];
+
+fn since_8_6(reference: Version, subject: Subject) -> bool {
+    changed_in((8, 6), reference, subject)
+}
+
+/// An unknown command without arguments is not told that there are none.
+fn unknown_command(case: &mut Case<'_>) -> Verdict {
+    let (Value::Error(old), Value::Error(new)) = (&*case.expected, &*case.found) else {
+        return Verdict::Different;
+    };
+    if case.args.len() != 1 || *old != format!("{new}, with args beginning with: ") {
+        return Verdict::Different;
+    }
+    *case.found = case.expected.clone();
+    Verdict::Same
+}
+
+/// `XINFO STREAM` tells about idempotent producers.
+fn idempotence(case: &mut Case<'_>) -> Verdict {
+    const FIELDS: [&str; 6] =
+        ["idmp-duration", "idmp-maxsize", "pids-tracked", "iids-tracked", "iids-added", "iids-duplicates"];
+    if FIELDS.iter().filter(|field| case.found.remove(field)).count() == FIELDS.len() {
+        return Verdict::Same;
+    }
+    Verdict::Different
+}
