@@ -33,7 +33,8 @@ pub(super) struct Backward<'v> {
     walked: Option<(u32, u64)>,
     to: EventId,
     id: Option<EventId>,
-    last_id: EventId,
+    /// The id of the event that was walked last.
+    last_id: Option<EventId>,
     /// The lowest id that was come across, above the range too.
     seen: EventId,
     /// The current item is no event, but damage: where it begins, in bytes, and what is wrong. It takes part in the
@@ -56,7 +57,7 @@ impl<'v> Backward<'v> {
             walked: None,
             to,
             id: None,
-            last_id: EventId::MAX,
+            last_id: None,
             seen: EventId::MAX,
             damage: None,
             before: None,
@@ -115,7 +116,7 @@ impl<'v> Backward<'v> {
             return Ok(());
         }
         if let Some(id) = self.id.take() {
-            (self.last_id, self.seen) = (id, id);
+            (self.last_id, self.seen) = (Some(id), id);
         }
         while self.line_before()? {
             match self.examine() {
@@ -125,7 +126,7 @@ impl<'v> Backward<'v> {
                     self.seen = self.seen.min(id);
                 }
                 // After a rewrite lines may come again.
-                Ok((id, _)) if id >= self.last_id => {}
+                Ok((id, _)) if self.last_id.is_some_and(|last| id >= last) => {}
                 Ok((id, _)) => {
                     self.id = Some(id);
                     break;
@@ -254,7 +255,7 @@ impl<'v> Backward<'v> {
 
     /// The current line, which looked like an event, fails its check.
     pub(super) fn damaged(&self, reason: String) -> ReadError {
-        let next = (self.last_id < EventId::MAX).then_some(self.last_id);
+        let next = self.last_id;
         let after = self.id.and_then(EventId::prev).unwrap_or(EventId::MIN);
         damage(self.lane, self.lines.position(), after, reason, next)
     }

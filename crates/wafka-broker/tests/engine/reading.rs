@@ -1,10 +1,10 @@
 //! Which reads touch files.
 
-use wafka_broker::{ReadError, ReadRange};
-use wafka_core::PartitionId;
+use wafka_broker::{IdSpec, ReadError, ReadRange};
+use wafka_core::{EventId, PartitionId};
 use wafka_storage::fs::Operation;
 
-use crate::support::{ALL, Bench, Collected, Entry, read, strings};
+use crate::support::{ALL, Bench, Collected, Entry, accept, ids, read, strings};
 
 /// As a thread that must not wait reads.
 fn ready(topic: &wafka_broker::Topic, range: &ReadRange) -> Option<Vec<Entry>> {
@@ -60,4 +60,19 @@ fn a_topic_without_events_is_read_from_memory() {
     assert_eq!(ready(&topic, &ALL).unwrap(), []);
     assert_eq!(read(&topic, &ReadRange { reverse: true, ..ALL }).unwrap(), []);
     assert_eq!(bench.fs().count(Operation::Read), reads);
+}
+
+#[test]
+fn the_highest_id_there_is_is_read_in_both_directions() {
+    let mut bench = Bench::sim(2);
+    let topic = bench.topic("t");
+    let first = bench.add(&topic, "0").unwrap();
+    accept(&topic, IdSpec::Explicit(EventId::MAX), None, &[b"v", b"1"], None).unwrap();
+    bench.stop();
+    drop(topic);
+    bench.start().unwrap();
+    let topic = bench.topic("t");
+    assert_eq!(ids(&read(&topic, &ALL).unwrap()), [first, EventId::MAX]);
+    let reverse = ReadRange { reverse: true, ..ALL };
+    assert_eq!(ids(&read(&topic, &reverse).unwrap()), [EventId::MAX, first]);
 }
