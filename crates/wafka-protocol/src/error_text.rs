@@ -17,6 +17,8 @@ pub const NOT_INTEGER: &str = "ERR value is not an integer or out of range";
 pub const WRONGTYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
 /// The key does not exist.
 pub const NO_SUCH_KEY: &str = "ERR no such key";
+/// A number does not fit the 32 bits that Redis has for it.
+pub const INT_RANGE: &str = "ERR value is out of range, value must between -2147483648 and 2147483647";
 /// `SELECT` of a database that is not configured.
 pub const DB_INDEX: &str = "ERR DB index is out of range";
 /// `SCAN` with a cursor that is not a number.

@@ -236,6 +236,8 @@ fn databases_are_apart() {
     client.check("SELECT 2", "+OK\r\n").check("XADD s 1-1 f v", "$3\r\n1-1\r\n").check("XLEN s", ":1\r\n");
     client.check("SELECT 0", "+OK\r\n").check("XLEN s", ":0\r\n").check("XADD s 1-1 f v", "$3\r\n1-1\r\n");
     client.check("SELECT 3", "-ERR DB index is out of range\r\n");
+    let int_range = "-ERR value is out of range, value must between -2147483648 and 2147483647\r\n";
+    client.check("SELECT 2147483648", int_range);
     client.check("SELECT x", "-ERR value is not an integer or out of range\r\n");
     // In one pipeline: the topic last appended to is another one after SELECT.
     let pipeline = ["XADD s 2-1 f v", "SELECT 1", "XADD s 1-1 f v", "SELECT 2", "XADD s 2-1 f v"];

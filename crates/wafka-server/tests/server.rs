@@ -80,6 +80,11 @@ fn settings_take_effect_and_wrong_ones_change_nothing() {
     client.check("CONFIG SET timeout 8 timeout 9", &failed("timeout", "duplicate parameter"));
     client.check("CONFIG SET port 1", &failed("port", "can't set immutable config"));
     client.check("CONFIG SET stream-node-max-entries x", &failed("stream-node-max-entries", not_integer));
+    client.check("XADD s 1-1 f v", "$3\r\n1-1\r\n").check("XADD s 2-1 f v", "$3\r\n2-1\r\n");
+    client.check("XTRIM s MAXLEN ~ 1", ":0\r\n");
+    client.check("CONFIG SET stream-node-max-entries 1", "+OK\r\n");
+    client.check("XADD t 1-1 f v", "$3\r\n1-1\r\n").check("XADD t 2-1 f v", "$3\r\n2-1\r\n");
+    client.check("XTRIM t MAXLEN ~ 1", ":1\r\n");
     client.check("CONFIG SET stream-node-max-entries 100", "+OK\r\n");
     client.check("CONFIG SET timeout", "-ERR wrong number of arguments for 'config|set' command\r\n");
     client.check(

@@ -51,8 +51,8 @@ impl Servers {
 
     fn new(reference: Reference, subject: Running) -> Self {
         let servers = Servers { reference, subject };
-        configure(servers.reference.addr);
-        configure(servers.subject_addr());
+        configure(servers.reference.addr, true);
+        configure(servers.subject_addr(), matches!(servers.subject, Running::Redis(_)));
         servers
     }
 

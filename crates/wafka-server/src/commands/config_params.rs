@@ -62,6 +62,7 @@ pub(super) enum Setting {
     LogLevel(&'static str),
     IdempotenceDuration(u32),
     IdempotenceMaxIids(u32),
+    NodeEntries(u32),
 }
 
 /// The largest size there can be: see the ranges in `config/check.rs`.
@@ -181,7 +182,12 @@ pub(super) static PARAMS: &[Param] = &[
     fixed("save", |_| String::new()),
     fixed_number("maxmemory", |_| "0".to_owned()),
     fixed("maxmemory-policy", |_| "noeviction".to_owned()),
-    fixed_number("stream-node-max-entries", |_| "100".to_owned()),
+    Param {
+        name: "stream-node-max-entries",
+        get: |shared| shared.engine.node_entries().to_string(),
+        kind: Kind::Number { min: 0, max: u32::MAX, change: Setting::NodeEntries },
+    },
+    // What a node of a stream weighs does not matter here: nodes are counted by entries alone.
     fixed_number("stream-node-max-bytes", |_| "4096".to_owned()),
     Param {
         name: "stream-idmp-duration",
@@ -325,6 +331,7 @@ impl Setting {
             Setting::SlowLogLen(len) => shared.observers.slow_log.set_len_max(len as usize),
             Setting::LatencyThreshold(millis) => shared.observers.latency.set_threshold_millis(millis),
             Setting::IdempotenceDuration(secs) => settings.set_idempotence_duration_secs(secs),
+            Setting::NodeEntries(entries) => shared.engine.set_node_entries(u64::from(entries)),
             Setting::IdempotenceMaxIids(max) => settings.set_idempotence_max_iids(max),
             Setting::LogLevel(level) => {
                 settings.set_log_level(level);

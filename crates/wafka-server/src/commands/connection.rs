@@ -53,6 +53,9 @@ pub(crate) fn select(session: &mut Session, args: &Args<'_>) -> Result<(), Comma
 /// The database that `arg` names.
 pub(crate) fn database_number(session: &Session, arg: &[u8]) -> Result<Database, CommandError> {
     let index = parse_i64(arg).ok_or_else(CommandError::not_integer)?;
+    if i32::try_from(index).is_err() {
+        return Err(error_text::INT_RANGE.into());
+    }
     let database = u16::try_from(index).ok().filter(|index| *index < session.shared.config.server.databases);
     Ok(Database(database.ok_or(error_text::DB_INDEX)?))
 }

@@ -16,8 +16,6 @@ use crate::session::Session;
 
 /// Entries that `FULL` shows without `COUNT`.
 const FULL_COUNT_DEFAULT: u64 = 10;
-/// Entries that Redis keeps in one node of a stream (`stream-node-max-entries`).
-const NODE_ENTRIES: u64 = 100;
 
 /// ```text
 /// XINFO STREAM key [FULL [COUNT count]]
@@ -148,7 +146,10 @@ async fn partition_summary(
 const SUMMARY_FIELDS: usize = 13;
 
 fn write_summary(session: &mut Session, summary: &Summary) {
-    let keys = summary.length.div_ceil(NODE_ENTRIES);
+    let keys = match session.engine().node_entries() {
+        0 => summary.length.min(1),
+        entries => summary.length.div_ceil(entries),
+    };
     // There is no radix tree: these are the least that Redis would need for so many entries.
     field(session, "length").integer(signed(summary.length));
     field(session, "radix-tree-keys").integer(signed(keys));
