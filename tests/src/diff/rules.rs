@@ -23,18 +23,6 @@ pub enum Verdict {
     Different,
 }
 
-impl Verdict {
-    /// Of two, the worse.
-    #[must_use]
-    pub fn and(self, other: Verdict) -> Verdict {
-        match (self, other) {
-            (Verdict::Different, _) | (_, Verdict::Different) => Verdict::Different,
-            (Verdict::Parted, _) | (_, Verdict::Parted) => Verdict::Parted,
-            _ => Verdict::Same,
-        }
-    }
-}
-
 /// Two replies that differ.
 pub struct Case<'a> {
     /// The command.
