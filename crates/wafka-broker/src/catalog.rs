@@ -45,7 +45,15 @@ pub(crate) enum CatalogRecord {
     Format {
         version: u32,
     },
+    /// Files of such a topic may come into being. They count when [`CatalogRecord::Create`] or
+    /// [`CatalogRecord::Rename`] follows.
+    Prepare(CatalogTopic),
     Create(CatalogTopic),
+    /// A topic has another name from here on: what it was is deleted, what it is was prepared.
+    Rename {
+        from: u64,
+        to: CatalogTopic,
+    },
     Alter(CatalogTopic),
     Delete {
         uid: u64,
@@ -112,7 +120,8 @@ impl Catalog {
         Ok(Loaded {
             catalog,
             topics: replay.topics.into_values().collect(),
-            deleted: replay.deleted.into_values().collect(),
+            // What was prepared and not created is as good as deleted.
+            deleted: replay.deleted.into_values().chain(replay.prepared.into_values()).collect(),
         })
     }
 
@@ -212,6 +221,7 @@ impl From<TopicError> for StartError {
 struct Replay {
     topics: BTreeMap<u64, CatalogTopic>,
     deleted: BTreeMap<u64, CatalogTopic>,
+    prepared: BTreeMap<u64, CatalogTopic>,
     last_uid: u64,
     lines: u64,
     error: Option<String>,
@@ -232,22 +242,42 @@ impl Replay {
                     "the data is of format version {version}, this server knows version {FORMAT_VERSION}"
                 ));
             }
-            CatalogRecord::Create(topic) | CatalogRecord::Alter(topic) => {
-                if topic.name().is_none() || topic.partitions == 0 {
-                    return Err(format!("no topic: name '{}', {} partitions", topic.topic, topic.partitions));
-                }
-                self.last_uid = self.last_uid.max(topic.uid);
-                self.topics.insert(topic.uid, topic);
+            CatalogRecord::Prepare(topic) => {
+                self.check(&topic)?;
+                self.prepared.insert(topic.uid, topic);
             }
-            CatalogRecord::Delete { uid } => {
-                if let Some(topic) = self.topics.remove(&uid) {
-                    self.deleted.insert(uid, topic);
-                }
+            CatalogRecord::Create(topic) | CatalogRecord::Alter(topic) => self.list(topic)?,
+            CatalogRecord::Rename { from, to } => {
+                self.list(to)?;
+                self.delete(from);
             }
+            CatalogRecord::Delete { uid } => self.delete(uid),
             CatalogRecord::Removed { uid } => {
                 self.deleted.remove(&uid);
+                self.prepared.remove(&uid);
             }
         }
         Ok(())
+    }
+
+    fn check(&mut self, topic: &CatalogTopic) -> Result<(), String> {
+        if topic.name().is_none() || topic.partitions == 0 {
+            return Err(format!("no topic: name '{}', {} partitions", topic.topic, topic.partitions));
+        }
+        self.last_uid = self.last_uid.max(topic.uid);
+        Ok(())
+    }
+
+    fn list(&mut self, topic: CatalogTopic) -> Result<(), String> {
+        self.check(&topic)?;
+        self.prepared.remove(&topic.uid);
+        self.topics.insert(topic.uid, topic);
+        Ok(())
+    }
+
+    fn delete(&mut self, uid: u64) {
+        if let Some(topic) = self.topics.remove(&uid) {
+            self.deleted.insert(uid, topic);
+        }
     }
 }

@@ -155,7 +155,7 @@ impl Engine {
             making.iter().map(|making| CatalogRecord::Create(making.record.clone())).collect();
         if let Err(error) = catalog.append(&records, self.options.clock.now_ms()) {
             for topic in making.iter().filter_map(|making| making.topic.as_ref()) {
-                discard(topic);
+                topic.discard();
             }
             return fail_all(making, error);
         }
@@ -175,7 +175,7 @@ impl Engine {
         match topic.check_empty().and_then(|()| topic.check_no_journal()) {
             Ok(()) => Ok(topic),
             Err(error) => {
-                discard(&topic);
+                topic.discard();
                 Err(error)
             }
         }
@@ -191,7 +191,7 @@ fn fail_all(making: Vec<Making>, error: TopicError) {
 
 impl Topic {
     /// A new topic must not find a journal that says what became of other events.
-    fn check_no_journal(&self) -> Result<(), TopicError> {
+    pub(crate) fn check_no_journal(&self) -> Result<(), TopicError> {
         let log = LaneFiles::new(self.database(), self.name()).journal();
         let bytes = self.brokers[self.home].with_shard(|shard| -> Result<u64, StorageError> {
             match shard.open(&log, OpenRequest::default()) {
@@ -206,11 +206,11 @@ impl Topic {
         })?;
         if bytes > 0 { Err(TopicError::Orphan { log: log.to_string(), bytes }) } else { Ok(()) }
     }
-}
 
-/// Takes back a topic that could not be made.
-fn discard(topic: &Topic) {
-    topic.close_for_writes();
-    topic.set_deleted();
-    topic.close_logs();
+    /// Takes back a topic that nobody knows: closes its logs.
+    pub(crate) fn discard(&self) {
+        self.close_for_writes();
+        self.set_deleted();
+        self.close_logs();
+    }
 }

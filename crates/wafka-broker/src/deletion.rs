@@ -104,7 +104,7 @@ impl Engine {
     }
 
     /// Removes the files of deleted topics, with one sync per directory.
-    fn remove_files(&self, topics: &[Arc<Topic>]) -> Result<(), TopicError> {
+    pub(crate) fn remove_files(&self, topics: &[Arc<Topic>]) -> Result<(), TopicError> {
         let logs_of = |topic: &Arc<Topic>| {
             LaneFiles::new(topic.database(), topic.name()).all(usize::from(topic.partitions()))
         };

@@ -371,7 +371,7 @@ impl Engine {
         Ok(())
     }
 
-    fn partitioner_of(&self, record: &CatalogTopic) -> Result<Box<dyn Partitioner>, String> {
+    pub(crate) fn partitioner_of(&self, record: &CatalogTopic) -> Result<Box<dyn Partitioner>, String> {
         let factory =
             self.options.partitioners.get(&record.partitioner).map_err(|error| error.to_string())?;
         if factory.version() != record.partitioner_version {

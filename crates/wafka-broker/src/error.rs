@@ -183,6 +183,9 @@ pub enum TopicError {
         /// Its size.
         bytes: u64,
     },
+    /// The topic's events cannot be read.
+    #[error("{0}")]
+    Unreadable(ReadError),
     /// What was to be done together with others failed for all of them.
     #[error("{0}")]
     Shared(Arc<TopicError>),

@@ -17,6 +17,7 @@ mod lines;
 mod namespace;
 mod options;
 mod partitioners;
+mod placing;
 mod tail;
 mod ticket;
 mod topic;
@@ -34,6 +35,7 @@ pub use group::{
 };
 pub use options::{DeclaredTopic, EngineOptions, FsyncPolicy, IndexPlace, ReclaimOptions, TopicSpec};
 pub use partitioners::Partitioners;
+pub use placing::{Placed, Placing};
 pub use ticket::Ticket;
 pub use topic::{
     AppendRequest, Appended, Committed, EntryFields, EntrySink, ExpireIf, Expiry, IdSink, IdSpec,

@@ -7,6 +7,7 @@
 mod append;
 mod by_id;
 mod committed;
+mod copy;
 mod deletions;
 mod expire;
 mod forward;

@@ -17,6 +17,7 @@ mod groups;
 mod idempotence;
 mod model;
 mod oracle;
+mod placing;
 mod reading;
 mod reclaiming;
 mod starting;

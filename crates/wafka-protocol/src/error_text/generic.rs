@@ -18,3 +18,12 @@ pub fn unsupported_option(option: &[u8]) -> String {
 pub fn invalid_expire_time(command: &str) -> String {
     format!("ERR invalid expire time in '{command}' command")
 }
+
+/// `DUMP`, which there is not.
+pub const NO_DUMP: &str = "ERR DUMP is not supported: a topic's files are plain text and can be copied as they are; \
+    COPY copies a topic within the server";
+/// `RESTORE`, which there is not.
+pub const NO_RESTORE: &str = "ERR RESTORE is not supported: Redis's dump format is not read; produce the events with \
+    XADD and their ids";
+/// `SWAPDB`, which there is not.
+pub const NO_SWAPDB: &str = "ERR SWAPDB is not supported: topics are moved one by one with MOVE";

@@ -56,6 +56,13 @@ impl Session {
         self.acquire_keys().await;
     }
 
+    /// Takes the gates of keys for a command that works on them alone, in the place of those that it has. They are held until
+    /// [`Session::end_keys`].
+    pub(crate) async fn begin_alone<'k>(&mut self, keys: impl Iterator<Item = (Database, &'k [u8])>) {
+        self.keys.wanted.set(keys, Mode::Exclusive, None);
+        self.acquire_keys().await;
+    }
+
     /// Begins a transaction: takes the gates of its keys alone. They are held until [`Session::end_transaction`].
     pub(crate) async fn begin_transaction<'k>(
         &mut self,

@@ -174,6 +174,16 @@ impl Idempotence {
         self.records.between(from, EventId::MAX).map(|record| record.id).min()
     }
 
+    /// What the journal was told, and how much it lacks.
+    pub(super) fn telling(&self) -> (EventId, u32) {
+        (self.told, self.untold)
+    }
+
+    /// What was told since [`Idempotence::telling`] does not count.
+    pub(super) fn take_back(&mut self, (told, untold): (EventId, u32)) {
+        (self.told, self.untold) = (told, untold);
+    }
+
     fn counters_up_to(&self, id: EventId) -> Counters {
         let above = id.next().map_or(0, |next| self.records.between(next, EventId::MAX).count() as u64);
         Counters { added: self.added.saturating_sub(above), duplicates: self.duplicates }

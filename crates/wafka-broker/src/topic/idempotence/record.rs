@@ -37,6 +37,15 @@ pub(crate) struct ProducedRecord {
     pub(super) producers: Vec<ProducerRecord>,
 }
 
+impl ProducedRecord {
+    /// Its events stand elsewhere, and durable for sure.
+    pub(crate) fn forget_places(&mut self) {
+        for event in self.producers.iter_mut().flat_map(|producer| &mut producer.events) {
+            event.at = None;
+        }
+    }
+}
+
 /// Records of one producer.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(crate) struct ProducerRecord {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wafka_core::PartitionId;
 
 use super::super::deletions::Deleted;
-use super::super::{Deletions, State};
+use super::super::{Deletions, Idempotence, State};
 use super::group_snapshot;
 use super::record::{DeletedEvent, JournalRecord};
 use super::text::IdText;
@@ -44,6 +44,23 @@ impl State {
         let count = records.len() as u64 - 1;
         if let Some(JournalRecord::Snapshot { parts, .. }) = records.first_mut() {
             *parts = count;
+        }
+        records
+    }
+
+    /// Everything, as the journal of a copy says it: nothing here counts as told.
+    pub(in crate::topic) fn snapshot_of_copy(&mut self) -> Vec<JournalRecord> {
+        let told = self.idempotence.as_deref().map(Idempotence::telling);
+        let mut records = self.snapshot();
+        if let (Some(idempotence), Some(told)) = (&mut self.idempotence, told) {
+            idempotence.take_back(told);
+        }
+        for record in &mut records {
+            if let JournalRecord::Part { record, .. } = record
+                && let JournalRecord::Produced(produced) = &mut **record
+            {
+                produced.forget_places();
+            }
         }
         records
     }

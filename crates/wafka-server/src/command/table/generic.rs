@@ -1,7 +1,7 @@
 //! Rows of the commands on keys of any type.
 
 use crate::command::{CommandSpec, Flags, Group, Handler};
-use crate::commands::{expire, keys, object, scan};
+use crate::commands::{expire, keys, object, rename, scan};
 
 const WRITE: Flags = Flags::WRITE;
 const READONLY: Flags = Flags::READONLY;
@@ -110,6 +110,44 @@ pub static ROWS: &[CommandSpec] = &[
         .flags(&[WRITE, FAST])
         .keys(1, 1, 1, "RW update")
         .docs(Group::Generic, "2.2.0", "key", "Takes a topic's time to live away."),
+    CommandSpec::new("rename", 3, Handler::Async(rename::rename))
+        .flags(&[WRITE, UNQUEUED])
+        .keys(1, 2, 1, "RW update")
+        .docs(Group::Generic, "1.0.0", "key newkey", "Gives a topic another name, in the place of one that has it."),
+    CommandSpec::new("renamenx", 3, Handler::Async(rename::rename_nx))
+        .flags(&[WRITE, FAST, UNQUEUED])
+        .keys(1, 2, 1, "RW update")
+        .docs(Group::Generic, "1.0.0", "key newkey", "Gives a topic another name if no topic has it."),
+    CommandSpec::new("copy", -3, Handler::Async(rename::copy))
+        .flags(&[WRITE, Flags::DENYOOM, UNQUEUED])
+        .keys(1, 2, 1, "RW update")
+        .docs(
+            Group::Generic,
+            "6.2.0",
+            "source destination [DB destination-db:integer] [REPLACE]",
+            "Copies a topic, with all that belongs to it.",
+        ),
+    CommandSpec::new("move", 3, Handler::Async(rename::move_to))
+        .flags(&[WRITE, FAST, UNQUEUED])
+        .keys(1, 1, 1, "RW update")
+        .docs(Group::Generic, "1.0.0", "key db:integer", "Moves a topic to another database."),
+    CommandSpec::new("swapdb", 3, Handler::Sync(rename::swap_db))
+        .flags(&[WRITE, FAST, UNQUEUED])
+        .docs(Group::Server, "4.0.0", "index1:integer index2:integer", "An error: databases are not swapped."),
+    CommandSpec::new("dump", 2, Handler::Sync(rename::dump))
+        .flags(&[READONLY])
+        .keys(1, 1, 1, "RO access")
+        .tips("nondeterministic_output")
+        .docs(Group::Generic, "2.6.0", "key", "An error: topics have no serialized form."),
+    CommandSpec::new("restore", -4, Handler::Sync(rename::restore))
+        .flags(&[WRITE, Flags::DENYOOM, UNQUEUED])
+        .keys(1, 1, 1, "OW update")
+        .docs(
+            Group::Generic,
+            "2.6.0",
+            "key ttl:integer serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds:integer] [FREQ frequency:integer]",
+            "An error: topics have no serialized form.",
+        ),
     CommandSpec::new("object", -2, Handler::Container(OBJECT)).docs(
         Group::Generic,
         "2.2.3",

@@ -1,0 +1,180 @@
+//! A topic under another name: `RENAME`, `COPY`, `MOVE`.
+//!
+//! A topic's name stands in every line and in the names of its files, so another name means other files. They are noted
+//! in the catalog first, so that a start removes what a crash left of them; written and synced; and then one line of the
+//! catalog says that they count, and that what had the name before does not. Readers find one or the other, whole.
+
+use std::sync::Arc;
+
+use wafka_core::{Database, TopicName};
+
+use crate::catalog::{Catalog, CatalogRecord, CatalogTopic};
+use crate::engine::Engine;
+use crate::error::{ReadError, TopicError};
+use crate::topic::{LaneFiles, Topic};
+use crate::wait::wait;
+use crate::watch::Change;
+
+/// What became of a topic that was to have another name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Placed {
+    /// It has it.
+    Done,
+    /// There is no such topic.
+    NoSource,
+    /// The name is taken.
+    Taken,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Placing {
+    /// The topic keeps its old name too, as a topic of its own: `COPY`.
+    pub copy: bool,
+    /// A topic that has the new name is deleted.
+    pub replace: bool,
+}
+
+impl Engine {
+    /// Gives a topic another name, or makes a copy of that name. Everything goes along: ids, partitions, strategy, groups,
+    /// counters, time to live; the lines of events that were trimmed or deleted do not, so offsets begin anew. Takes time
+    /// and room by the size of the topic, and no topic is made or deleted meanwhile. Blocks until it is durable.
+    ///
+    /// The two names must differ. A topic that is to be replaced is deleted first: a crash right then leaves the source,
+    /// and nothing of the other name.
+    ///
+    /// # Errors
+    /// When the topic cannot be read whole, or the backend fails: then it stays as it is.
+    pub fn place_topic(
+        &self,
+        from: (Database, &[u8]),
+        to: (Database, &TopicName),
+        how: Placing,
+    ) -> Result<Placed, TopicError> {
+        let mut catalog = self.catalog.lock();
+        let Some(source) = self.topic(from.0, from.1) else { return Ok(Placed::NoSource) };
+        let target = self.names.get(to.0, to.1.as_bytes());
+        if let Some(target) = target.filter(|target| !target.is_expired()) {
+            if !how.replace {
+                return Ok(Placed::Taken);
+            }
+            if target.uid == source.uid {
+                return Ok(Placed::Done);
+            }
+        }
+        source.close_for_writes();
+        self.kick();
+        for ticket in source.last_tickets() {
+            // Whatever was accepted is answered before.
+            let _ = wait(source.committed(ticket));
+        }
+        let result = self.place_closed(&mut catalog, &source, to, how);
+        if result.is_err() || how.copy {
+            source.reopen_for_writes();
+        }
+        result.map(|()| Placed::Done)
+    }
+
+    fn place_closed(
+        &self,
+        catalog: &mut Catalog,
+        source: &Arc<Topic>,
+        to: (Database, &TopicName),
+        how: Placing,
+    ) -> Result<(), TopicError> {
+        if let Some(target) = self.names.get(to.0, to.1.as_bytes()) {
+            // Not before it is sure that there is something to take its place.
+            source.check_readable()?;
+            let expired = target.is_expired();
+            let target = [target];
+            self.delete(catalog, &target)?;
+            if expired {
+                self.note_expired(&target);
+            }
+        }
+        let record = CatalogTopic {
+            uid: catalog.next_uid(),
+            database: to.0.0,
+            topic: to.1.file_stem(),
+            ..source.catalog_record()
+        };
+        let now_ms = self.options.clock.now_ms();
+        catalog.append(&[CatalogRecord::Prepare(record.clone())], now_ms)?;
+        let made = self.write_copy(source, &record, to.1).and_then(|()| {
+            let copy = self.open_with(&record, to.1.clone(), self.partitioner_of(&record), false)?;
+            Ok(copy)
+        });
+        let copy = match made {
+            Ok(copy) => copy,
+            Err(error) => {
+                self.drop_copy(catalog, &record, to.1);
+                return Err(error);
+            }
+        };
+        let commit = match how.copy {
+            true => CatalogRecord::Create(record.clone()),
+            false => CatalogRecord::Rename { from: source.uid, to: record.clone() },
+        };
+        if let Err(error) = catalog.append(&[commit], now_ms) {
+            copy.discard();
+            if catalog.is_unsettled() {
+                // The next start may find the line in the file: then the copy counts, and must be all there is.
+                source.hold(&format!("giving it another name failed and could not be taken back: {error}"));
+                self.held.lock().push(Arc::clone(source));
+            } else {
+                self.drop_copy(catalog, &record, to.1);
+            }
+            return Err(error);
+        }
+        self.names.replace((!how.copy).then_some(source), &copy);
+        if !how.copy {
+            source.set_deleted();
+            source.close_logs();
+            if self.remove_files(std::slice::from_ref(source)).is_ok() {
+                catalog.note_removed(std::iter::once(source.uid), now_ms);
+            }
+        }
+        // To who waits for a group that there is again, the topic that had it before did not go.
+        let groups: Vec<_> = copy.state.lock().groups.iter().map(|(name, _)| Box::from(name)).collect();
+        let back = |name: &Box<[u8]>| copy.watch.notify_group_back(name);
+        groups.iter().for_each(back);
+        copy.watch.notify(Change::Any);
+        Ok(())
+    }
+
+    /// Makes the files of a copy and writes them.
+    fn write_copy(
+        &self,
+        source: &Arc<Topic>,
+        record: &CatalogTopic,
+        name: &TopicName,
+    ) -> Result<(), TopicError> {
+        let files = LaneFiles::new(Database(record.database), name);
+        let logs: Vec<_> = (0..usize::from(record.partitions)).map(|at| files.partition(at)).collect();
+        self.storage.create(&logs)?;
+        let copy = self.open_with(record, name.clone(), self.partitioner_of(record), true)?;
+        let written = copy.check_empty().and_then(|()| copy.check_no_journal()).and_then(|()| {
+            copy.fill_from(source, self.options.clock.now_ms()).map_err(TopicError::Unreadable)
+        });
+        // Opened afresh, it is read as any other.
+        copy.discard();
+        written
+    }
+
+    /// Removes what there is of a copy that does not count.
+    fn drop_copy(&self, catalog: &mut Catalog, record: &CatalogTopic, name: &TopicName) {
+        let logs = LaneFiles::new(Database(record.database), name).all(usize::from(record.partitions));
+        match self.storage.delete(&logs) {
+            Ok(()) => catalog.note_removed(std::iter::once(record.uid), self.options.clock.now_ms()),
+            Err(error) => {
+                tracing::error!(topic = %name, %error, "files of a copy not removed: the next start removes them");
+            }
+        }
+    }
+}
+
+impl From<ReadError> for TopicError {
+    fn from(error: ReadError) -> Self {
+        TopicError::Unreadable(error)
+    }
+}
