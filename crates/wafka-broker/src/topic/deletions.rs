@@ -64,9 +64,8 @@ impl Deletions {
 
     /// Forgets what lies at or below `id`.
     pub(crate) fn forget_up_to(&mut self, id: EventId) {
-        match id.next() {
-            Some(next) => self.by_id = self.by_id.split_off(&next),
-            None => self.by_id.clear(),
+        while self.by_id.first_key_value().is_some_and(|(first, _)| *first <= id) {
+            self.by_id.pop_first();
         }
     }
 
@@ -88,6 +87,29 @@ impl State {
     }
 }
 
+impl State {
+    /// Takes deleted events out of the oldest ones. When the very oldest are among them, what lies before the oldest that
+    /// is left is as good as trimmed: returns up to where. A queue whose events are deleted one by one thus never has to
+    /// be searched from its beginning.
+    fn take_from_head(&mut self, deleted: &[(EventId, u16, Offset)]) -> EventId {
+        let mut floor = self.floor;
+        for (id, ..) in deleted {
+            match self.head.binary_search_by(|event| event.id.cmp(id)) {
+                Ok(0) => {
+                    self.head.pop_front();
+                    floor = floor.max(*id);
+                }
+                Ok(at) => drop(self.head.remove(at)),
+                Err(_) => {}
+            }
+        }
+        match self.head.front().and_then(|oldest| oldest.id.prev()) {
+            Some(before) if floor > self.floor => floor.max(before),
+            _ => floor,
+        }
+    }
+}
+
 impl Topic {
     /// Journals that events were deleted, or trimmed one by one, which does not count as the user's doing.
     pub(crate) fn note_deleted(
@@ -100,11 +122,7 @@ impl Topic {
             return None;
         }
         self.watch.modified();
-        for (id, ..) in deleted {
-            if let Ok(at) = state.head.binary_search_by(|event| event.id.cmp(id)) {
-                state.head.remove(at);
-            }
-        }
+        let floor = state.take_from_head(deleted);
         for (id, ..) in deleted.iter().filter(|_| !trimmed) {
             state.max_deleted_id = state.max_deleted_id.max(*id);
         }
@@ -114,6 +132,11 @@ impl Topic {
                 .map(|(id, lane, offset)| DeletedEvent(IdText(*id), lane.saturating_add(1), *offset))
                 .collect();
             state.journal.push(JournalRecord::Delete { events, trimmed });
+        }
+        if floor > state.floor {
+            state.floor = floor;
+            Arc::make_mut(&mut state.deletions).forget_up_to(floor);
+            state.journal.push_trim(floor);
         }
         Some(self.journal_ticket(state))
     }

@@ -115,12 +115,6 @@ impl Topic {
     /// Applies a plan and notes it in the journal.
     fn apply_trim(self: &Arc<Self>, state: &mut State, plan: &TrimPlan, refs: RefPolicy) -> Ticket {
         self.watch.modified();
-        for (id, lane, offset) in &plan.singles {
-            state.delete_event(*id, *lane, *offset);
-        }
-        if !plan.singles.is_empty() {
-            self.note_deleted(state, &plan.singles, true);
-        }
         if plan.floor > state.floor {
             let (before, floor) = (state.floor, plan.floor);
             state.floor = floor;
@@ -140,6 +134,10 @@ impl Topic {
                 self.unreference_between(state, before, floor);
             }
         }
+        for (id, lane, offset) in &plan.singles {
+            state.delete_event(*id, *lane, *offset);
+        }
+        self.note_deleted(state, &plan.singles, true);
         self.journal_ticket(state)
     }
 

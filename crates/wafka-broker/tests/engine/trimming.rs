@@ -183,3 +183,32 @@ fn trimming_heeds_references() {
         assert_eq!(topic.pending_summary(b"g").unwrap().count, 1);
     }
 }
+
+#[test]
+fn a_queue_that_is_emptied_from_its_front_is_as_good_as_trimmed() {
+    for partitions in [1, 2] {
+        let mut bench = Bench::sim(partitions).with(|options| options.reclaim = NEVER);
+        let (topic, all) = with_group(&bench, 300);
+        // Whoever delivers looks the oldest events up.
+        bench.consume(&topic, "g", "a", 300);
+        for ids in [&all[1..3], &all[..1], &all[3..260], &all[270..272]] {
+            let (outcomes, ticket) = topic.ack_delete(b"g", ids, RefPolicy::Keep).unwrap();
+            assert_eq!(outcomes.len(), ids.len());
+            bench.commit(&topic, ticket);
+        }
+        let expected = [&all[260..270], &all[272..]].concat();
+        let check = |topic: &Topic| {
+            assert_eq!(ids(&read(topic, &ALL).unwrap()), expected);
+            let info = topic.info().unwrap();
+            assert_eq!((info.length, info.first_id, info.max_deleted_id), (38, all[260], all[271]));
+            assert_eq!(info.entries_added, 300);
+            assert_eq!(topic.pending_summary(b"g").unwrap().count, 38);
+        };
+        check(&topic);
+        drop(topic);
+        bench.kill();
+        check(&bench.topic("t"));
+        let journal = bench.content("t.journal.txt");
+        assert!(journal.contains(r#""type":"trim""#));
+    }
+}
