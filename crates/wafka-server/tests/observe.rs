@@ -44,6 +44,19 @@ fn commands_are_shown_to_a_monitor() {
 }
 
 #[test]
+fn commands_of_a_transaction_are_shown_when_they_are_executed() {
+    let server = TestServer::start();
+    let (mut client, mut monitor) = (server.client(), server.client());
+    monitor.check("MONITOR", "+OK\r\n");
+    client.check("MULTI", "+OK\r\n").check("XADD s 1-1 f v", "+QUEUED\r\n").check("XLEN s", "+QUEUED\r\n");
+    client.check("EXEC", "*2\r\n$3\r\n1-1\r\n:1\r\n");
+    for command in ["MULTI", "XADD", "XLEN", "EXEC"] {
+        let line = shown(&mut monitor, &client);
+        assert!(line.starts_with(&format!("[0 <peer>] \"{command}\"")), "{line}");
+    }
+}
+
+#[test]
 fn a_blocked_command_is_shown_when_it_arrives() {
     let server = TestServer::start();
     let (mut client, mut monitor) = (server.client(), server.client());

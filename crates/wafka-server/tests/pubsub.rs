@@ -1,5 +1,7 @@
 //! Publish and subscribe over a real socket: confirmations, messages, their order among replies, slow subscribers.
 
+#![allow(clippy::panic, reason = "a failure here is the test's failure")]
+
 mod support;
 
 use support::{Client, TestServer, bulk, request};
@@ -221,6 +223,58 @@ fn subscribers_are_shown_and_killed_as_such() {
     assert!(other.bulk().contains("pubsub_clients:1\r\n"));
     other.check("CLIENT KILL TYPE pubsub", ":1\r\n");
     subscriber.expect_end();
+}
+
+#[test]
+fn a_reply_does_not_break_into_a_message_that_is_being_sent() {
+    const MESSAGES: usize = 40;
+    let server = TestServer::start();
+    let (mut client, mut publisher) = (resp3(&server), server.client());
+    client.check("SUBSCRIBE a", &push(&["subscribe", "a", ":1"]));
+    client.command("XREAD BLOCK 0 STREAMS s $");
+    while server.server().shared().stats.blocked_clients.get() == 0 {
+        std::thread::yield_now();
+    }
+    // More than the sockets take: the client does not read yet.
+    let message = "m".repeat(500_000);
+    for _ in 0..MESSAGES {
+        publisher.check(&format!("PUBLISH a {message}"), ":1\r\n");
+    }
+    publisher.check("XADD s 1-1 f v", &bulk("1-1"));
+    let (mut messages, mut replies) = (0, 0);
+    while messages + replies <= MESSAGES {
+        match client.line().as_str() {
+            ">3" => {
+                assert_eq!((client.bulk().as_str(), client.bulk().as_str()), ("message", "a"));
+                assert_eq!(client.bulk(), message);
+                messages += 1;
+            }
+            "%1" => {
+                client.expect(bulk("s")).expect("*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n");
+                replies += 1;
+            }
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!((messages, replies), (MESSAGES, 1));
+    client.check("PING", "+PONG\r\n");
+}
+
+#[test]
+fn transactions_publish_and_subscribe() {
+    let server = TestServer::start();
+    let mut old = server.client();
+    old.check("MULTI", "+OK\r\n").check("SUBSCRIBE a", "+QUEUED\r\n").check("PING", "+QUEUED\r\n");
+    old.check("EXEC", &format!("*2\r\n{}{}", array(&["subscribe", "a", ":1"]), array(&["pong", ""])));
+    let mut new = resp3(&server);
+    new.check("SUBSCRIBE a", &push(&["subscribe", "a", ":1"])).check("MULTI", "+OK\r\n");
+    for line in ["PUBLISH a m", "XADD s 1-1 f v", "UNSUBSCRIBE a", "PING"] {
+        new.check(line, "+QUEUED\r\n");
+    }
+    // What is published to the client itself comes behind the replies.
+    new.check("EXEC", &format!("*4\r\n:2\r\n$3\r\n1-1\r\n{}+PONG\r\n", push(&["unsubscribe", "a", ":0"])));
+    new.expect(push(&["message", "a", "m"]));
+    old.expect(array(&["message", "a", "m"]));
 }
 
 #[test]

@@ -90,7 +90,32 @@ pub(crate) fn list(session: &mut Session, args: &Args<'_>) -> Result<(), Command
 /// COMMAND GETKEYS command [arg [arg ...]]
 /// ```
 pub(crate) fn get_keys(session: &mut Session, args: &Args<'_>) -> Result<(), CommandError> {
-    let request = &args[2..];
+    let (_, keys) = keys_of(&args[2..])?;
+    let mut reply = session.reply();
+    reply.array(keys.len());
+    for key in keys {
+        reply.bulk(key);
+    }
+    Ok(())
+}
+
+/// ```text
+/// COMMAND GETKEYSANDFLAGS command [arg [arg ...]]
+/// ```
+pub(crate) fn get_keys_and_flags(session: &mut Session, args: &Args<'_>) -> Result<(), CommandError> {
+    let (command, keys) = keys_of(&args[2..])?;
+    let mut reply = session.reply();
+    reply.array(keys.len());
+    for key in keys {
+        reply.array(2);
+        reply.bulk(key);
+        write_key_flags(&mut reply, command);
+    }
+    Ok(())
+}
+
+/// What a request is for, and its keys.
+fn keys_of<'a>(request: &Args<'a>) -> Result<(&'static Command, Vec<&'a [u8]>), CommandError> {
     let invalid = || CommandError::from("ERR Invalid command specified");
     let command = lookup(request[0]).ok_or_else(invalid)?;
     let command = match request.get(1) {
@@ -104,12 +129,7 @@ pub(crate) fn get_keys(session: &mut Session, args: &Args<'_>) -> Result<(), Com
         return Err("ERR Invalid number of arguments specified for command".into());
     }
     let keys = KeysOf::find(command.keys, request).ok_or("ERR Invalid arguments specified for command")?;
-    let mut reply = session.reply();
-    reply.array(keys.iter().len());
-    for key in keys.iter() {
-        reply.bulk(key);
-    }
-    Ok(())
+    Ok((command, keys.iter().collect()))
 }
 
 /// The ten elements of `COMMAND INFO`.
@@ -142,6 +162,10 @@ fn write_set(reply: &mut ReplyWriter<'_>, elements: Vec<&str>, write: fn(&mut Re
     }
 }
 
+fn write_key_flags(reply: &mut ReplyWriter<'_>, command: &CommandSpec) {
+    write_set(reply, command.key_flags.split_ascii_whitespace().collect(), |reply, text| reply.simple(text));
+}
+
 /// What Redis notes of the key of `XADD`.
 const XADD_KEY_NOTES: &str = "UPDATE instead of INSERT because of the optional trimming feature";
 
@@ -159,7 +183,7 @@ fn write_key_specs(reply: &mut ReplyWriter<'_>, command: &CommandSpec) {
         reply.bulk(notes.as_bytes());
     }
     reply.bulk(b"flags");
-    write_set(reply, command.key_flags.split_ascii_whitespace().collect(), |reply, text| reply.simple(text));
+    write_key_flags(reply, command);
     let (search, found) = match command.keys {
         Keys::Range { first, last, step } => {
             // Relative to the first key, or from the end when negative.
@@ -224,6 +248,8 @@ pub(crate) fn help(session: &mut Session, _args: &Args<'_>) -> Result<(), Comman
             "    Return documentation details about multiple commands.",
             "GETKEYS <full-command>",
             "    Return the keys from a full command.",
+            "GETKEYSANDFLAGS <full-command>",
+            "    Return the keys from a full command, and what it does with them.",
             "INFO [<command-name> ...]",
             "    Return details about multiple commands.",
             "LIST [FILTERBY (MODULE|ACLCAT|PATTERN) <value>]",

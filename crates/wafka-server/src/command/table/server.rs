@@ -150,6 +150,12 @@ static COMMAND: &[CommandSpec] = &[
         "command [arg]...",
         "Tells which arguments of a command are keys.",
     ),
+    sync("command|getkeysandflags", -3, command_info::get_keys_and_flags).flags(&[LOADING, STALE]).docs(
+        SERVER,
+        "7.0.0",
+        "command [arg]...",
+        "Tells which arguments of a command are keys, and what it does with them.",
+    ),
     sync("command|help", 2, command_info::help).flags(&[LOADING, STALE]).docs(
         SERVER,
         "5.0.0",
