@@ -38,9 +38,7 @@ pub(crate) fn without_waiting(session: &mut Session, args: &Args<'_>) -> Outcome
     }
     session.begin_command();
     let measured = session.shared.observers.watch_appends().then(Instant::now);
-    let appended = fast(session, args);
-    session.end_keys();
-    match appended {
+    match fast(session, args) {
         Ok(Append::Pending) => {
             session.count_append(command.index);
             if let Some(begin) = measured {

@@ -249,3 +249,109 @@ fn a_blocked_reader_gets_all_of_a_transaction_or_nothing() {
     let entry = format!("*1\r\n*2\r\n{}*2\r\n{}{}", bulk("2-1"), bulk("f"), bulk("v"));
     reader.expect(format!("*2\r\n*2\r\n{}{entry}*2\r\n{}{entry}", bulk("a"), bulk("b")));
 }
+
+fn entries(ids: &[&str]) -> String {
+    let entry = |id: &&str| format!("*2\r\n{}*2\r\n{}{}", bulk(id), bulk("f"), bulk("v"));
+    format!("*{}\r\n{}", ids.len(), ids.iter().map(entry).collect::<String>())
+}
+
+#[test]
+fn groups_take_part() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    let queue = [
+        "XGROUP CREATE s g 0 MKSTREAM",
+        "XADD s 1-1 f v",
+        "XADD t 1-1 f v",
+        "XREADGROUP GROUP g c BLOCK 0 STREAMS s >",
+        "XREADGROUP GROUP g c BLOCK 0 STREAMS s >",
+        "XACK s g 1-1",
+        "XREADGROUP GROUP g c STREAMS s 0",
+        "XLEN t",
+    ];
+    begin(&mut client, &queue);
+    let (id, s) = (bulk("1-1"), bulk("s"));
+    let read = entries(&["1-1"]);
+    client.check(
+        "EXEC",
+        &format!("*8\r\n{OK}{id}{id}*1\r\n*2\r\n{s}{read}{NULL_ARRAY}:1\r\n*1\r\n*2\r\n{s}*0\r\n:1\r\n"),
+    );
+    // Who waits for the group gets all that one transaction brought.
+    let (mut first, mut second) = (server.client(), server.client());
+    for (waiting, blocked) in [&mut first, &mut second].into_iter().zip(1..) {
+        waiting.command("XREADGROUP GROUP g w BLOCK 0 STREAMS s >");
+        while server.server().shared().stats.blocked_clients.get() < blocked {
+            std::thread::yield_now();
+        }
+    }
+    begin(&mut client, &["XADD s 2-1 f v", "XADD s 2-2 f v", "XLEN s"]);
+    client.check("EXEC", &format!("*3\r\n{}{}:3\r\n", bulk("2-1"), bulk("2-2")));
+    first.expect(format!("*1\r\n*2\r\n{s}{}", entries(&["2-1", "2-2"])));
+    // What a transaction reads itself is not for them.
+    begin(&mut client, &["XADD s 3-1 f v", "XREADGROUP GROUP g c STREAMS s >"]);
+    client.check("EXEC", &format!("*2\r\n{}*1\r\n*2\r\n{s}{}", bulk("3-1"), entries(&["3-1"])));
+    begin(&mut client, &["XADD t 9-1 f v", "DEL s", "EXISTS s t"]);
+    client.check("EXEC", &format!("*3\r\n{}:1\r\n:1\r\n", bulk("9-1")));
+    let line = second.line();
+    assert!(line.starts_with("-NOGROUP "), "{line}");
+}
+
+#[test]
+fn a_deleted_topic_is_made_anew_behind_the_transaction() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    client.check("XADD s 1-1 f v", &bulk("1-1")).check("XADD t 1-1 f v", &bulk("1-1"));
+    begin(&mut client, &["DEL s t", "XADD s 2-1 f v", "XLEN s", "XADD u 1-1 f v", "DEL u", "KEYS *"]);
+    client.check(
+        "EXEC",
+        &format!(
+            "*6\r\n:2\r\n-ERR topic 's' was deleted in this transaction: it can be made anew after EXEC\r\n:0\r\n\
+             {}:1\r\n*0\r\n",
+            bulk("1-1")
+        ),
+    );
+    client.check("XADD s 0-1 f v", &bulk("0-1")).check("XADD u 0-1 f v", &bulk("0-1"));
+    // A single one is what it is by itself.
+    begin(&mut client, &["DEL s", "EXISTS s"]);
+    client.check("EXEC", "*2\r\n:1\r\n:0\r\n");
+    begin(&mut client, &["XADD s 0-1 f v", "PEXPIRE s -1", "PEXPIRE u 100000", "EXISTS s u"]);
+    client.check("EXEC", &format!("*4\r\n{}:1\r\n:1\r\n:1\r\n", bulk("0-1")));
+}
+
+#[test]
+fn a_large_reply_ends_the_command_not_the_transaction() {
+    let server = TestServer::start();
+    server.server().shared().settings.set_output_buffer_limit(400);
+    let mut client = server.client();
+    client.check("XADD s 1-1 f v", &bulk("1-1"));
+    for n in 2..20 {
+        client.check(&format!("XADD s {n}-1 f v"), &bulk(&format!("{n}-1")));
+    }
+    begin(&mut client, &["XRANGE s - + COUNT 5", "XRANGE s - +", "XADD s 50-1 f v"]);
+    let first: Vec<String> = (1..=5).map(|n| format!("{n}-1")).collect();
+    let first: Vec<&str> = first.iter().map(String::as_str).collect();
+    client.command("EXEC").expect(format!("*3\r\n{}", entries(&first)));
+    let line = client.line();
+    assert!(line.starts_with("-ERR the reply exceeds the output buffer limit of 400 bytes"), "{line}");
+    client.expect(bulk("50-1"));
+    client.check("XLEN s", ":20\r\n");
+}
+
+#[test]
+fn others_are_told_of_it() {
+    let server = TestServer::start();
+    let (mut client, mut other) = (server.client(), server.client());
+    client.check("WATCH a b a b#1", OK);
+    begin(&mut client, &["PING", "PING"]);
+    other.command("CLIENT LIST");
+    let lines = other.bulk();
+    assert!(
+        lines.lines().any(|line| line.contains(" flags=x ") && line.contains(" multi=2 watch=2 ")),
+        "{lines}"
+    );
+    other.command("INFO clients");
+    assert!(other.bulk().contains("watching_clients:1\r\n"));
+    client.check("DISCARD", OK);
+    other.command("INFO clients");
+    assert!(other.bulk().contains("watching_clients:0\r\n"));
+}

@@ -69,9 +69,14 @@ impl Held {
         Held { gates, stripes: Vec::new() }
     }
 
-    /// Takes the gate of one key shared, if that needs no waiting. For who holds none.
+    /// Takes the gate of one key shared, in the place of what it holds, if that needs no waiting; costs next to nothing
+    /// when that is what it holds.
     pub(crate) fn try_shared(&mut self, database: Database, key: &[u8]) -> bool {
         let stripe = stripe_of(database, key);
+        if *self.stripes == [(stripe, Mode::Shared)] {
+            return true;
+        }
+        self.release();
         let taken = self.gates.stripes[usize::from(stripe)].try_shared();
         if taken {
             self.stripes.push((stripe, Mode::Shared));

@@ -40,7 +40,8 @@ impl Session {
         }
     }
 
-    /// Takes the gate of a command with the one key `key` if nothing is to be waited for.
+    /// Takes the gate of a command with the one key `key` if nothing is to be waited for. It is kept for the commands
+    /// behind it until [`Session::settle`].
     pub(crate) fn try_key(&mut self, key: &[u8]) -> bool {
         self.keys.held.try_shared(self.database, key)
     }

@@ -117,6 +117,8 @@ impl Session {
 
     /// Waits for the commits of all pending appends and writes their replies, in order.
     pub(crate) async fn settle(&mut self) {
+        // `EXEC` waits for what was accepted by itself.
+        self.release_keys();
         if self.pending.is_empty() {
             // Topics whose append failed are kept no longer than others.
             self.release_topics();
