@@ -120,6 +120,21 @@ fn groups_and_lifetimes_are_told() {
 }
 
 #[test]
+fn what_a_transaction_did_is_told_when_it_is_committed() {
+    let server = TestServer::start();
+    let (mut client, mut listener) = (server.client(), listener(&server, "KEA"));
+    client.check("MULTI", "+OK\r\n");
+    for line in ["XADD s 1-1 f v", "XADD t 1-1 f v", "XDEL s 1-1", "XADD s 1-1 f v", "DEL t"] {
+        client.check(line, "+QUEUED\r\n");
+    }
+    let refused = "-ERR The ID specified in XADD is equal or smaller than the target stream top item\r\n";
+    client.check("EXEC", &format!("*5\r\n$3\r\n1-1\r\n$3\r\n1-1\r\n:1\r\n{refused}:1\r\n"));
+    for (name, key) in [("xadd", "s"), ("xadd", "t"), ("xdel", "s"), ("del", "t")] {
+        listener.expect(event(0, name, key));
+    }
+}
+
+#[test]
 fn classes_are_chosen_by_letters() {
     let server = TestServer::start();
     let mut client = server.client();

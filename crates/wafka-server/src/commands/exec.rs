@@ -106,6 +106,7 @@ async fn execute_all(session: &mut Session, queue: &Queue) -> Result<(), Command
     if let Some(transaction) = session.transaction().cloned() {
         session.blocking(move |_| transaction.commit()).await??;
     }
+    session.publish_held_events();
     if closed { Err(CommandError::Closed) } else { Ok(()) }
 }
 

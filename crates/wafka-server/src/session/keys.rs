@@ -89,6 +89,7 @@ impl Session {
     pub(crate) fn end_transaction(&mut self) {
         self.in_transaction = false;
         self.transaction = None;
+        self.drop_held_events();
         // Each command's reply was looked at.
         self.beyond_limit = true;
         self.command_begin = self.reply_begin;

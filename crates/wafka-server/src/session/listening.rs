@@ -4,14 +4,51 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use wafka_core::Database;
 use wafka_protocol::RespVersion;
 
 use super::Session;
 use super::turn::FLUSH_AT;
 use crate::command::{CommandError, Flags};
+use crate::notify::{Classes, notify};
 use crate::pubsub::Kind;
 
+/// What a transaction did to a topic.
+pub(super) struct HeldEvent {
+    class: Classes,
+    event: &'static str,
+    database: Database,
+    key: Box<[u8]>,
+}
+
 impl Session {
+    /// Publishes that `event`, one of `class`, happened to the topic called `key` in the session's database, if that is
+    /// asked for: [`notify`]. In a transaction, when that is committed.
+    pub fn notify(&self, class: Classes, event: &'static str, key: &[u8]) {
+        self.notify_in(self.database, class, event, key);
+    }
+
+    /// As [`Session::notify`], in some database.
+    pub(super) fn notify_in(&self, database: Database, class: Classes, event: &'static str, key: &[u8]) {
+        if !self.in_transaction {
+            notify(&self.shared, class, event, database, key);
+        } else if self.shared.settings.notify_classes().has(class) {
+            self.held_events.borrow_mut().push(HeldEvent { class, event, database, key: key.into() });
+        }
+    }
+
+    /// Publishes what the transaction did: it is committed.
+    pub(crate) fn publish_held_events(&self) {
+        for HeldEvent { class, event, database, key } in self.held_events.take() {
+            notify(&self.shared, class, event, database, &key);
+        }
+    }
+
+    /// Forgets what was to be published: the transaction failed.
+    pub(super) fn drop_held_events(&self) {
+        self.held_events.take();
+    }
+
     /// Subscribes to names and writes a confirmation of each; `word` names the command.
     ///
     /// # Errors

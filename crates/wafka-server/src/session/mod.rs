@@ -6,6 +6,7 @@ mod listening;
 mod multi;
 mod turn;
 
+use std::cell::RefCell;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -19,10 +20,10 @@ use crate::clients::{Client, Signals};
 use crate::command::CommandError;
 use crate::gate::Held;
 use crate::kick::Kicker;
-use crate::notify::{Classes, notify};
 use crate::pubsub::Subscriptions;
 use crate::shared::Shared;
 
+use listening::HeldEvent;
 use multi::Watching;
 pub(crate) use multi::{Queue, Queued};
 pub(crate) use turn::FLUSH_AT;
@@ -104,6 +105,8 @@ pub struct Session {
     /// What was read while a command waited.
     pub(crate) read_ahead: Vec<u8>,
     subscriptions: Subscriptions,
+    /// What a transaction did, to be published when it is committed.
+    held_events: RefCell<Vec<HeldEvent>>,
     /// The gates of the current command's keys.
     keys: keys::Keys,
     /// The commands queued since `MULTI`.
@@ -141,6 +144,7 @@ impl Session {
             uncounted: turn::Uncounted::default(),
             read_ahead: Vec::new(),
             subscriptions: Subscriptions::default(),
+            held_events: RefCell::default(),
             keys: keys::Keys::new(Held::new(Arc::clone(&shared.gates))),
             queue: None,
             watching: Watching::default(),
@@ -247,12 +251,6 @@ impl Session {
             tracing::error!(%error, "a command's work on a blocking thread failed");
             CommandError::ShuttingDown
         })
-    }
-
-    /// Publishes that `event`, one of `class`, happened to the topic called `key` in the session's database, if that is
-    /// asked for: [`notify`].
-    pub fn notify(&self, class: Classes, event: &str, key: &[u8]) {
-        notify(&self.shared, class, event, self.database, key);
     }
 
     /// Counts bytes read from the client.

@@ -9,7 +9,7 @@ use wafka_core::Database;
 use wafka_protocol::{Limits, ReplyWriter, RespVersion};
 
 use super::{Interrupt, ReplyMode, Session};
-use crate::notify::{Classes, notify};
+use crate::notify::Classes;
 
 /// Replies of this many bytes are sent before the next request is executed, which bounds what a pipeline can
 /// accumulate to this and one reply.
@@ -175,7 +175,7 @@ impl Session {
             if notifies && pending.outcome.is_ok() && !pending.appended.duplicate {
                 let topic = &self.topics[pending.topic.0];
                 let notify = |event| {
-                    notify(&self.shared, Classes::STREAM, event, topic.database(), topic.name().as_bytes());
+                    self.notify_in(topic.database(), Classes::STREAM, event, topic.name().as_bytes());
                 };
                 notify("xadd");
                 if pending.appended.trims && topic.has_trimmed_with(&pending.appended.ticket) {
