@@ -245,8 +245,9 @@ mod tests {
         assert_eq!(trim("XADD s MAXLEN ~ 10 * f v"), max_len(true, None));
         assert_eq!(trim("XADD s MAXLEN ~ 10 LIMIT 100 * f v"), max_len(true, Some(100)));
         assert_eq!(trim("XADD s LIMIT 0 MAXLEN ~ 10 * f v"), max_len(true, Some(0)));
-        assert_eq!(trim("XADD s MAXLEN 10 DELREF 9-4 f v"), max_len(false, None));
-        assert_eq!(trim("XADD s acked MAXLEN 10 9-4 f v"), max_len(false, None));
+        let refs = |refs| max_len(false, None).map(|trim| Trim { refs, ..trim });
+        assert_eq!(trim("XADD s MAXLEN 10 DELREF 9-4 f v"), refs(RefPolicy::Delete));
+        assert_eq!(trim("XADD s acked MAXLEN 10 9-4 f v"), refs(RefPolicy::Acked));
         assert_eq!(
             trim("XADD s MINID 5 * f v"),
             Some(Trim {
