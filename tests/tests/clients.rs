@@ -19,8 +19,18 @@ use wafka_tests::{Server, Setup, python, repository, target_dir};
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What each program does, in this order.
-const STEPS: [&str; 9] =
-    ["connect", "produce", "block-read", "group", "claim", "pipeline", "transaction", "helpers", "reconnect"];
+const STEPS: [&str; 10] = [
+    "connect",
+    "produce",
+    "block-read",
+    "group",
+    "claim",
+    "pipeline",
+    "transaction",
+    "helpers",
+    "newer",
+    "reconnect",
+];
 
 /// Kills the program when the test fails.
 struct Program(Child);

@@ -346,6 +346,30 @@ func checkHelpers(r *redis.Client) {
 	equal(must(r.Del(ctx, stream).Result()), int64(1))
 }
 
+// checkNewer uses what Redis 8.2 to 8.8 brought.
+func checkNewer(r *redis.Client) {
+	stream := key("newer")
+	must(r.XGroupCreateMkStream(ctx, stream, "g", "0").Result())
+	once := &redis.XAddArgs{Stream: stream, ProducerID: "producer", IdempotentID: "1", Values: []any{"n", 0}}
+	made := []string{must(r.XAdd(ctx, once).Result())}
+	equal(must(r.XAdd(ctx, once).Result()), made[0])
+	made = append(made, add(r, stream, 2)...)
+	equal(ids(messages(readGroup(r, stream, "worker", ">", 0))), made)
+	nack := &redis.XNackArgs{Stream: stream, Group: "g", Mode: redis.XNackModeFail, IDs: made[:1]}
+	equal(must(r.XNack(ctx, nack).Result()), int64(1))
+	args := &redis.XReadGroupArgs{
+		Group: "g", Consumer: "rescuer", Streams: []string{stream, ">"}, Count: 1, Block: -1, Claim: time.Hour,
+	}
+	claimed := messages(r.XReadGroup(ctx, args).Result())
+	equal(ids(claimed), made[:1])
+	equal(claimed[0].DeliveredCount, int64(1))
+	equal(must(r.XAckDel(ctx, stream, "g", "KEEPREF", made[0]).Result()), []any{int64(1)})
+	equal(must(r.XDelEx(ctx, stream, "ACKED", made[1]).Result()), []any{int64(2)})
+	equal(must(r.XDelEx(ctx, stream, "DELREF", made[1]).Result()), []any{int64(1)})
+	equal(must(r.XLen(ctx, stream).Result()), int64(1))
+	equal(must(r.XPending(ctx, stream, "g").Result()).Count, int64(1))
+}
+
 func checkReconnect(r *redis.Client) {
 	stream := key("again")
 	must(r.XGroupCreateMkStream(ctx, stream, "g", "0").Result())
@@ -375,6 +399,7 @@ var steps = []struct {
 	{"pipeline", checkPipeline},
 	{"transaction", checkTransaction},
 	{"helpers", checkHelpers},
+	{"newer", checkNewer},
 	{"reconnect", checkReconnect},
 }
 

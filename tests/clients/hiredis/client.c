@@ -357,6 +357,34 @@ static void check_helpers(redisContext *r) {
     EXPECT_INTEGER(1, ask(r, "DEL %s", key));
 }
 
+/* What Redis 8.2 to 8.8 brought. */
+static void check_newer(redisContext *r) {
+    const char *key = key_named("newer");
+    char ids[3][ID_BYTES];
+    EXPECT_TEXT("OK", ask(r, "XGROUP CREATE %s g 0 MKSTREAM", key));
+    take_id(ids[0], ask(r, "XADD %s IDMP producer 1 * n 0", key));
+    EXPECT_TEXT(ids[0], ask(r, "XADD %s IDMP producer 1 * n 0", key));
+    add(r, key, 2, ids + 1);
+    EXPECT_ENTRIES(3, ids, ask(r, "XREADGROUP GROUP g worker STREAMS %s >", key));
+    EXPECT_INTEGER(1, ask(r, "XNACK %s g FAIL IDS 1 %s", key, ids[0]));
+    redisReply *claimed = ask(r, "XREADGROUP GROUP g rescuer COUNT 1 CLAIM 3600000 STREAMS %s >", key);
+    check_ids(entries(claimed), 1, ids);
+    const redisReply *entry = entries(claimed)->element[0];
+    CHECK_REPLY(entry->elements == 4 && entry->element[3]->integer == 1, entry);
+    freeReplyObject(claimed);
+    redisReply *codes = ask(r, "XACKDEL %s g IDS 2 %s 9-9", key, ids[0]);
+    CHECK_REPLY(codes->elements == 2 && codes->element[0]->integer == 1 && codes->element[1]->integer == -1, codes);
+    freeReplyObject(codes);
+    codes = ask(r, "XDELEX %s ACKED IDS 1 %s", key, ids[1]);
+    CHECK_REPLY(codes->elements == 1 && codes->element[0]->integer == 2, codes);
+    freeReplyObject(codes);
+    codes = ask(r, "XDELEX %s DELREF IDS 1 %s", key, ids[1]);
+    CHECK_REPLY(codes->elements == 1 && codes->element[0]->integer == 1, codes);
+    freeReplyObject(codes);
+    EXPECT_INTEGER(1, ask(r, "XLEN %s", key));
+    EXPECT_PENDING(1, r, key);
+}
+
 static void check_reconnect(redisContext *r) {
     const char *key = key_named("again");
     char ids[3][ID_BYTES], line[16];
@@ -390,6 +418,7 @@ static const struct {
     {"pipeline", check_pipeline},
     {"transaction", check_transaction},
     {"helpers", check_helpers},
+    {"newer", check_newer},
     {"reconnect", check_reconnect},
 };
 

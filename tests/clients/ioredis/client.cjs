@@ -205,6 +205,23 @@ async function checkHelpers(r) {
   equal([await r.type(key), await r.del(key), await r.exists(key)], ["stream", 1, 0]);
 }
 
+// What Redis 8.2 to 8.8 brought.
+async function checkNewer(r) {
+  const key = PREFIX + "newer";
+  await r.xgroup("CREATE", key, "g", "0", "MKSTREAM");
+  const made = [await r.xadd(key, "IDMP", "producer", "1", "*", "n", 0)];
+  equal(await r.xadd(key, "IDMP", "producer", "1", "*", "n", 0), made[0]);
+  made.push(...(await add(r, key, 2)));
+  equal(ids(await readGroup(r, key, "worker", ">")), made);
+  equal(await r.call("XNACK", key, "g", "FAIL", "IDS", 1, made[0]), 1);
+  const claimed = await readGroup(r, key, "rescuer", ">", "COUNT", 1, "CLAIM", HOUR_MS);
+  equal(claimed.map(([id, fields, , deliveries]) => [id, fields, Number(deliveries)]), [[made[0], ["n", "0"], 1]]);
+  equal(await r.call("XACKDEL", key, "g", "IDS", 1, made[0]), [1]);
+  const deleted = (policy) => r.call("XDELEX", key, policy, "IDS", 1, made[1]);
+  equal([await deleted("ACKED"), await deleted("DELREF")], [[2], [1]]);
+  equal([await r.xlen(key), (await r.xpending(key, "g"))[0]], [1, 1]);
+}
+
 async function checkReconnect(r) {
   const key = PREFIX + "again";
   await r.xgroup("CREATE", key, "g", "0", "MKSTREAM");
@@ -230,6 +247,7 @@ const STEPS = {
   pipeline: checkPipeline,
   transaction: checkTransaction,
   helpers: checkHelpers,
+  newer: checkNewer,
   reconnect: checkReconnect,
 };
 

@@ -17,6 +17,8 @@ import redis.clients.jedis.Protocol;
 import redis.clients.jedis.RedisClient;
 import redis.clients.jedis.Response;
 import redis.clients.jedis.StreamEntryID;
+import redis.clients.jedis.args.StreamDeletionPolicy;
+import redis.clients.jedis.args.XNackMode;
 import redis.clients.jedis.exceptions.JedisConnectionException;
 import redis.clients.jedis.exceptions.JedisDataException;
 import redis.clients.jedis.params.XAddParams;
@@ -26,6 +28,7 @@ import redis.clients.jedis.params.XPendingParams;
 import redis.clients.jedis.params.XReadGroupParams;
 import redis.clients.jedis.params.XReadParams;
 import redis.clients.jedis.resps.StreamEntry;
+import redis.clients.jedis.resps.StreamEntryDeletionResult;
 
 /** Jedis: the scenario of tests/clients/README.md. Usage: Client PORT PROTOCOL. */
 public final class Client {
@@ -325,6 +328,28 @@ public final class Client {
         equal(List.of(r.type(key), r.del(key), r.exists(key)), List.of("stream", 1L, false));
     }
 
+    /** What Redis 8.2 to 8.8 brought. */
+    private void usesNewer() {
+        var key = key("newer");
+        r.xgroupCreate(key, "g", START, true);
+        var once = XAddParams.xAddParams().idmp("producer", "1");
+        var first = r.xadd(key, once, Map.of("n", "0"));
+        equal(r.xadd(key, once, Map.of("n", "0")), first);
+        var made = new ArrayList<>(List.of(first));
+        made.addAll(add(key, 2));
+        equal(read(key, "worker", NEW), made);
+        equal(r.xnack(key, "g", XNackMode.FAIL, first), 1L);
+        var claim = XReadGroupParams.xReadGroupParams().count(1).claim(HOUR_MS);
+        var claimed = readGroup(r, key, "rescuer", NEW, claim).get(0);
+        equal(List.of(claimed.getID(), claimed.getDeliveredCount()), List.of(first, 1L));
+        equal(r.xackdel(key, "g", first), List.of(StreamEntryDeletionResult.DELETED));
+        var referenced = StreamEntryDeletionResult.NOT_DELETED_UNACKNOWLEDGED_OR_STILL_REFERENCED;
+        equal(r.xdelex(key, StreamDeletionPolicy.ACKNOWLEDGED, made.get(1)), List.of(referenced));
+        var deleted = r.xdelex(key, StreamDeletionPolicy.DELETE_REFERENCES, made.get(1));
+        equal(deleted, List.of(StreamEntryDeletionResult.DELETED));
+        equal(List.of(r.xlen(key), r.xpending(key, "g").getTotal()), List.of(1L, 1L));
+    }
+
     private void reconnects(BufferedReader stdin) throws Exception {
         var key = key("again");
         r.xgroupCreate(key, "g", START, true);
@@ -366,6 +391,7 @@ public final class Client {
         step("pipeline", client::pipelines);
         step("transaction", client::transacts);
         step("helpers", client::helps);
+        step("newer", client::usesNewer);
         step("reconnect", () -> client.reconnects(stdin));
         client.r.close();
         // Threads that still wait for a reply are not to keep the program.

@@ -5,17 +5,20 @@ import io.lettuce.core.Range;
 import io.lettuce.core.RedisClient;
 import io.lettuce.core.RedisCommandExecutionException;
 import io.lettuce.core.RedisURI;
+import io.lettuce.core.StreamDeletionPolicy;
 import io.lettuce.core.StreamMessage;
 import io.lettuce.core.XAddArgs;
 import io.lettuce.core.XAutoClaimArgs;
 import io.lettuce.core.XClaimArgs;
 import io.lettuce.core.XGroupCreateArgs;
+import io.lettuce.core.XNackMode;
 import io.lettuce.core.XPendingArgs;
 import io.lettuce.core.XReadArgs;
 import io.lettuce.core.XReadArgs.StreamOffset;
 import io.lettuce.core.api.StatefulRedisConnection;
 import io.lettuce.core.api.sync.RedisCommands;
 import io.lettuce.core.codec.ByteArrayCodec;
+import io.lettuce.core.models.stream.StreamEntryDeletionResult;
 import io.lettuce.core.protocol.ProtocolVersion;
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
@@ -330,6 +333,27 @@ public final class Client {
         equal(List.of(r.type(key), r.del(key), r.exists(key)), List.of("stream", 1L, 0L));
     }
 
+    /** What Redis 8.2 to 8.8 brought. */
+    private void usesNewer() {
+        var key = key("newer");
+        r.xgroupCreate(StreamOffset.from(key, "0"), "g", XGroupCreateArgs.Builder.mkstream());
+        var once = new XAddArgs().idmp("producer", "1");
+        var first = r.xadd(key, once, Map.of("n", "0"));
+        equal(r.xadd(key, once, Map.of("n", "0")), first);
+        var made = new ArrayList<>(List.of(first));
+        made.addAll(add(key, 2));
+        equal(read(key, "worker", ">"), made);
+        equal(r.xnack(key, "g", XNackMode.FAIL, first), 1L);
+        var claimed = read(key, "rescuer", ">", XReadArgs.Builder.count(1).claim(HOUR)).get(0);
+        equal(List.of(claimed.getId(), claimed.getDeliveredCount()), List.of(first, 1L));
+        equal(r.xackdel(key, "g", first), List.of(StreamEntryDeletionResult.DELETED));
+        var referenced = StreamEntryDeletionResult.NOT_DELETED_UNACKNOWLEDGED_OR_STILL_REFERENCED;
+        equal(r.xdelex(key, StreamDeletionPolicy.ACKNOWLEDGED, made.get(1)), List.of(referenced));
+        var deleted = r.xdelex(key, StreamDeletionPolicy.DELETE_REFERENCES, made.get(1));
+        equal(deleted, List.of(StreamEntryDeletionResult.DELETED));
+        equal(List.of(r.xlen(key), r.xpending(key, "g").getCount()), List.of(1L, 1L));
+    }
+
     private void reconnects(BufferedReader stdin) throws Exception {
         var key = key("again");
         r.xgroupCreate(StreamOffset.from(key, "0"), "g", XGroupCreateArgs.Builder.mkstream());
@@ -363,6 +387,7 @@ public final class Client {
             step("pipeline", client::pipelines);
             step("transaction", client::transacts);
             step("helpers", client::helps);
+            step("newer", client::usesNewer);
             step("reconnect", () -> client.reconnects(stdin));
             // Without the seconds of grace in which the client would take new commands.
             client.client.shutdown(Duration.ZERO, TIMEOUT);

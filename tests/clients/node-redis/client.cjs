@@ -209,6 +209,23 @@ async function checkHelpers(r) {
   equal([await r.type(key), await r.del(key), await r.exists(key)], ["stream", 1, 0]);
 }
 
+// What Redis 8.2 to 8.8 brought.
+async function checkNewer(r) {
+  const key = PREFIX + "newer";
+  await r.xGroupCreate(key, "g", "0", { MKSTREAM: true });
+  const idempotent = () => r.xAdd(key, "*", { n: "0" }, { IDMP: { pid: "producer", iid: "1" } });
+  const made = [await idempotent()];
+  equal(await idempotent(), made[0]);
+  made.push(...(await add(r, key, 2)));
+  equal(ids(await readGroup(r, key, "worker", ">")), made);
+  equal(await r.xNack(key, "g", "FAIL", made[0]), 1);
+  const reply = await r.xReadGroup("g", "rescuer", { key, id: ">" }, { COUNT: 1, CLAIM: HOUR_MS });
+  equal(reply[0].messages.map((m) => [m.id, m.deliveriesCounter]), [[made[0], 1]]);
+  equal(await r.xAckDel(key, "g", made[0]), [1]);
+  equal([await r.xDelEx(key, made[1], "ACKED"), await r.xDelEx(key, made[1], "DELREF")], [[2], [1]]);
+  equal([await r.xLen(key), (await r.xPending(key, "g")).pending], [1, 1]);
+}
+
 async function checkReconnect(r) {
   const key = PREFIX + "again";
   await r.xGroupCreate(key, "g", "0", { MKSTREAM: true });
@@ -234,6 +251,7 @@ const STEPS = {
   pipeline: checkPipeline,
   transaction: checkTransaction,
   helpers: checkHelpers,
+  newer: checkNewer,
   reconnect: checkReconnect,
 };
 

@@ -196,6 +196,24 @@ check_helpers() {
     equal "$(lines "EXPIRE $key 1000" "PERSIST $key" "TTL $key" "TYPE $key" "DEL $key" | cli)" "$(lines 1 1 -1 stream 1)"
 }
 
+# What Redis 8.2 to 8.8 brought.
+check_newer() {
+    local key=$prefix:newer ids n
+    cli XGROUP CREATE "$key" g 0 MKSTREAM >/dev/null
+    ids=("$(cli XADD "$key" IDMP producer 1 '*' n 0)")
+    equal "$(cli XADD "$key" IDMP producer 1 '*' n 0)" "${ids[0]}"
+    for n in 1 2; do ids+=("$(cli XADD "$key" '*' n $n)"); done
+    contains "$(read_cli XREADGROUP GROUP g worker STREAMS "$key" '>')" "${ids[2]}"
+    equal "$(cli XNACK "$key" g FAIL IDS 1 "${ids[0]}")" 1
+    equal "$(read_cli XREADGROUP GROUP g rescuer COUNT 1 CLAIM $hour_ms STREAMS "$key" '>' | sed 5d)" \
+        "$(lines "$key" "${ids[0]}" n 0 1)"
+    equal "$(cli XACKDEL "$key" g IDS 1 "${ids[0]}")" 1
+    equal "$(cli XDELEX "$key" ACKED IDS 1 "${ids[1]}")" 2
+    equal "$(cli XDELEX "$key" DELREF IDS 1 "${ids[1]}")" 1
+    equal "$(cli XLEN "$key")" 1
+    equal "$(cli XPENDING "$key" g | head -n 1)" 1
+}
+
 # One that has a connection open says that it is lost; the next one finds everything.
 check_reconnect() {
     local key=$prefix:again ids=() n line reply
@@ -216,7 +234,7 @@ check_reconnect() {
     equal "$(cli XPENDING "$key" g | head -n 1)" 0
 }
 
-for step in connect produce block-read group claim pipeline transaction helpers reconnect; do
+for step in connect produce block-read group claim pipeline transaction helpers newer reconnect; do
     "check_${step//-/_}"
     echo "$step: ok"
 done

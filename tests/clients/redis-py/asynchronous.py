@@ -222,6 +222,25 @@ async def check_helpers(r):
     equal([name async for name in r.scan_iter(match=PREFIX + "help*")], [key.encode()])
 
 
+async def check_newer(r):
+    """What Redis 8.2 to 8.8 brought."""
+    key = PREFIX + "newer"
+    await r.xgroup_create(key, "g", id="0", mkstream=True)
+    made = [await r.xadd(key, {"n": 0}, idmpauto="producer")]
+    equal(await r.xadd(key, {"n": 0}, idmpauto="producer"), made[0])
+    made += await add(r, key, 2)
+    equal(ids(entries(await r.xreadgroup("g", "worker", {key: ">"}))), made)
+    equal(await r.xnack(key, "g", "FAIL", made[0]), 1)
+    ((id, _, _, deliveries),) = entries(
+        await r.xreadgroup("g", "rescuer", {key: ">"}, count=1, claim_min_idle_time=HOUR_MS)
+    )
+    equal((id, int(deliveries)), (made[0], 1))
+    equal(await r.xackdel(key, "g", made[0]), [1])
+    equal(await r.xdelex(key, made[1], ref_policy="ACKED"), [2])
+    equal(await r.xdelex(key, made[1], ref_policy="DELREF"), [1])
+    equal((await r.xlen(key), (await r.xpending(key, "g"))["pending"]), (1, 1))
+
+
 async def check_reconnect(r):
     key = PREFIX + "again"
     await r.xgroup_create(key, "g", id="0", mkstream=True)
@@ -245,6 +264,7 @@ STEPS = {
     "pipeline": check_pipeline,
     "transaction": check_transaction,
     "helpers": check_helpers,
+    "newer": check_newer,
     "reconnect": check_reconnect,
 }
 

@@ -237,6 +237,24 @@ def check_helpers(r):
     equal((r.type(key), r.delete(key), r.exists(key)), (b"stream", 1, 0))
 
 
+def check_newer(r):
+    """What Redis 8.2 to 8.8 brought."""
+    key = PREFIX + "newer"
+    r.xgroup_create(key, "g", id="0", mkstream=True)
+    made = [r.xadd(key, {"n": 0}, idmp=("producer", b"1"))]
+    equal(r.xadd(key, {"n": 0}, idmp=("producer", b"1")), made[0])
+    made += add(r, key, 2)
+    equal(ids(entries(r.xreadgroup("g", "worker", {key: ">"}))), made)
+    equal(r.xnack(key, "g", "FAIL", made[0]), 1)
+    ((id, fields, _, deliveries),) = entries(
+        r.xreadgroup("g", "rescuer", {key: ">"}, count=1, claim_min_idle_time=HOUR_MS)
+    )
+    equal((id, fields, int(deliveries)), (made[0], {b"n": b"0"}, 1))
+    equal(r.xackdel(key, "g", made[0]), [1])
+    equal((r.xdelex(key, made[1], ref_policy="ACKED"), r.xdelex(key, made[1], ref_policy="DELREF")), ([2], [1]))
+    equal((r.xlen(key), r.xpending(key, "g")["pending"]), (1, 1))
+
+
 def check_reconnect(r):
     key = PREFIX + "again"
     r.xgroup_create(key, "g", id="0", mkstream=True)
@@ -262,6 +280,7 @@ STEPS = {
     "pipeline": check_pipeline,
     "transaction": check_transaction,
     "helpers": check_helpers,
+    "newer": check_newer,
     "reconnect": check_reconnect,
 }
 

@@ -15,9 +15,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use redis::streams::{
-    StreamAutoClaimOptions, StreamAutoClaimReply, StreamClaimReply, StreamId, StreamInfoConsumersReply,
-    StreamInfoGroupsReply, StreamInfoStreamReply, StreamMaxlen, StreamPendingCountReply, StreamPendingReply,
-    StreamRangeReply, StreamReadOptions, StreamReadReply,
+    StreamAddOptions, StreamAutoClaimOptions, StreamAutoClaimReply, StreamClaimReply, StreamDeletionPolicy,
+    StreamId, StreamInfoConsumersReply, StreamInfoGroupsReply, StreamInfoStreamReply, StreamMaxlen,
+    StreamNackMode, StreamNackOptions, StreamPendingCountReply, StreamPendingReply, StreamRangeReply,
+    StreamReadOptions, StreamReadReply, XAckDelStatusCode, XDelExStatusCode,
 };
 use redis::{Client, Commands, Connection, RedisResult, Value, cmd, pipe};
 
@@ -289,6 +290,29 @@ fn helps(s: &mut Session) {
     assert_eq!((keys, r.del::<_, usize>(&key).unwrap()), (vec![key], 1));
 }
 
+/// What Redis 8.2 to 8.8 brought.
+fn uses_newer(s: &mut Session) {
+    let (key, r) = (s.key("newer"), &mut s.own);
+    r.xgroup_create_mkstream::<_, _, _, ()>(&key, "g", "0").unwrap();
+    let once = StreamAddOptions::default().idmp("producer", "1");
+    let first: String = r.xadd_options(&key, "*", &[("n", 0)], &once).unwrap();
+    assert_eq!(r.xadd_options::<_, _, _, String>(&key, "*", &[("n", 0)], &once).unwrap(), first);
+    let made = [vec![first], add(r, &key, 2)].concat();
+    assert_eq!(read(r, &key, ">", &member("worker")), made);
+    let failed = StreamNackOptions::new(StreamNackMode::Fail);
+    assert_eq!(r.xnack::<_, _, _, usize>(&key, "g", &made[..1], &failed).unwrap(), 1);
+    let claimed = read_as(r, &key, ">", &member("rescuer").count(1).claim(HOUR_MS));
+    assert_eq!((ids(&claimed), claimed[0].delivered_count), (made[..1].to_vec(), Some(1)));
+    let acked: Vec<XAckDelStatusCode> =
+        r.xack_del(&key, "g", &made[..1], StreamDeletionPolicy::KeepRef).unwrap();
+    assert_eq!(acked, [XAckDelStatusCode::AcknowledgedAndDeleted]);
+    let mut delete = |policy| r.xdel_ex::<_, _, Vec<XDelExStatusCode>>(&key, &made[1..2], policy).unwrap();
+    let referenced = XDelExStatusCode::NotDeletedUnacknowledgedOrStillReferenced;
+    assert_eq!(delete(StreamDeletionPolicy::Acked), [referenced]);
+    assert_eq!(delete(StreamDeletionPolicy::DelRef), [XDelExStatusCode::Deleted]);
+    assert_eq!((r.xlen::<_, usize>(&key).unwrap(), pending(r, &key)), (1, 1));
+}
+
 fn reconnects(s: &mut Session) {
     let key = s.key("again");
     let r = &mut s.own;
@@ -315,7 +339,7 @@ fn reconnects(s: &mut Session) {
 
 type Step = (&'static str, fn(&mut Session));
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     ("connect", connects),
     ("produce", produces),
     ("block-read", block_reads),
@@ -324,6 +348,7 @@ const STEPS: [Step; 9] = [
     ("pipeline", pipelines),
     ("transaction", transacts),
     ("helpers", helps),
+    ("newer", uses_newer),
     ("reconnect", reconnects),
 ];
 
