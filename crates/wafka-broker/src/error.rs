@@ -192,6 +192,14 @@ pub enum TopicError {
     /// The catalog cannot be written.
     #[error("ERR the catalog: {0}")]
     Catalog(String),
+    /// It cannot be written to for the moment.
+    #[error("READONLY topic '{topic}': {reason}")]
+    Held {
+        /// The topic.
+        topic: String,
+        /// Why.
+        reason: Arc<str>,
+    },
     /// A transaction that is not at its end deleted the topic of that name.
     #[error("ERR topic '{0}' was deleted in this transaction: it can be made anew after EXEC")]
     DeletedInTransaction(String),

@@ -53,6 +53,11 @@ impl Engine {
     ) -> Result<Placed, TopicError> {
         let mut catalog = self.catalog.lock();
         let Some(source) = self.topic(from.0, from.1) else { return Ok(Placed::NoSource) };
+        if let Some(reason) = source.held_reason() {
+            // The next start may take back some of it; of a copy it would not know.
+            return Err(TopicError::Held { topic: source.name().to_string(), reason });
+        }
+        self.transactions.check_name(to.0, to.1)?;
         let target = self.names.get(to.0, to.1.as_bytes());
         if let Some(target) = target.filter(|target| !target.is_expired()) {
             if !how.replace {

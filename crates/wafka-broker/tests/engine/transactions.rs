@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wafka_broker::{FsyncPolicy, GroupStart, Transaction, TransactionError, wait};
+use wafka_broker::{FsyncPolicy, GroupStart, Placing, Transaction, TransactionError, wait};
 use wafka_core::EventId;
 use wafka_storage::fs::{Operation, SimFs};
 use wafka_storage::text::CommitJournalUse;
@@ -205,6 +205,11 @@ fn what_cannot_be_committed_holds_its_topics() {
         assert!(error.starts_with("READONLY "), "{error}");
     }
     assert!(matches!(begin(&bench, &["a"]), Err(TransactionError::ReadOnly { .. })));
+    let how = Placing { copy: false, replace: true };
+    for (from, to) in [("a", "x"), ("b", "a")] {
+        let placed = bench.engine().place_topic((DB, from.as_bytes()), (DB, &name(to)), how);
+        assert!(placed.unwrap_err().to_string().starts_with("READONLY "), "{from} to {to}");
+    }
     // The others go on, in transactions too.
     begin(&bench, &["b"]).unwrap().commit().unwrap();
     bench.add(&bench.topic("b"), "later").unwrap();
