@@ -90,10 +90,12 @@ impl Connection {
             if client.signals().ends_connection() {
                 return Ok(false);
             }
+            let more = self.session.has_pushes_to_send();
             tokio::select! {
                 biased;
                 read = self.session.stream.read_buf(&mut self.buf) => break read?,
                 () = client.signalled() => {}
+                () = std::future::ready(()), if more => {}
             }
         };
         if read == 0 {

@@ -261,6 +261,40 @@ fn a_reply_does_not_break_into_a_message_that_is_being_sent() {
 }
 
 #[test]
+fn a_subscriber_is_heard_while_messages_stream_in() {
+    let server = TestServer::start();
+    let (mut client, shared) = (server.client(), std::sync::Arc::clone(server.server().shared()));
+    client.check("SUBSCRIBE a", &array(&["subscribe", "a", ":1"]));
+    let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let publisher = std::thread::spawn({
+        let done = std::sync::Arc::clone(&done);
+        move || {
+            let message = [b'm'; 1000];
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                // Its inbox is never empty for long, and never full.
+                if shared.clients.all()[0].inbox.len_and_bytes().1 < 1_000_000 {
+                    wafka_server::pubsub::publish(&shared, b"a", &message);
+                }
+            }
+        }
+    });
+    client.command("UNSUBSCRIBE a");
+    loop {
+        assert_eq!(client.line(), "*3");
+        let kind = client.bulk();
+        assert_eq!(client.bulk(), "a");
+        if kind == "unsubscribe" {
+            break;
+        }
+        client.bulk();
+    }
+    client.expect(":0\r\n");
+    done.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!(publisher.join().is_ok());
+    client.check("PING", "+PONG\r\n");
+}
+
+#[test]
 fn transactions_publish_and_subscribe() {
     let server = TestServer::start();
     let mut old = server.client();

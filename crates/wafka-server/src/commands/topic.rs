@@ -14,6 +14,7 @@ use super::keys::delete;
 use super::target::{Target, topic_name};
 use super::topic_spec::SpecArgs;
 use crate::command::{Args, CommandError, HandlerFuture};
+use crate::notify::Classes;
 use crate::session::Session;
 
 /// ```text
@@ -36,6 +37,7 @@ pub(crate) fn create<'a>(session: &'a mut Session, args: &'a Args<'a>) -> Handle
             })
             .await?;
         created?;
+        session.notify(Classes::NEW, "new", args[2]);
         session.reply().ok();
         Ok(())
     })

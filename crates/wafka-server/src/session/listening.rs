@@ -184,15 +184,20 @@ impl Session {
         }
     }
 
-    /// Sends all messages that wait for the client, behind the replies written so far. May be dropped and called again
-    /// without sending anything twice.
+    /// Whether there are messages to send now: none of the replies before them is owed, or half written as that to
+    /// `EXEC`.
+    pub(crate) fn has_pushes_to_send(&self) -> bool {
+        let may_send = self.pending.is_empty() && !self.in_transaction;
+        may_send && (self.client.inbox.is_ready() || self.sent > 0)
+    }
+
+    /// Sends messages that wait for the client, behind the replies written so far; as many as may be sent at once, for
+    /// the client is to be heard in between. May be dropped and called again without sending anything twice.
     ///
     /// # Errors
     /// When the client is gone, or is killed while it does not read.
     pub(crate) async fn send_pushes(&mut self) -> io::Result<()> {
-        debug_assert!(self.pending.is_empty(), "replies are owed");
-        // The reply to `EXEC` is half written.
-        while !self.in_transaction && (self.client.inbox.is_ready() || self.sent > 0) {
+        if self.has_pushes_to_send() {
             self.take_pushes();
             self.send().await?;
         }

@@ -289,6 +289,7 @@ impl Session {
                 self.closing = true;
                 return Interrupt::Closed;
             }
+            let more = self.has_pushes_to_send();
             if self.read_ahead.len() >= READ_AHEAD_MAX {
                 // The rest stays in the socket.
                 tokio::select! {
@@ -298,6 +299,7 @@ impl Session {
                         self.closing = true;
                         return Interrupt::Closed;
                     }
+                    () = std::future::ready(()), if more => {}
                 }
                 continue;
             }
@@ -312,6 +314,7 @@ impl Session {
                     }
                     Ok(read) => self.note_input(read),
                 },
+                () = std::future::ready(()), if more => {}
             }
         }
     }
