@@ -8,8 +8,10 @@ use crate::options::EngineOptions;
 use crate::topic::{AppendRequest, IdSpec};
 use crate::{Engine, wait};
 
+/// Appends an event that is large enough for a block of its own.
 fn add(engine: &Engine, topic: &Arc<Topic>) {
-    let fields = Fields::new(&[b"f", b"v"]).unwrap();
+    let flat: [&[u8]; 2] = [b"f", &[b'v'; 1500]];
+    let fields = Fields::new(&flat).unwrap();
     let request =
         AppendRequest { id: IdSpec::Auto, partition: None, fields, trim: None, idempotence: None, now_ms: 1 };
     let appended = topic.append(&request).unwrap();

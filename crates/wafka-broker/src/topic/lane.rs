@@ -89,6 +89,8 @@ pub(crate) struct Lane {
     pub(crate) index: Arc<SparseIndex>,
     pub(crate) tail: Tail,
     pub(crate) pending: Pending,
+    /// An empty buffer for the batch after the pending one, or none.
+    pub(crate) spare: Vec<u8>,
     /// The first sequence number of the batch the broker is writing.
     pub(crate) in_flight: Option<u64>,
     /// Whether the broker's queue names this lane.

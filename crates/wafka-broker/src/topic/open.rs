@@ -342,6 +342,7 @@ impl OpenLane<'_> {
             encoder: EventEncoder::new(self.spec.name.as_bytes(), partition),
             tail: Tail::default(),
             pending: Pending::default(),
+            spare: Vec::new(),
             in_flight: None,
             queued: false,
             next_offset: opened.end.offset,

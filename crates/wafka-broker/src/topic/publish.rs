@@ -51,8 +51,11 @@ impl Topic {
         if lane.pending.is_empty() {
             return None;
         }
-        // The batch becomes a block of the tail, so its buffer is not given back. The next one is likely as large.
-        let spare = Vec::with_capacity(lane.pending.bytes.len().min(SPARE_BYTES_MAX));
+        let mut spare = std::mem::take(&mut lane.spare);
+        if spare.capacity() == 0 {
+            // The batch before became a block of the tail, with its buffer. The next one is likely as large as this one.
+            spare.reserve(lane.pending.bytes.len().min(SPARE_BYTES_MAX));
+        }
         let pending = std::mem::replace(&mut lane.pending, Pending { bytes: spare, ..Pending::default() });
         lane.in_flight = Some(pending.first_sequence);
         Some((lane.slot, pending))
@@ -83,8 +86,7 @@ impl Topic {
                 lane.last_id = batch.last_id;
                 lane.last_sequence_committed = batch.last_sequence;
                 lane.in_flight = None;
-                published.tail_bytes = batch.bytes.capacity();
-                lane.tail.push(Arc::new(batch.into_block()));
+                (published.tail_bytes, lane.spare) = lane.tail.add(batch);
             }
             Outcome::Failed { reason } => self.fail_lane(state, lane_number, reason),
         }
