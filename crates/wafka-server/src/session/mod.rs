@@ -234,7 +234,7 @@ impl Session {
     /// # Errors
     /// When it could not be committed.
     pub async fn commit(&self, topic: &Arc<Topic>, ticket: Ticket) -> Result<(), AppendError> {
-        self.kicker.kick(usize::MAX);
+        self.kicker.kick(1);
         committed(topic, ticket).await
     }
 
