@@ -334,6 +334,13 @@ impl Clients {
         self.by_id.lock().values().cloned().collect()
     }
 
+    /// How many names they watch, each client's counted for itself.
+    #[must_use]
+    pub fn watched_names(&self) -> u64 {
+        let by_id = self.by_id.lock();
+        by_id.values().map(|client| u64::from(client.watched.load(Ordering::Relaxed))).sum()
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -96,6 +96,29 @@ fn failed_attempts_to_authenticate_are_listed() {
 }
 
 #[test]
+fn keys_that_clients_wait_for_are_counted() {
+    let server = TestServer::start();
+    let (mut reader, mut member, mut client) = (server.client(), server.client(), server.client());
+    client.check("XGROUP CREATE s g 0 MKSTREAM", "+OK\r\n");
+    reader.command("XREAD BLOCK 0 STREAMS s none $ $");
+    member.command("XREADGROUP GROUP g c BLOCK 0 STREAMS s >");
+    while server.server().shared().stats.blocked_clients.get() < 2 {
+        std::thread::yield_now();
+    }
+    client.command("INFO clients");
+    let info = client.bulk();
+    for field in ["blocked_clients:2\r\n", "total_blocking_keys:2\r\n", "total_blocking_keys_on_nokey:1\r\n"]
+    {
+        assert!(info.contains(field), "{info}");
+    }
+    client.check("WATCH a b", "+OK\r\n").command("INFO clients");
+    let info = client.bulk();
+    assert!(info.contains("watching_clients:1\r\n") && info.contains("total_watched_keys:2\r\n"), "{info}");
+    client.command("INFO latencystats");
+    assert!(client.bulk().contains("latency_percentiles_usec_info:p50="));
+}
+
+#[test]
 fn tracking_is_never_on() {
     let server = TestServer::start();
     let mut client = server.client();

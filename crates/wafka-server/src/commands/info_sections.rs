@@ -35,6 +35,7 @@ pub(super) static SECTIONS: &[Section] = &[
     section("Replication", true, replication),
     section("CPU", true, cpu),
     section("Commandstats", false, command_stats),
+    section("Latencystats", false, latency_stats),
     section("Errorstats", true, error_stats),
     section("Cluster", true, |_, text| field(text, "cluster_enabled", 0)),
     section("Keyspace", true, keyspace),
@@ -86,6 +87,7 @@ fn clients(shared: &Shared, text: &mut String) {
             ("pubsub_clients", shared.pubsub.clients() as u64),
             ("watching_clients", watching),
             ("clients_in_timeout_table", 0),
+            ("total_watched_keys", shared.clients.watched_names()),
             ("total_blocking_keys", waited_for as u64),
             ("total_blocking_keys_on_nokey", by_groups as u64),
         ],
@@ -195,6 +197,20 @@ fn command_stats(shared: &Shared, text: &mut String) {
             "calls={calls},usec={usec},usec_per_call={per_call:.2},rejected_calls={rejected},failed_calls={failed}"
         );
         field(text, &format!("cmdstat_{}", command.full_name), value);
+    }
+}
+
+/// Of each command executed, how long half, 99 % and 99.9 % of the executions took at most, to a power of two.
+fn latency_stats(shared: &Shared, text: &mut String) {
+    for command in table::commands() {
+        let bounds = shared.stats.command(command.index).latencies.cumulated();
+        let Some((_, executions)) = bounds.last().copied() else { continue };
+        let at = |per_mille: u64| {
+            let rank = (executions * per_mille).div_ceil(1000);
+            bounds.iter().find(|(_, sum)| *sum >= rank).map_or(0, |(micros, _)| *micros)
+        };
+        let value = format_args!("p50={}.000,p99={}.000,p99.9={}.000", at(500), at(990), at(999));
+        field(text, &format!("latency_percentiles_usec_{}", command.full_name), value);
     }
 }
 
