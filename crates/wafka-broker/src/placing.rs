@@ -140,9 +140,10 @@ impl Engine {
             }
         }
         // To who waits for a group that there is again, the topic that had it before did not go.
-        let groups: Vec<_> = copy.state.lock().groups.iter().map(|(name, _)| Box::from(name)).collect();
-        let back = |name: &Box<[u8]>| copy.watch.notify_group_back(name);
-        groups.iter().for_each(back);
+        let groups: Vec<Box<[u8]>> = copy.state.lock().groups.iter().map(|(name, _)| name.into()).collect();
+        for group in &groups {
+            copy.watch.notify_group_back(group);
+        }
         copy.watch.notify(Change::Any);
         Ok(())
     }

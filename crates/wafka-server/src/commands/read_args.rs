@@ -37,6 +37,9 @@ pub(crate) struct GroupArgs<'a> {
     pub(crate) claim: Option<u64>,
 }
 
+/// A key and its id, as they came.
+type KeyAndId<'a> = (&'a [u8], &'a [u8]);
+
 /// The arguments, the ids as they came.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) struct ReadArgs<'a> {
@@ -45,7 +48,7 @@ pub(crate) struct ReadArgs<'a> {
     pub(crate) block_ms: Option<u64>,
     pub(crate) group: GroupArgs<'a>,
     /// Keys and ids.
-    pub(crate) streams: Vec<(&'a [u8], &'a [u8])>,
+    pub(crate) streams: Vec<KeyAndId<'a>>,
 }
 
 /// Which of the two commands it is.
@@ -116,7 +119,7 @@ impl<'a> GroupArgs<'a> {
     }
 }
 
-fn streams<'a>(args: &[&'a [u8]], reader: Reader) -> Result<Vec<(&'a [u8], &'a [u8])>, CommandError> {
+fn streams<'a>(args: &[&'a [u8]], reader: Reader) -> Result<Vec<KeyAndId<'a>>, CommandError> {
     if !args.len().is_multiple_of(2) {
         return Err(match reader {
             Reader::Plain => text::XREAD_UNBALANCED.into(),
