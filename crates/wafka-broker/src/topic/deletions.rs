@@ -43,6 +43,11 @@ impl Deletions {
         self.by_id.iter().map(|(id, deleted)| (*id, *deleted))
     }
 
+    /// The first one at or above `id`.
+    pub(crate) fn first_from(&self, id: EventId) -> Option<EventId> {
+        self.by_id.range(id..).next().map(|(id, _)| *id)
+    }
+
     /// How many lie at or below `id`, in each lane.
     pub(crate) fn count_up_to(&self, id: EventId, lanes: usize) -> Vec<u64> {
         let mut counts = vec![0; lanes];

@@ -111,6 +111,11 @@ impl Nodes {
         self.tail_live = added.min(1);
     }
 
+    /// How many events were added.
+    pub(crate) fn added_so_far(&self) -> u64 {
+        self.next
+    }
+
     /// The ordinal of the first event behind the node that holds `ordinal`.
     pub(crate) fn end_of(&self, ordinal: u64) -> u64 {
         let (run, next) = self.run_of(ordinal);

@@ -61,7 +61,7 @@ impl State {
                 return Ok(None);
             }
             let target = wanted.min(limit(trim, node_entries));
-            let plan = self.whole_nodes(target)?;
+            let plan = self.whole_nodes(target, trim.strategy)?;
             let all = |plan: &TrimPlan| plan.count() == wanted;
             return Ok(plan.map(|plan| match floor.filter(|_| all(&plan)) {
                 Some(floor) => TrimPlan { floor, ..plan },
@@ -108,7 +108,7 @@ impl State {
     }
 
     /// As many whole nodes as have at most `target` events.
-    fn whole_nodes(&mut self, target: u64) -> Result<Option<TrimPlan>, ReadError> {
+    fn whole_nodes(&mut self, target: u64, strategy: TrimStrategy) -> Result<Option<TrimPlan>, ReadError> {
         if target == 0 {
             return Ok(None);
         }
@@ -121,12 +121,26 @@ impl State {
         while let Some(first) = self.head.get(count) {
             let end = self.nodes.end_of(first.ordinal);
             let next = self.head.partition_point(|event| event.ordinal < end);
-            if next > target {
+            if next > target || !self.ends_below(strategy, end, next)? {
                 break;
             }
             count = next;
         }
         Ok((count > 0).then(|| self.head_plan(count)))
+    }
+
+    /// Whether the last event of the node that ends at `end` is below `MINID`, be it deleted or not: Redis looks at that
+    /// one. `next` is where the head goes on behind the node.
+    fn ends_below(&self, strategy: TrimStrategy, end: u64, next: usize) -> Result<bool, ReadError> {
+        let TrimStrategy::MinId(min) = strategy else { return Ok(true) };
+        let behind = self.head.get(next).map_or(EventId::MAX, |event| event.id);
+        if end >= self.nodes.added_so_far() && newest(self) >= min {
+            return Ok(false);
+        }
+        match self.deletions.first_from(min).filter(|deleted| *deleted < behind) {
+            None => Ok(true),
+            Some(deleted) => Ok(self.ordinals_up_to(deleted)? > end),
+        }
     }
 
     fn whole_nodes_by_index(&mut self, target: u64) -> Result<Option<TrimPlan>, ReadError> {

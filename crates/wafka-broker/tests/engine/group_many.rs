@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use wafka_broker::{Delivered, FsyncPolicy, GroupStart, IdSpec, Topic, wait};
+use wafka_broker::{Delivered, FsyncPolicy, GroupStart, IdSpec, PendingEntry, Topic, wait};
 use wafka_core::EventId;
 use wafka_storage::fs::SimFs;
 use wafka_storage::memory::MemoryStorage;
@@ -38,12 +38,8 @@ fn with_pending(bench: &Bench, count: u64) -> (Arc<Topic>, Vec<EventId>) {
     (topic, all)
 }
 
-fn fingerprint(topic: &Topic) -> Vec<(EventId, Option<Arc<[u8]>>, u64, u64)> {
-    let entries = topic.pending_range(b"g", &ALL_PENDING, NOW).unwrap();
-    entries
-        .into_iter()
-        .map(|entry| (entry.id, entry.consumer, entry.delivered_ms, entry.deliveries))
-        .collect()
+fn fingerprint(topic: &Topic) -> Vec<PendingEntry> {
+    topic.pending_range(b"g", &ALL_PENDING, NOW).unwrap()
 }
 
 #[test]

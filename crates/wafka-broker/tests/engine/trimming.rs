@@ -9,29 +9,30 @@ use wafka_core::EventId;
 use crate::groups::{pending, with_group};
 use crate::support::{ALL, Bench, Home, NEVER, Rng, accept, ids, maxlen, read};
 
-/// A stream as Redis keeps it: nodes, each with how many events it took and those that are left.
+/// A stream as Redis keeps it: nodes, each with how many events it took, those that are left, and the last one it took.
 #[derive(Default, Debug)]
-struct Nodes(VecDeque<(u64, BTreeSet<EventId>)>);
+struct Nodes(VecDeque<(u64, BTreeSet<EventId>, EventId)>);
 
 impl Nodes {
     fn len(&self) -> u64 {
-        self.0.iter().map(|(_, left)| left.len() as u64).sum()
+        self.0.iter().map(|(_, left, _)| left.len() as u64).sum()
     }
 
     fn add(&mut self, id: EventId, size: u64) {
-        if self.0.back().is_none_or(|(taken, _)| *taken >= size) {
-            self.0.push_back((0, BTreeSet::new()));
+        if self.0.back().is_none_or(|(taken, ..)| *taken >= size) {
+            self.0.push_back((0, BTreeSet::new(), id));
         }
-        let (taken, left) = self.0.back_mut().unwrap();
+        let (taken, left, last) = self.0.back_mut().unwrap();
         *taken += 1;
+        *last = id;
         left.insert(id);
     }
 
     fn delete(&mut self, id: EventId) {
-        for (_, left) in &mut self.0 {
+        for (_, left, _) in &mut self.0 {
             left.remove(&id);
         }
-        self.0.retain(|(_, left)| !left.is_empty());
+        self.0.retain(|(_, left, _)| !left.is_empty());
     }
 
     fn exact(&mut self, max: u64) {
@@ -43,11 +44,11 @@ impl Nodes {
 
     fn whole(&mut self, strategy: TrimStrategy, limit: u64) -> u64 {
         let mut removed = 0;
-        while let Some((_, first)) = self.0.front() {
+        while let Some((_, first, last)) = self.0.front() {
             let count = first.len() as u64;
             let fits = match strategy {
                 TrimStrategy::MaxLen(max) => self.len() - count >= max,
-                TrimStrategy::MinId(min) => first.iter().all(|id| *id < min),
+                TrimStrategy::MinId(min) => *last < min,
             };
             if !fits || removed + count > limit {
                 break;
@@ -87,7 +88,7 @@ fn nodes_are_those_of_redis() {
                     bench.engine().set_node_entries(size);
                 }
                 1 => {
-                    let live: Vec<_> = nodes.0.iter().flat_map(|(_, left)| left).copied().collect();
+                    let live: Vec<_> = nodes.0.iter().flat_map(|(_, left, _)| left).copied().collect();
                     let newest = live.iter().rev().take(rng.below(12) as usize).copied();
                     let mut gone: Vec<EventId> = newest.collect();
                     if !live.is_empty() {
