@@ -103,14 +103,13 @@ impl Topic {
     /// # Errors
     /// When the topic cannot be written.
     pub fn destroy_group(self: &Arc<Self>, group: &[u8]) -> Result<Option<Ticket>, GroupError> {
-        let ticket = {
+        // It is dropped without the lock.
+        let (_destroyed, ticket) = {
             let mut guard = self.state.lock();
             let state = &mut *guard;
             self.check_journal(state)?;
-            if !state.groups.destroy(group) {
-                return Ok(None);
-            }
-            self.note(state, GroupRecord::DestroyGroup { group: group.into() })
+            let Some(destroyed) = state.groups.destroy(group) else { return Ok(None) };
+            (destroyed, self.note(state, GroupRecord::DestroyGroup { group: group.into() }))
         };
         self.watch.notify_group_gone(group);
         Ok(Some(ticket))

@@ -120,9 +120,9 @@ impl Groups {
         self.by_name.insert(name.into(), group);
     }
 
-    /// Removes a group; whether there was one.
-    pub(crate) fn destroy(&mut self, name: &[u8]) -> bool {
-        self.by_name.remove(name).is_some()
+    /// Removes a group and returns it: to drop a large one takes a while.
+    pub(crate) fn destroy(&mut self, name: &[u8]) -> Option<Group> {
+        self.by_name.remove(name)
     }
 
     pub(crate) fn clear(&mut self) {
