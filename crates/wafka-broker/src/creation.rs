@@ -12,6 +12,7 @@ use wafka_core::{Database, TopicName};
 use crate::catalog::{Catalog, CatalogRecord, CatalogTopic};
 use crate::engine::Engine;
 use crate::error::TopicError;
+use crate::opening::Opening;
 use crate::options::TopicSpec;
 use crate::topic::{LaneFiles, Topic};
 use crate::watch::Change;
@@ -171,7 +172,8 @@ impl Engine {
     fn open_new(&self, making: &Making) -> Result<Arc<Topic>, TopicError> {
         let factory = self.options.partitioners.get(&making.record.partitioner)?;
         let partitioner = factory.create(&making.record.options)?;
-        let topic = self.open_with(&making.record, making.wish.name.clone(), Ok(partitioner), true)?;
+        let topic =
+            self.open_with(&making.record, making.wish.name.clone(), Ok(partitioner), Opening::New)?;
         match topic.check_empty().and_then(|()| topic.check_no_journal()) {
             Ok(()) => Ok(topic),
             Err(error) => {

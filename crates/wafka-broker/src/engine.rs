@@ -7,7 +7,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
-use wafka_core::partitioner::Partitioner;
 use wafka_core::storage::{LogName, Storage};
 use wafka_core::{BrokerId, Database, EventId, Offset, TopicName};
 
@@ -17,9 +16,10 @@ use crate::creation::Wanted;
 use crate::error::{StartError, TopicError};
 use crate::expiry::Deadlines;
 use crate::namespace::Namespace;
+use crate::opening::Opening;
 use crate::options::{DeclaredTopic, EngineOptions, FsyncPolicy, TopicSpec};
 use crate::topic::RETRY_AFTER;
-use crate::topic::{LaneFiles, Limits, OpenTopic, PartitionInfo, PartitionState, Topic, open_topic};
+use crate::topic::{LaneFiles, PartitionInfo, PartitionState, Topic};
 use crate::transaction::{Transactions, Undo};
 use crate::watch::WatchPoint;
 
@@ -35,6 +35,8 @@ pub struct Engine {
     pub(crate) transactions: Transactions,
     /// Topics that cannot be written to until the catalog is settled.
     pub(crate) held: Mutex<Vec<Arc<Topic>>>,
+    /// Topics that lack a partition whose log could not be opened.
+    pub(crate) degraded: Mutex<Vec<Arc<Topic>>>,
     /// Topics to be made by whoever holds the catalog next.
     pub(crate) wanted: Wanted,
     /// When topics end that have a time to live.
@@ -109,6 +111,7 @@ impl Engine {
             catalog: Mutex::new(loaded.catalog),
             transactions,
             held: Mutex::default(),
+            degraded: Mutex::default(),
             wanted: Wanted::default(),
             threads: Mutex::new(Vec::new()),
             switching: Mutex::new(()),
@@ -143,6 +146,7 @@ impl Engine {
                         if let Some(engine) = engine.upgrade() {
                             engine.settle_catalog();
                             engine.finish_deletions();
+                            engine.reopen_degraded();
                         }
                     }
                 }
@@ -366,54 +370,12 @@ impl Engine {
         if let Err(reason) = &partitioner {
             tracing::error!(topic = %name, %reason, "topic is read-only");
         }
-        let topic = self.open_with(record, name, partitioner, false)?;
+        let topic = self.open_with(record, name, partitioner, Opening::Start)?;
         self.names.insert(&topic);
-        Ok(())
-    }
-
-    pub(crate) fn partitioner_of(&self, record: &CatalogTopic) -> Result<Box<dyn Partitioner>, String> {
-        let factory =
-            self.options.partitioners.get(&record.partitioner).map_err(|error| error.to_string())?;
-        if factory.version() != record.partitioner_version {
-            return Err(format!(
-                "it was made with version {} of partitioner '{}', this is version {}",
-                record.partitioner_version,
-                record.partitioner,
-                factory.version()
-            ));
+        if topic.is_unread() {
+            self.degraded.lock().push(topic);
         }
-        factory.create(&record.options).map_err(|error| error.to_string())
-    }
-
-    pub(crate) fn open_with(
-        &self,
-        record: &CatalogTopic,
-        name: TopicName,
-        partitioner: Result<Box<dyn Partitioner>, String>,
-        create: bool,
-    ) -> Result<Arc<Topic>, wafka_core::storage::StorageError> {
-        let database = Database(record.database);
-        open_topic(OpenTopic {
-            watch: self.names.watch(database, name.as_bytes()),
-            database,
-            name,
-            uid: record.uid,
-            partitions: record.partitions,
-            partitioner_name: record.partitioner.clone(),
-            partitioner_version: record.partitioner_version,
-            options: record.options.clone(),
-            partitioner,
-            brokers: Arc::clone(&self.brokers),
-            deadlines: Arc::clone(&self.deadlines),
-            index: self.options.index.as_ref(),
-            limits: Limits {
-                index_interval_bytes: self.options.index_interval_bytes,
-                queue_bytes_max: self.options.queue_bytes_max,
-                reclaim: self.options.reclaim,
-                journal_snapshot_bytes: self.options.journal_snapshot_bytes,
-            },
-            create,
-        })
+        Ok(())
     }
 
     /// Makes a declared topic, or holds the one there is against its declaration.

@@ -7,6 +7,7 @@
 mod broker;
 mod catalog;
 mod creation;
+mod degraded;
 mod deletion;
 mod engine;
 mod error;
@@ -15,6 +16,7 @@ mod group;
 mod index;
 mod lines;
 mod namespace;
+mod opening;
 mod options;
 mod partitioners;
 mod placing;

@@ -11,6 +11,7 @@ use wafka_core::{Database, TopicName};
 use crate::catalog::{Catalog, CatalogRecord, CatalogTopic};
 use crate::engine::Engine;
 use crate::error::{ReadError, TopicError};
+use crate::opening::Opening;
 use crate::topic::{LaneFiles, Topic};
 use crate::wait::wait;
 use crate::watch::Change;
@@ -106,7 +107,8 @@ impl Engine {
         let now_ms = self.options.clock.now_ms();
         catalog.append(&[CatalogRecord::Prepare(record.clone())], now_ms)?;
         let made = self.write_copy(source, &record, to.1).and_then(|()| {
-            let copy = self.open_with(&record, to.1.clone(), self.partitioner_of(&record), false)?;
+            let copy =
+                self.open_with(&record, to.1.clone(), self.partitioner_of(&record), Opening::Written)?;
             Ok(copy)
         });
         let copy = match made {
@@ -158,7 +160,7 @@ impl Engine {
         let files = LaneFiles::new(Database(record.database), name);
         let logs: Vec<_> = (0..usize::from(record.partitions)).map(|at| files.partition(at)).collect();
         self.storage.create(&logs)?;
-        let copy = self.open_with(record, name.clone(), self.partitioner_of(record), true)?;
+        let copy = self.open_with(record, name.clone(), self.partitioner_of(record), Opening::New)?;
         let written = copy.check_empty().and_then(|()| copy.check_no_journal()).and_then(|()| {
             copy.fill_from(source, self.options.clock.now_ms()).map_err(TopicError::Unreadable)
         });

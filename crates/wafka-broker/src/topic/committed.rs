@@ -56,6 +56,13 @@ impl Topic {
 
     /// Marks the topic as deleted; whoever waits is told that what it wrote was committed or is gone with the topic.
     pub(crate) fn set_deleted(&self) {
+        self.set_deleted_quietly();
+        self.watch.notify(Change::Gone);
+    }
+
+    /// As [`Topic::set_deleted`], for a topic that another one has taken the place of: who waits for its events is not
+    /// told.
+    pub(crate) fn set_deleted_quietly(&self) {
         let (waiters, journal_waiters) = {
             let mut state = self.state.lock();
             self.deleted.store(true, Ordering::Release);
@@ -66,7 +73,6 @@ impl Topic {
         for (_, waker) in waiters.into_iter().chain(journal_waiters) {
             waker.wake();
         }
-        self.watch.notify(Change::Gone);
     }
 
     pub(super) fn journal_offline(&self, reason: &Arc<str>) -> AppendError {

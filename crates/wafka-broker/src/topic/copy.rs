@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wafka_core::storage::{Batch, Cursor, LogSlot, OpenRequest, Shard, StorageError};
+use wafka_core::storage::{Batch, Cursor, LogSlot, OpenRequest, StorageError};
 use wafka_core::{EventId, Offset, PartitionId};
 use wafka_storage::LINE_BYTES_MAX;
 use wafka_storage::line::{EventEncoder, EventLine, RecordKind, encode_record};
@@ -96,13 +96,28 @@ impl Topic {
                 .expect("invariant: a journal record serializes to one line of JSON");
         }
         let log = self.state.lock().journal.log.clone();
-        self.brokers[self.home].with_shard(|shard| {
+        let home = &self.brokers[self.home];
+        let slot = home.with_shard(|shard| {
             let opened = shard.open(&log, OpenRequest { create: true, known: None })?;
             let batch = Batch { first_offset: 0, lines: records.len() as u64, bytes: &bytes };
-            let written = shard.append(opened.slot, batch).and_then(|_| sync(shard, opened.slot));
-            shard.close(opened.slot);
-            written
-        })
+            let appended = shard.append(opened.slot, batch);
+            if appended.is_err() {
+                shard.close(opened.slot);
+            }
+            appended.map(|_| opened.slot)
+        })?;
+        let synced = self.sync_log(self.home, slot);
+        home.close(slot);
+        synced
+    }
+
+    /// Makes what was appended to one of the topic's logs durable.
+    fn sync_log(&self, broker: usize, slot: LogSlot) -> Result<(), StorageError> {
+        let failures = self.brokers[broker].sync_appended();
+        match failures.into_iter().find(|failure| failure.slot == slot) {
+            None => Ok(()),
+            Some(failure) => Err(failure.error),
+        }
     }
 }
 
@@ -203,17 +218,7 @@ impl Copy<'_> {
     }
 
     fn sync(&self) -> Result<(), ReadError> {
-        Ok(self.topic.brokers[self.broker].with_shard(|shard| sync(shard, self.slot))?)
-    }
-}
-
-/// Makes what was appended to a log durable.
-fn sync(shard: &mut dyn Shard, slot: LogSlot) -> Result<(), StorageError> {
-    let failures = shard.begin_sync().wait();
-    shard.finish_sync(&failures);
-    match failures.into_iter().find(|failure| failure.slot == slot) {
-        None => Ok(()),
-        Some(failure) => Err(failure.error),
+        Ok(self.topic.sync_log(self.broker, self.slot)?)
     }
 }
 

@@ -83,7 +83,7 @@ impl Topic {
     /// # Errors
     /// When a partition cannot be read.
     pub fn info(&self) -> Result<TopicInfo, ReadError> {
-        let (mut info, view) = {
+        let (mut info, view, is_read) = {
             let mut state = self.state.lock();
             let now_ms = self.deadlines.now_ms();
             let idempotence = state.idempotence.as_mut().map(|idempotence| idempotence.info(now_ms));
@@ -101,9 +101,10 @@ impl Topic {
                 read_only: state.read_only.clone(),
                 partitions: (0..state.lanes.len()).map(|at| self.partition_info(&state, at)).collect(),
             };
-            (info, View::of_topic(&state))
+            (info, View::of_topic(&state), state.unread().is_none())
         };
-        if info.length > 0 {
+        // Where a partition could not be opened nobody knows, and what is known is told.
+        if info.length > 0 && is_read {
             info.first_id = view.oldest(1)?.first().map_or(EventId::MIN, |event| event.id);
         }
         Ok(info)
@@ -120,10 +121,10 @@ impl Topic {
             partition: PartitionId::from_index(at),
             broker: self.brokers[lane.broker].id(),
             file: lane.log.to_string(),
-            current: lane.last_id,
-            next_offset: lane.end.offset,
+            current: if lane.unread { EventId::MIN } else { lane.last_id },
+            next_offset: if lane.unread { 0 } else { lane.end.offset },
             length: state.partition_len(at),
-            lines: lane.lines,
+            lines: if lane.unread { 0 } else { lane.lines },
             bytes: lane.reader.size_bytes(),
             state: match &lane.state {
                 LaneState::Online => PartitionState::Online,

@@ -120,6 +120,8 @@ pub(crate) struct Lane {
     pub(crate) swapping: bool,
     /// After a rewrite that failed: none is tried before.
     pub(crate) rewrite_after: Option<Instant>,
+    /// Whether the log could not be opened when the server started: nothing is known of it.
+    pub(crate) unread: bool,
 }
 
 impl Lane {

@@ -145,7 +145,8 @@ impl Topic {
 
     /// Why the topic cannot be written to for the moment, if so.
     pub(crate) fn held_reason(&self) -> Option<Arc<str>> {
-        self.state.lock().held.clone()
+        let state = self.state.lock();
+        state.held.clone().or_else(|| state.unread().map(|(_, reason)| Arc::clone(reason)))
     }
 
     /// Tickets that are redeemed when everything accepted so far is.
@@ -168,13 +169,24 @@ impl Topic {
         self.state.lock().journal_open_ticket()
     }
 
-    /// Closes the topic's logs at their brokers.
+    /// Closes the topic's logs at their brokers, for good.
     pub(crate) fn close_logs(&self) {
+        self.close_slots();
+        for lane in &self.state.lock().lanes {
+            if let Err(error) = lane.index.reset() {
+                tracing::warn!(log = %lane.log, %error, "index of a deleted partition not removed");
+            }
+        }
+    }
+
+    /// Closes the topic's logs at their brokers. The indexes stay.
+    pub(crate) fn close_slots(&self) {
         // A turn that began before the topic was marked as deleted may be about to make its journal.
         self.brokers[self.home].with_shard(|_| ());
         let (lanes, journal) = {
             let state = self.state.lock();
-            let lanes: Vec<_> = state.lanes.iter().map(|lane| (lane.broker, lane.slot)).collect();
+            let lanes = state.lanes.iter().filter(|lane| !lane.unread);
+            let lanes: Vec<_> = lanes.map(|lane| (lane.broker, lane.slot)).collect();
             (lanes, state.journal.slot)
         };
         for (broker, slot) in lanes {
@@ -185,10 +197,6 @@ impl Topic {
         }
         let mut state = self.state.lock();
         for lane in &mut state.lanes {
-            let index = Arc::clone(&lane.index);
-            if let Err(error) = index.reset() {
-                tracing::warn!(log = %lane.log, %error, "index of a deleted partition not removed");
-            }
             let bytes = lane.tail.clear();
             self.brokers[lane.broker].tail_forgotten(bytes);
         }

@@ -26,6 +26,7 @@ mod reclaim;
 mod set_id;
 mod trim;
 mod trim_plan;
+mod unread;
 mod view;
 
 use std::collections::VecDeque;

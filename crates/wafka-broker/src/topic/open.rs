@@ -13,6 +13,7 @@ use wafka_storage::line::{self, EventEncoder, RecordLine};
 
 use super::journal::{JournalRecord, Replay};
 use super::lane::Pending;
+use super::unread;
 use super::{Deletions, Journal, Lane, LaneState, Limits, Nodes, State, Topic};
 use crate::broker::Broker;
 use crate::expiry::Deadlines;
@@ -77,6 +78,8 @@ pub(crate) struct OpenTopic<'a> {
     pub(crate) watch: Arc<WatchPoint>,
     /// The topic is new: its logs were just made.
     pub(crate) create: bool,
+    /// It does without partitions that cannot be opened.
+    pub(crate) tolerant: bool,
 }
 
 /// Stands in for a strategy that is missing: the topic is read-only and never routes.
@@ -107,7 +110,12 @@ pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError
         }
         let opening =
             OpenLane { spec: &spec, log: files.partition(index), index: Arc::new(sparse), number: index };
-        lanes.push(brokers[broker].with_shard(|shard| opening.open(shard, broker))?);
+        lanes.push(match brokers[broker].with_shard(|shard| opening.open(shard, broker)) {
+            Err(error) if spec.tolerant => {
+                unread::lane(&spec.name, index, broker, files.partition(index), &error)
+            }
+            lane => lane?,
+        });
     }
     let (partitioner, read_only) = match spec.partitioner {
         Ok(partitioner) => (partitioner, None),
@@ -147,6 +155,7 @@ pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError
         state.load_journal(&brokers[home])?;
     }
     state.settle()?;
+    state.step_over_unread(spec.deadlines.now_ms());
     state.complete_idempotence(spec.deadlines.now_ms())?;
     let added = state.lanes.iter().map(|lane| lane.next_offset).sum();
     state.nodes = Nodes::new(added, state.accepted_len(), brokers[home].node_entries());
@@ -180,10 +189,10 @@ impl Topic {
     /// Tells the brokers whose logs are whose.
     fn register(self: &Arc<Self>) {
         let state = self.state.lock();
-        let slots: Vec<_> = state.lanes.iter().map(|lane| (lane.broker, lane.slot)).collect();
+        let slots: Vec<_> = state.lanes.iter().map(|lane| (lane.broker, lane.slot, lane.unread)).collect();
         let journal = state.journal.slot;
         drop(state);
-        for (number, (broker, slot)) in slots.into_iter().enumerate() {
+        for (number, (broker, slot, _)) in slots.into_iter().enumerate().filter(|(_, (.., unread))| !unread) {
             let kind = TicketKind::Partition(u16::try_from(number).unwrap_or(u16::MAX));
             self.brokers[broker].register(slot, self, kind);
         }
@@ -220,7 +229,8 @@ impl State {
 
     /// Works out what follows from files and journal together.
     fn settle(&mut self) -> Result<(), StorageError> {
-        let newest = self.lanes.iter().map(|lane| lane.last_id).max().unwrap_or(EventId::MIN);
+        let read = self.lanes.iter().filter(|lane| !lane.unread);
+        let newest = read.map(|lane| lane.last_id).max().unwrap_or(EventId::MIN);
         self.last_id = self.last_id.max(newest).max(self.floor).max(self.max_deleted_id);
         self.visible_id = self.last_id;
         self.journal.durable_floor = self.floor;
@@ -230,7 +240,7 @@ impl State {
         self.forget_missing_deletions()?;
         let deleted = self.deletions.count_up_to(EventId::MAX, self.lanes.len());
         let floor = self.floor;
-        for (lane, deleted) in self.lanes.iter_mut().zip(deleted) {
+        for (lane, deleted) in self.lanes.iter_mut().zip(deleted).filter(|(lane, _)| !lane.unread) {
             let trimmed = if floor == EventId::MIN { 0 } else { lane.rank(floor).map_err(into_storage)? };
             lane.live = lane.lines.saturating_sub(trimmed).saturating_sub(deleted);
         }
@@ -243,6 +253,7 @@ impl State {
         let mut gone = Vec::new();
         for (id, deleted) in self.deletions.iter() {
             let present = match self.lanes.get(usize::from(deleted.lane)) {
+                Some(lane) if lane.unread => true,
                 Some(lane) if id > floor => lane.holds(id, deleted.offset)?,
                 _ => false,
             };
@@ -305,6 +316,16 @@ impl OpenLane<'_> {
         let known =
             last.map(|entry| Cursor { offset: entry.offset, position: entry.position, generation: 0 });
         let opened = shard.open(&self.log, OpenRequest { create: false, known })?;
+        let slot = opened.slot;
+        let lane = self.read(opened, last, broker);
+        if lane.is_err() {
+            shard.close(slot);
+        }
+        lane
+    }
+
+    /// Looks through what the index does not know of a log; `last` is the last entry that it had.
+    fn read(self, opened: Opened, last: Option<IndexEntry>, broker: usize) -> Result<Lane, StorageError> {
         report(&self.log, &opened);
         let generation = opened.reader.generation();
         self.index.set_generation(generation);
@@ -359,6 +380,7 @@ impl OpenLane<'_> {
             rewriting: false,
             swapping: false,
             rewrite_after: None,
+            unread: false,
             reader: opened.reader,
             index: self.index,
             log: self.log,

@@ -64,7 +64,7 @@ impl Topic {
 /// The highest id that an event ever had. Redis looks at events that are left alone; here the files are in the order of
 /// ids, and what is trimmed stays trimmed, so the ids must go on behind it.
 pub(super) fn newest(state: &State) -> EventId {
-    let committed = state.lanes.iter().map(|lane| lane.last_id);
+    let committed = state.lanes.iter().filter(|lane| !lane.unread).map(|lane| lane.last_id);
     let accepted = state.uncommitted.back().map(|event| event.id);
     committed.chain(accepted).max().unwrap_or(EventId::MIN).max(state.floor)
 }

@@ -24,4 +24,5 @@ mod starting;
 mod support;
 mod transactions;
 mod trimming;
+mod unread;
 mod watching;

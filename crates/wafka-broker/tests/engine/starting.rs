@@ -174,16 +174,6 @@ fn files_put_back_after_a_deletion_are_left_alone() {
 }
 
 #[test]
-fn a_partition_that_is_missing_refuses_the_start() {
-    let mut bench = filled(2);
-    bench.stop();
-    let fs: &dyn wafka_storage::fs::FileSystem = bench.fs();
-    fs.remove(&crate::support::path("a-2.txt")).unwrap();
-    let error = refused(&mut bench);
-    assert!(error.contains("a-2.txt"), "{error}");
-}
-
-#[test]
 fn the_number_of_brokers_may_change() {
     let mut bench = filled(4);
     bench.stop();

@@ -76,14 +76,15 @@ impl State {
     /// lost with the power.
     pub(in crate::topic) fn complete_idempotence(&mut self, now_ms: u64) -> Result<(), StorageError> {
         let Some(mut idempotence) = self.idempotence.take() else { return Ok(()) };
-        let ends: Vec<Offset> = self.lanes.iter().map(|lane| lane.next_offset).collect();
+        let end = |lane: &Lane| if lane.unread { Offset::MAX } else { lane.next_offset };
+        let ends: Vec<Offset> = self.lanes.iter().map(end).collect();
         let is_lost =
             |(lane, offset): (u16, Offset)| ends.get(usize::from(lane)).is_none_or(|end| offset >= *end);
         idempotence.records.forget(|_, place| place.is_some_and(is_lost));
         idempotence.durable = idempotence.told;
         let oldest = EventId::new((now_ms + 1).saturating_sub(idempotence.settings.duration_ms()), 0);
         if let Some(from) = idempotence.told.next() {
-            for (number, lane) in (0..).zip(&self.lanes) {
+            for (number, lane) in (0..).zip(&self.lanes).filter(|(_, lane)| !lane.unread) {
                 idempotence.read_lines(lane, number, from.max(oldest))?;
             }
         }

@@ -96,6 +96,10 @@ impl Topic {
         if !self.is_prepared(state) {
             return Err(AppendError::NotPrepared);
         }
+        if let Some((lane, reason)) = state.unread() {
+            // It may be there that the event stands.
+            return Err(self.offline(lane, reason));
+        }
         let now_ms = self.deadlines.now_ms();
         let Some(idempotence) = &mut state.idempotence else { return Err(AppendError::NotPrepared) };
         let Some(id) = idempotence.find(event, now_ms) else {

@@ -1,0 +1,136 @@
+//! A partition whose log cannot be opened when the server starts: the topic does without it, and says so to whoever needs
+//! what is in it.
+//!
+//! The partition looks as if it had one event, of the highest id: whatever comes near it reads the log, and fails.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use wafka_core::storage::{Chunk, Cursor, LogName, LogReader, LogSlot, OpenRequest, StorageError};
+use wafka_core::{EventId, PartitionId, TopicName};
+use wafka_storage::line::EventEncoder;
+
+use super::lane::Pending;
+use super::{Lane, LaneState, State, Topic};
+use crate::index::SparseIndex;
+use crate::tail::Tail;
+
+/// No shard has so many logs.
+const NO_SLOT: LogSlot = LogSlot(u32::MAX);
+
+/// Stands in for a log that cannot be opened.
+struct UnreadLog {
+    log: String,
+    reason: Arc<str>,
+}
+
+impl LogReader for UnreadLog {
+    fn read(&self, _from: Cursor, _bytes_max: usize, _into: &mut Vec<u8>) -> Result<Chunk, StorageError> {
+        let source =
+            std::io::Error::other(format!("the partition is offline since the start: {}", self.reason));
+        Err(StorageError::Io { log: self.log.clone(), operation: "read", source })
+    }
+
+    fn generation(&self) -> u32 {
+        1
+    }
+
+    fn size_bytes(&self) -> u64 {
+        0
+    }
+}
+
+/// The partition at the index `number` of a topic, whose log could not be opened.
+pub(super) fn lane(
+    topic: &TopicName,
+    number: usize,
+    broker: usize,
+    log: LogName,
+    error: &StorageError,
+) -> Lane {
+    let reason: Arc<str> = error.to_string().into();
+    tracing::error!(%topic, partition = number + 1, %reason, "partition is offline");
+    Lane {
+        broker,
+        slot: NO_SLOT,
+        reader: Arc::new(UnreadLog { log: log.to_string(), reason: Arc::clone(&reason) }),
+        encoder: EventEncoder::new(topic.as_bytes(), PartitionId::from_index(number)),
+        // What the file of the index says stays as it is.
+        index: Arc::new(SparseIndex::open(None, std::path::Path::new(""))),
+        tail: Tail::default(),
+        pending: Pending::default(),
+        spare: Vec::new(),
+        in_flight: None,
+        queued: false,
+        next_offset: 0,
+        end: Cursor::at_offset(1),
+        last_id: EventId::MAX,
+        last_sequence_committed: 0,
+        lines: 1,
+        live: 0,
+        since_mark: u64::MAX,
+        state: LaneState::Offline { reason, retry_at: Instant::now() },
+        epoch: 0,
+        failures: VecDeque::new(),
+        damage: Vec::new(),
+        rewriting: false,
+        swapping: false,
+        rewrite_after: None,
+        unread: true,
+        log,
+    }
+}
+
+impl State {
+    /// A partition whose log could not be opened: its index, and why.
+    pub(crate) fn unread(&self) -> Option<(usize, &Arc<str>)> {
+        self.lanes.iter().enumerate().find(|(_, lane)| lane.unread).and_then(|(at, lane)| match &lane.state {
+            LaneState::Offline { reason, .. } => Some((at, reason)),
+            LaneState::Online => None,
+        })
+    }
+
+    /// Nobody knows which ids the events of a partition have that was not read. The clock is past those that it gave.
+    pub(super) fn step_over_unread(&mut self, now_ms: u64) {
+        if self.unread().is_some() {
+            self.last_id = self.last_id.max(EventId::new(now_ms, 0));
+            self.visible_id = self.last_id;
+        }
+    }
+}
+
+impl Topic {
+    /// Whether a partition's log could not be opened.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.state.lock().unread().is_some()
+    }
+
+    /// Whether every log can be opened now that could not be.
+    pub(crate) fn can_be_read(&self) -> bool {
+        let unread: Vec<_> = {
+            let state = self.state.lock();
+            let lanes = state.lanes.iter().filter(|lane| lane.unread);
+            lanes.map(|lane| (lane.broker, lane.log.clone())).collect()
+        };
+        unread.into_iter().all(|(broker, log)| {
+            self.brokers[broker].with_shard(|shard| match shard.open(&log, OpenRequest::default()) {
+                Ok(opened) => {
+                    shard.close(opened.slot);
+                    true
+                }
+                Err(_) => false,
+            })
+        })
+    }
+
+    /// Whether memory says no more than the files do.
+    pub(crate) fn is_settled(&self) -> bool {
+        let state = self.state.lock();
+        let written = |lane: &Lane| lane.unread || lane.is_online();
+        state.uncommitted.is_empty()
+            && state.journal.is_idle()
+            && state.journal_reason().is_none()
+            && state.lanes.iter().all(written)
+    }
+}
