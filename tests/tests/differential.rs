@@ -19,7 +19,7 @@ use wafka_tests::{PATIENCE, payload};
 const STEPS: usize = 60;
 
 /// Commands of a test.
-const COMMANDS: usize = 3_000;
+const COMMANDS: usize = 2_000;
 
 #[test]
 fn redis_7_is_like_itself() {
@@ -36,6 +36,36 @@ fn redis_8_is_like_itself() {
 #[test]
 fn redis_8_is_like_redis_7() {
     same(&Servers::redis(&Program::redis_7().unwrap(), &Program::redis_8().unwrap()));
+}
+
+#[test]
+fn wafka_is_like_redis_8_with_one_partition() {
+    same(&Servers::wafka(&Program::redis_8().unwrap(), 1));
+}
+
+#[test]
+fn wafka_is_like_redis_8_with_two_partitions() {
+    same(&Servers::wafka(&Program::redis_8().unwrap(), 2));
+}
+
+#[test]
+fn wafka_is_like_redis_8_with_three_partitions() {
+    same(&Servers::wafka(&Program::redis_8().unwrap(), 3));
+}
+
+#[test]
+fn wafka_is_like_redis_7_with_one_partition() {
+    same(&Servers::wafka(&Program::redis_7().unwrap(), 1));
+}
+
+#[test]
+fn wafka_is_like_redis_7_with_two_partitions() {
+    same(&Servers::wafka(&Program::redis_7().unwrap(), 2));
+}
+
+#[test]
+fn wafka_is_like_redis_7_with_three_partitions() {
+    same(&Servers::wafka(&Program::redis_7().unwrap(), 3));
 }
 
 /// Plays scripts until there is a difference, or commands enough are played. `$WAFKA_DIFF_SEED` plays one script only: the one that a

