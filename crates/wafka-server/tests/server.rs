@@ -136,6 +136,10 @@ fn every_command_is_documented() {
     );
     client.check("COMMAND GETKEYS XREAD COUNT 1 STREAMS a b 0 0", "*2\r\n$1\r\na\r\n$1\r\nb\r\n");
     client.check("COMMAND GETKEYSANDFLAGS XDEL a 1-1", "*1\r\n*2\r\n$1\r\na\r\n*2\r\n+RW\r\n+delete\r\n");
+    client.check(
+        "COMMAND GETKEYSANDFLAGS RENAME a b",
+        "*2\r\n*2\r\n$1\r\na\r\n*3\r\n+RW\r\n+access\r\n+delete\r\n*2\r\n$1\r\nb\r\n*2\r\n+OW\r\n+update\r\n",
+    );
     client.check("COMMAND GETKEYS PING", "-ERR The command has no key arguments\r\n");
     client.check("COMMAND GETKEYS NOSUCH", "-ERR Invalid command specified\r\n");
     client.check("COMMAND LIST FILTERBY PATTERN xrev*", "*1\r\n$9\r\nxrevrange\r\n");

@@ -39,9 +39,9 @@ pub fn categories(spec: &CommandSpec) -> Vec<&'static str> {
     let name = spec.full_name;
     let admin = flags.contains(Flags::ADMIN) || matches!(name, "role" | "lastsave");
     let waits = matches!(name, "wait" | "waitaof");
-    let keyspace =
-        spec.group == Group::Generic && !waits || matches!(name, "dbsize" | "flushdb" | "flushall");
-    let dangerous = admin || matches!(name, "keys" | "flushdb" | "flushall" | "info" | "restore");
+    let keyspace = spec.group == Group::Generic && !waits
+        || matches!(name, "dbsize" | "flushdb" | "flushall" | "swapdb");
+    let dangerous = admin || matches!(name, "keys" | "flushdb" | "flushall" | "swapdb" | "info" | "restore");
     let connection = spec.group == Group::Connection
         || waits
         || matches!(name, "readonly" | "readwrite" | "asking" | "command")

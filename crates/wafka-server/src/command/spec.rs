@@ -116,7 +116,8 @@ pub struct CommandSpec {
     pub flags: Flags,
     /// Where its keys are.
     pub keys: Keys,
-    /// Redis's flags of those keys, for `COMMAND INFO`: `RW update`, separated by blanks.
+    /// Redis's flags of those keys, for `COMMAND INFO`: `RW update`, separated by blanks. Where the keys differ, those of
+    /// each, separated by semicolons.
     pub key_flags: &'static str,
     /// Redis's group.
     pub group: Group,

@@ -106,10 +106,14 @@ pub(crate) fn get_keys_and_flags(session: &mut Session, args: &Args<'_>) -> Resu
     let (command, keys) = keys_of(&args[2..])?;
     let mut reply = session.reply();
     reply.array(keys.len());
+    let mut flags = command.key_flags.split(';');
+    let mut key_flags = "";
     for key in keys {
+        // The last are those of all keys that follow.
+        key_flags = flags.next().unwrap_or(key_flags);
         reply.array(2);
         reply.bulk(key);
-        write_key_flags(&mut reply, command);
+        write_key_flags(&mut reply, key_flags);
     }
     Ok(())
 }
@@ -162,8 +166,8 @@ fn write_set(reply: &mut ReplyWriter<'_>, elements: Vec<&str>, write: fn(&mut Re
     }
 }
 
-fn write_key_flags(reply: &mut ReplyWriter<'_>, command: &CommandSpec) {
-    write_set(reply, command.key_flags.split_ascii_whitespace().collect(), |reply, text| reply.simple(text));
+fn write_key_flags(reply: &mut ReplyWriter<'_>, key_flags: &str) {
+    write_set(reply, key_flags.split_ascii_whitespace().collect(), |reply, text| reply.simple(text));
 }
 
 /// What Redis notes of the key of `XADD`.
@@ -175,16 +179,30 @@ fn write_key_specs(reply: &mut ReplyWriter<'_>, command: &CommandSpec) {
         reply.set(0);
         return;
     }
+    let flags: Vec<&str> = command.key_flags.split(';').collect();
+    reply.set(flags.len());
+    for (at, key_flags) in (0..).zip(&flags) {
+        match command.keys {
+            // Keys that differ are specified one by one.
+            Keys::Range { first, step, .. } if flags.len() > 1 => {
+                let first = first + at * step;
+                write_key_spec(reply, command, key_flags, Keys::Range { first, last: first, step });
+            }
+            keys => write_key_spec(reply, command, key_flags, keys),
+        }
+    }
+}
+
+fn write_key_spec(reply: &mut ReplyWriter<'_>, command: &CommandSpec, key_flags: &str, keys: Keys) {
     let notes = (command.full_name == "xadd").then_some(XADD_KEY_NOTES);
-    reply.set(1);
     reply.map(3 + notes.iter().len());
     if let Some(notes) = notes {
         reply.bulk(b"notes");
         reply.bulk(notes.as_bytes());
     }
     reply.bulk(b"flags");
-    write_key_flags(reply, command);
-    let (search, found) = match command.keys {
+    write_key_flags(reply, key_flags);
+    let (search, found) = match keys {
         Keys::Range { first, last, step } => {
             // Relative to the first key, or from the end when negative.
             let last = if last < 0 { last } else { last - first };

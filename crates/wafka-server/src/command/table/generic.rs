@@ -112,15 +112,15 @@ pub static ROWS: &[CommandSpec] = &[
         .docs(Group::Generic, "2.2.0", "key", "Takes a topic's time to live away."),
     CommandSpec::new("rename", 3, Handler::Async(rename::rename))
         .flags(&[WRITE, UNQUEUED])
-        .keys(1, 2, 1, "RW update")
+        .keys(1, 2, 1, "RW access delete; OW update")
         .docs(Group::Generic, "1.0.0", "key newkey", "Gives a topic another name, in the place of one that has it."),
     CommandSpec::new("renamenx", 3, Handler::Async(rename::rename_nx))
         .flags(&[WRITE, FAST, UNQUEUED])
-        .keys(1, 2, 1, "RW update")
+        .keys(1, 2, 1, "RW access delete; OW insert")
         .docs(Group::Generic, "1.0.0", "key newkey", "Gives a topic another name if no topic has it."),
     CommandSpec::new("copy", -3, Handler::Async(rename::copy))
         .flags(&[WRITE, Flags::DENYOOM, UNQUEUED])
-        .keys(1, 2, 1, "RW update")
+        .keys(1, 2, 1, "RO access; OW update")
         .docs(
             Group::Generic,
             "6.2.0",
@@ -129,7 +129,7 @@ pub static ROWS: &[CommandSpec] = &[
         ),
     CommandSpec::new("move", 3, Handler::Async(rename::move_to))
         .flags(&[WRITE, FAST, UNQUEUED])
-        .keys(1, 1, 1, "RW update")
+        .keys(1, 1, 1, "RW access update")
         .docs(Group::Generic, "1.0.0", "key db:integer", "Moves a topic to another database."),
     CommandSpec::new("swapdb", 3, Handler::Sync(rename::swap_db))
         .flags(&[WRITE, FAST, UNQUEUED])
