@@ -143,4 +143,7 @@ fn every_event_has_its_effect_once_however_often_the_server_is_killed() {
     let audit = counts(&mut client, "audit");
     assert!(audit.len() == expected.len() && audit.values().all(|count| *count == 1));
     assert_eq!(client.run("XPENDING in g").array()[0].int(), 0);
+    let log = std::fs::read_to_string(setup.data_dir().join("wafka.transactions.txt")).unwrap();
+    let taken_back = log.lines().filter(|line| line.contains("\"type\":\"undone\"")).count();
+    println!("{taken_back} transactions were taken back");
 }

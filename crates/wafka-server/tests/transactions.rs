@@ -165,6 +165,18 @@ fn what_is_watched_must_not_change() {
             client.check("EXEC", "*1\r\n+PONG\r\n");
         }
     }
+    // A topic whose time comes: it was there when it was watched.
+    while {
+        client.check("UNWATCH", OK).check("FLUSHALL", OK).check("XADD s 1-1 f v", &bulk("1-1"));
+        client.check("PEXPIRE s 30", ":1\r\n").check("WATCH s", OK).command("PTTL s");
+        client.integer() < 0
+    } {}
+    while {
+        other.command("EXISTS s");
+        other.integer() == 1
+    } {}
+    begin(&mut client, &["PING"]);
+    client.check("EXEC", NULL_ARRAY);
     client.check("WATCH s t", OK).check("UNWATCH", OK);
     other.check("XADD t 1-1 f v", &bulk("1-1"));
     begin(&mut client, &["PING"]);

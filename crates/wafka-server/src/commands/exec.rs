@@ -35,7 +35,7 @@ pub(crate) fn exec<'a>(session: &'a mut Session, _args: &'a Args<'a>) -> Handler
             .await;
         let topics = topics_of(session, &keys);
         settle(session, &topics).await;
-        let result = if watching.is_modified() {
+        let result = if watching.is_modified(session.engine()) {
             session.reply().null_array();
             Ok(())
         } else {

@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use wafka_broker::WatchPoint;
+use wafka_broker::{Engine, WatchPoint};
 use wafka_core::{Database, TopicKey};
 
 use super::Session;
@@ -70,6 +70,8 @@ struct Watched {
     point: Arc<WatchPoint>,
     /// Its count of modifications when `WATCH` came.
     modifications: u64,
+    /// There was a topic of that name then.
+    existed: bool,
 }
 
 /// The names that a client watches.
@@ -80,9 +82,12 @@ pub(crate) struct Watching {
 }
 
 impl Watching {
-    /// Whether any of the names was modified.
-    pub(crate) fn is_modified(&self) -> bool {
-        self.names.values().any(|watched| watched.point.modifications() != watched.modifications)
+    /// Whether any of the names was modified, or its topic's time has come.
+    pub(crate) fn is_modified(&self, engine: &Engine) -> bool {
+        self.names.iter().any(|((database, name), watched)| {
+            watched.point.modifications() != watched.modifications
+                || (watched.existed && engine.topic(*database, name).is_none())
+        })
     }
 }
 
@@ -176,7 +181,8 @@ impl Session {
         if let Entry::Vacant(vacant) = watching.names.entry((database, name.into())) {
             let point = self.shared.engine.watch(database, name);
             let modifications = point.modifications();
-            vacant.insert(Watched { point, modifications });
+            let existed = self.shared.engine.topic(database, name).is_some();
+            vacant.insert(Watched { point, modifications, existed });
             watching.bytes += name.len() + OVERHEAD;
         }
         self.note_watched(true);
