@@ -344,3 +344,35 @@ impl Setting {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(value: &str) -> Result<(Option<usize>, Option<InboxLimits>), String> {
+        match output_buffer_limits(value) {
+            Ok(Change::Setting(Setting::OutputBuffers { normal, pubsub })) => Ok((normal, pubsub)),
+            Ok(_) => Err("another change".to_owned()),
+            Err(reason) => Err(reason.into_owned()),
+        }
+    }
+
+    #[test]
+    fn output_buffer_limits_by_class() {
+        assert_eq!(parsed("normal 1mb 0 0"), Ok((Some(1 << 20), None)));
+        let limits = InboxLimits { hard: 32 << 20, soft: 8 << 20, soft_time: Duration::from_secs(60) };
+        assert_eq!(parsed("PubSub 32mb 8mb 60"), Ok((None, Some(limits))));
+        assert_eq!(parsed("normal 1mb 0 0 pubsub 32mb 8mb 60"), Ok((Some(1 << 20), Some(limits))));
+        assert_eq!(parsed(""), Ok((None, None)));
+        for (value, reason) in [
+            ("normal 1mb 0", "Wrong number of arguments"),
+            ("normal x 0 0", "Error in hard, soft or soft_seconds setting in client-output-buffer-limit"),
+            ("pubsub 1 1 -1", "Error in hard, soft or soft_seconds setting in client-output-buffer-limit"),
+            ("nope 1 1 1", "Invalid client class specified in buffer limit configuration."),
+            ("normal 1mb 1mb 1", "expected 'normal <hard limit> 0 0': the class has no soft limit"),
+            ("replica 1 1 1", "there are no replicas, so their class has no limits"),
+        ] {
+            assert_eq!(parsed(value), Err(reason.to_owned()), "{value}");
+        }
+    }
+}

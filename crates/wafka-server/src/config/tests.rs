@@ -206,3 +206,17 @@ fn set_takes_toml_or_plain_words() {
         says(set(bad), &["--set", "section.key=value"]);
     }
 }
+
+#[test]
+fn what_is_published_and_watched() {
+    let config = set("server.notify_keyspace_events=KEA").unwrap();
+    assert_eq!(config.server.notify_keyspace_events.to_string(), "AKE");
+    says(
+        set("server.notify_keyspace_events=q"),
+        &["notify_keyspace_events", "'q'", "Invalid event class character"],
+    );
+    assert_eq!(set("server.pubsub_buffer_limit=0").unwrap().server.pubsub_buffer_limit, ByteSize::bytes(0));
+    says(set("server.pubsub_buffer_limit=1"), &["server.pubsub_buffer_limit", "1 bytes"]);
+    says(set("server.slowlog_log_slower_than=-2"), &["server.slowlog_log_slower_than", "-2", "or -1"]);
+    says(set("server.slowlog_max_len=1000000"), &["server.slowlog_max_len", "0 to 100000"]);
+}
