@@ -8,12 +8,14 @@
     reason = "a failure here is a failed test"
 )]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use wafka_tests::diff::campaign::Limits;
 use wafka_tests::diff::reference::Program;
+use wafka_tests::diff::rules::rules;
 use wafka_tests::diff::servers::Servers;
-use wafka_tests::{PATIENCE, payload};
+use wafka_tests::{PATIENCE, payload, repository};
 
 /// Commands of a script.
 const STEPS: usize = 60;
@@ -66,6 +68,17 @@ fn wafka_is_like_redis_7_with_two_partitions() {
 #[test]
 fn wafka_is_like_redis_7_with_three_partitions() {
     same(&Servers::wafka(&Program::redis_7().unwrap(), 3));
+}
+
+/// `docs/compatibility.md` lists the rules there are, and no others.
+#[test]
+fn every_rule_is_explained() {
+    let text = std::fs::read_to_string(repository().join("docs/compatibility.md")).unwrap();
+    let (_, section) = text.split_once("## Rules of the differential test").unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let explained: BTreeSet<&str> = rows.map(|(id, _)| id).collect();
+    let rules: BTreeSet<&str> = rules().map(|rule| rule.id).collect();
+    assert_eq!(explained, rules);
 }
 
 /// Plays scripts until there is a difference, or commands enough are played. `$WAFKA_DIFF_SEED` plays one script only: the one that a

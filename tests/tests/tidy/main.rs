@@ -37,7 +37,7 @@ const WITHOUT_TOKIO: [&str; 4] = ["wafka-core", "wafka-protocol", "wafka-storage
 fn files(ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut dirs: Vec<PathBuf> =
-        ["crates", "plugins", "tests", "benches"].map(|dir| repository().join(dir)).into();
+        ["crates", "plugins", "tests", "benches", "docs"].map(|dir| repository().join(dir)).into();
     while let Some(dir) = dirs.pop() {
         for entry in fs::read_dir(&dir).unwrap() {
             let path = entry.unwrap().path();

@@ -45,20 +45,17 @@ fn parse<'a>(args: &[&'a [u8]]) -> Result<ScanRequest<'a>, CommandError> {
     Ok(request)
 }
 
-/// Redis reads a cursor by C's `strtoul`: an empty one is 0, a sign is allowed, a negative one wraps around.
+/// Redis reads a cursor by C's `strtoull`: white space before it and a sign are allowed, but not a negative number.
 fn cursor(arg: &[u8]) -> Result<u64, CommandError> {
-    let (negative, digits) = match arg {
+    let text = arg.trim_ascii_start();
+    let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
         [b'+', digits @ ..] => (false, digits),
         digits => (false, digits),
     };
-    if arg.is_empty() {
-        return Ok(0);
-    }
     let text = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
-    let number = text.and_then(|text| text.parse::<u64>().ok());
-    let number = number.ok_or(CommandError::from(error_text::INVALID_CURSOR))?;
-    Ok(if negative { number.wrapping_neg() } else { number })
+    let number = text.and_then(|text| text.parse::<u64>().ok()).filter(|number| !negative || *number == 0);
+    number.ok_or(error_text::INVALID_CURSOR.into())
 }
 
 /// Executes `SCAN`.
@@ -98,7 +95,7 @@ mod tests {
     #[test]
     fn cursors() {
         for (text, cursor) in
-            [("0", 0), ("", 0), ("+1", 1), ("007", 7), ("-1", u64::MAX), ("18446744073709551615", u64::MAX)]
+            [("0", 0), ("-0", 0), ("+1", 1), (" 007", 7), ("18446744073709551615", u64::MAX)]
         {
             assert_eq!(
                 parsed(&[b"SCAN", text.as_bytes()]).map(|request| request.cursor),
@@ -106,7 +103,7 @@ mod tests {
                 "{text}"
             );
         }
-        for bad in ["x", "0x", " 1", "1 ", "-", "+", "18446744073709551616"] {
+        for bad in ["", "x", "0x", "1 ", "-", "+", "-1", "18446744073709551616"] {
             let expected = "ERR invalid cursor";
             assert_eq!(parsed(&[b"SCAN", bad.as_bytes()]), Err(expected.to_owned()), "{bad}");
         }

@@ -2,6 +2,7 @@
 
 use super::{Case, Explain, Rule, Verdict};
 use crate::diff::compare::Subject;
+use crate::diff::player::{Answer, Moment, Transcript};
 use crate::diff::reference::Version;
 use crate::diff::script::name;
 use crate::diff::value::Value;
@@ -11,6 +12,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule { id: "made-anew-in-a-transaction", between: wafka, explain: Explain::Reply(made_anew) },
     Rule { id: "setid-never-goes-back", between: wafka, explain: Explain::Reply(set_id) },
     Rule { id: "no-idle-time", between: wafka, explain: Explain::Reply(idle_time) },
+    Rule { id: "newcomer-lets-others-look", between: wafka, explain: Explain::Moment(newcomer) },
 ];
 
 fn wafka(_: Version, subject: Subject) -> bool {
@@ -57,4 +59,18 @@ fn idle_time(case: &mut Case<'_>) -> Verdict {
     }
     *case.found = case.expected.clone();
     Verdict::Same
+}
+
+/// Who reads for a group lets those look first that wait already. In Redis they have looked whenever there was something
+/// new, but not after `XGROUP SETID`.
+fn newcomer(transcript: &Transcript, expected: &Moment, found: &Moment) -> Verdict {
+    let reads =
+        |answer: &Answer| answer.step.is_some_and(|step| transcript.steps[step].name() == "XREADGROUP");
+    let late = |moment: &Moment| moment.answers.iter().filter(|answer| answer.late && reads(answer)).count();
+    let own = |moment: &Moment| moment.answers.iter().any(|answer| !answer.late && reads(answer));
+    let was_set = transcript.steps.iter().any(|step| step.has("SETID"));
+    if was_set && own(expected) && late(expected) == 0 && late(found) > 0 {
+        return Verdict::Parted;
+    }
+    Verdict::Different
 }
