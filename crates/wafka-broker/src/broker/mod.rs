@@ -34,7 +34,7 @@ const NODE_ENTRIES: u64 = 100;
 /// How often what nobody waits for is made durable.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 /// How often a broker without other work looks whether what its shard put off is due.
-const CATCH_UP_EVERY: Duration = Duration::from_millis(50);
+const CATCH_UP_EVERY: Duration = Duration::from_millis(20);
 
 /// What all brokers share.
 pub(crate) struct Shared {

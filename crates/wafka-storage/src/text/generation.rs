@@ -31,6 +31,9 @@ pub(super) struct Generation {
     pub journal: Journaled,
 }
 
+/// Room for what is put off, in bytes: enough for the few lines that come together in most files.
+const PUT_OFF_BYTES: usize = 2 << 10;
+
 /// What was appended and is not in the file yet: lines that the commit journal makes durable, so that writing them into
 /// the file, a few to each of many, can wait until more have come together. Whoever reads the file has them written first.
 #[derive(Default)]
@@ -166,6 +169,9 @@ impl Generation {
             self.written.store(self.end() + bytes.len() as u64, Ordering::Release);
         } else {
             let before = waiting.bytes.len();
+            if waiting.bytes.capacity() == 0 {
+                waiting.bytes.reserve(bytes.len().max(PUT_OFF_BYTES));
+            }
             waiting.bytes.extend_from_slice(bytes);
             if !put_off && let Err(error) = self.write(&mut waiting) {
                 waiting.bytes.truncate(before);

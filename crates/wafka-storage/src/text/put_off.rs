@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use wafka_core::storage::LogSlot;
 
-/// Nothing waits longer than this, or twice this when nothing else happens.
-const WAIT_MAX: Duration = Duration::from_millis(50);
+/// When lines that wait are to be written. Whoever looks only now and then writes them later by that much.
+const WAIT: Duration = Duration::from_millis(80);
 /// Nothing waits once so many bytes do.
 const BYTES_MAX: u64 = 4 << 20;
 
@@ -35,7 +35,7 @@ impl PutOff {
 
     /// When to write; `None` when nothing waits.
     pub fn due(&self) -> Option<Instant> {
-        self.since.map(|since| since + WAIT_MAX)
+        self.since.map(|since| since + WAIT)
     }
 
     /// Whether it is time.
