@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use wafka_broker::{FsyncPolicy, GroupStart, Placing, Transaction, TransactionError, wait};
+use wafka_broker::{Appended, FsyncPolicy, GroupStart, IdSpec, Placing, Transaction, TransactionError, wait};
 use wafka_core::EventId;
 use wafka_storage::fs::{Operation, SimFs};
+use wafka_storage::memory::MemoryStorage;
 use wafka_storage::text::CommitJournalUse;
 
-use crate::support::{ALL, Bench, DB, EAGER, EIO, Home, eventually, ids, maxlen, name, read, values};
+use crate::support::{ALL, Bench, DB, EAGER, EIO, Home, accept, eventually, ids, maxlen, name, read, values};
 
 /// How the machine ends.
 #[derive(Clone, Copy, Debug)]
@@ -145,6 +146,64 @@ fn a_loss_of_power_at_any_moment_leaves_all_of_it_or_nothing() {
 fn so_it_is_with_commit_journals() {
     crash_everywhere(FsyncPolicy::Always, CommitJournalUse::Auto, End::Power(4), 3);
     crash_everywhere(FsyncPolicy::Always, CommitJournalUse::Auto, End::Kill, 5);
+}
+
+/// So many files that a commit journal has lines which the files get later.
+#[test]
+fn so_it_is_with_many_topics_at_a_time() {
+    let topics: Vec<String> = (0..14).map(|n| format!("t{n}")).collect();
+    let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+    for how in [End::Kill, End::Power(5)] {
+        let mut outcomes = [false, false];
+        for changes in (0..).step_by(4) {
+            let mut bench = bench_with(FsyncPolicy::Always, CommitJournalUse::Auto);
+            let add_to_all = |bench: &Bench| {
+                let fields: &[&[u8]] = &[b"v", b"x"];
+                let accept = |name: &&str| accept(&bench.topic(name), IdSpec::Auto, None, fields, None).ok();
+                let tickets: Vec<_> = names.iter().chain(&names).map(|name| (accept(name), name)).collect();
+                bench.engine().kick();
+                tickets.into_iter().all(|(appended, name)| {
+                    let committed = |appended: Appended| wait(bench.topic(name).committed(appended.ticket));
+                    appended.is_some_and(|appended| committed(appended).is_ok())
+                })
+            };
+            assert!(add_to_all(&bench));
+            bench.fs().stop_after(changes);
+            let transaction = begin(&bench, &names);
+            let added = transaction.is_ok() && add_to_all(&bench);
+            let committed = added && transaction.is_ok_and(|transaction| transaction.commit().is_ok());
+            let stopped = bench.fs().is_stopped();
+            end(&mut bench, how);
+            let lens: Vec<u64> = names.iter().map(|name| bench.topic(name).len(None).unwrap()).collect();
+            let whole = lens.iter().all(|len| *len == 4);
+            assert!(whole || (!committed && lens.iter().all(|len| *len == 2)), "after {changes}: {lens:?}");
+            outcomes[usize::from(whole)] = true;
+            if !stopped {
+                break;
+            }
+        }
+        assert_eq!(outcomes, [true, true]);
+    }
+}
+
+#[test]
+fn so_it_is_in_memory() {
+    let mut bench = Bench::new(Home::Memory(MemoryStorage::new()), 2).started();
+    let a = bench.topic("a");
+    bench.add(&a, "before").unwrap();
+    let transaction = begin(&bench, &["a", "b"]).unwrap();
+    bench.add(&a, "half").unwrap();
+    bench.add(&bench.topic("b"), "half").unwrap();
+    drop((transaction, a));
+    bench.restart();
+    assert_eq!(values(&bench.topic("a")), ["before"]);
+    assert!(bench.engine().topic(DB, b"b").is_none());
+    let transaction = begin(&bench, &["a"]).unwrap();
+    bench.add(&bench.topic("a"), "whole").unwrap();
+    transaction.commit().unwrap();
+    drop(transaction);
+    bench.restart();
+    assert_eq!(values(&bench.topic("a")), ["before", "whole"]);
 }
 
 /// What is written after the start that took a transaction back stays.
