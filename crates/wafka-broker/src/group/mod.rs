@@ -23,7 +23,7 @@ pub use info::{
     ConsumerInfo, FullConsumer, FullGroup, GroupInfo, LagMode, PendingEntry, PendingQuery, PendingSummary,
 };
 pub use membership::GroupStart;
-pub(crate) use pending::{DELIVERIES_MAX, NOBODY, Owner, Pending};
+pub(crate) use pending::{DELIVERIES_MAX, NOBODY, Pending};
 pub use reading::{Delivered, Position};
 pub use references::{DeleteOutcome, RefPolicy};
 pub use release::{ReleaseMode, ReleaseRequest};

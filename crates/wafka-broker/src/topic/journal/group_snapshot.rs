@@ -1,10 +1,10 @@
 //! The groups' part of a journal's snapshot.
 
-use std::collections::BTreeMap;
+use wafka_core::EventId;
 
 use super::group_record::{GroupAt, GroupConsumers, GroupPending, GroupRecord};
 use super::text::{BytesText, IdRun, IdText};
-use crate::group::{Group, Groups, NOBODY, Owner, Pending};
+use crate::group::{Group, Groups, NOBODY, Pending};
 
 /// So many consumers, or runs of pending entries, stand in one line at most.
 const LINE_ITEMS_MAX: usize = 5_000;
@@ -37,70 +37,72 @@ fn consumers(name: &BytesText, group: &Group, records: &mut Vec<GroupRecord>) {
     }
 }
 
-/// What is pending for one consumer.
+/// What is pending for one consumer, by the line. It is gathered under the topic's lock, so nothing is copied twice.
 #[derive(Default)]
 struct Bucket {
-    entries: Vec<(IdRun, u64, u64)>,
-    gone: Vec<IdRun>,
+    entries: Vec<Vec<(IdRun, u64, u64)>>,
+    gone: Vec<Vec<IdRun>>,
 }
 
 impl Bucket {
-    fn push(&mut self, id: wafka_core::EventId, entry: &Pending) {
+    fn push(&mut self, id: EventId, entry: &Pending) {
+        let run = self.entries.last_mut().and_then(|line| line.last_mut());
         let same = |last: &&mut (IdRun, u64, u64)| last.1 == entry.delivered_ms && last.2 == entry.deliveries;
-        if !self.entries.last_mut().filter(same).is_some_and(|(run, ..)| run.extend(id)) {
-            self.entries.push((IdRun::of(id), entry.delivered_ms, entry.deliveries));
+        if !run.filter(same).is_some_and(|(run, ..)| run.extend(id)) {
+            push_item(&mut self.entries, (IdRun::of(id), entry.delivered_ms, entry.deliveries));
         }
-        if entry.gone && !self.gone.last_mut().is_some_and(|run| run.extend(id)) {
-            self.gone.push(IdRun::of(id));
+        if entry.gone {
+            let run = self.gone.last_mut().and_then(|line| line.last_mut());
+            if !run.is_some_and(|run| run.extend(id)) {
+                push_item(&mut self.gone, IdRun::of(id));
+            }
+        }
+    }
+}
+
+/// Adds an item to the last line, or to a new one.
+fn push_item<T>(lines: &mut Vec<Vec<T>>, item: T) {
+    match lines.last_mut() {
+        Some(line) if line.len() < LINE_ITEMS_MAX => line.push(item),
+        // Where one line was not enough, the next is likely to be full too.
+        last => {
+            let mut line = Vec::with_capacity(if last.is_some() { LINE_ITEMS_MAX } else { 1 });
+            line.push(item);
+            lines.push(line);
         }
     }
 }
 
 fn pending(name: &BytesText, group: &Group, records: &mut Vec<GroupRecord>) {
-    let mut buckets: BTreeMap<Owner, Bucket> = BTreeMap::new();
-    // Neighbours have the same owner mostly: it is looked up once for all of them.
-    let mut current: Option<(Owner, Bucket)> = None;
-    for (id, entry) in group.pending.from(wafka_core::EventId::MIN) {
-        if entry.owner == NOBODY {
-            continue;
+    // By the number of the consumer: they are given out from 0 on.
+    let mut buckets: Vec<Bucket> = Vec::new();
+    for (id, entry) in group.pending.from(EventId::MIN).filter(|(_, entry)| entry.owner != NOBODY) {
+        let at = usize::try_from(entry.owner).unwrap_or(usize::MAX);
+        if at >= buckets.len() {
+            buckets.resize_with(at + 1, Bucket::default);
         }
-        match &mut current {
-            Some((owner, bucket)) if *owner == entry.owner => bucket.push(id, entry),
-            _ => {
-                if let Some((owner, bucket)) = current.take() {
-                    buckets.insert(owner, bucket);
-                }
-                let mut bucket = buckets.remove(&entry.owner).unwrap_or_default();
-                bucket.push(id, entry);
-                current = Some((entry.owner, bucket));
-            }
-        }
+        buckets[at].push(id, entry);
     }
-    buckets.extend(current);
     let mut released = Bucket::default();
     for id in group.pending.released() {
         if let Some(entry) = group.pending.get(id) {
             released.push(id, entry);
         }
     }
-    for (owner, bucket) in buckets {
+    for (owner, bucket) in (0..).zip(buckets) {
         if let Some(consumer) = group.consumers.get(owner) {
-            push(name, Some(BytesText::from(&*consumer.name)), &bucket, records);
+            push(name, Some(BytesText::from(&*consumer.name)), bucket, records);
         }
     }
-    push(name, None, &released, records);
+    push(name, None, released, records);
 }
 
-fn push(name: &BytesText, consumer: Option<BytesText>, bucket: &Bucket, records: &mut Vec<GroupRecord>) {
-    let record = |entries: &[(IdRun, u64, u64)], gone: &[IdRun]| {
-        GroupRecord::GroupPending(GroupPending {
-            group: name.clone(),
-            consumer: consumer.clone(),
-            entries: entries.to_vec(),
-            gone: gone.to_vec(),
-        })
+fn push(name: &BytesText, consumer: Option<BytesText>, bucket: Bucket, records: &mut Vec<GroupRecord>) {
+    let record = |entries, gone| {
+        let (group, consumer) = (name.clone(), consumer.clone());
+        GroupRecord::GroupPending(GroupPending { group, consumer, entries, gone })
     };
-    records.extend(bucket.entries.chunks(LINE_ITEMS_MAX).map(|entries| record(entries, &[])));
+    records.extend(bucket.entries.into_iter().map(|entries| record(entries, Vec::new())));
     // Behind what they are among.
-    records.extend(bucket.gone.chunks(LINE_ITEMS_MAX).map(|gone| record(&[], gone)));
+    records.extend(bucket.gone.into_iter().map(|gone| record(Vec::new(), gone)));
 }
