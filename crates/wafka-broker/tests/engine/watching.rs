@@ -124,3 +124,50 @@ fn a_partition_that_fails_wakes_those_it_held_back() {
     assert_eq!(crate::support::values(&topic), ["a", "b", "kept"]);
     assert_eq!(topic.visible_id(), second.id);
 }
+
+#[test]
+fn readers_of_a_partition_are_woken_by_its_events_alone() {
+    let bench = Bench::sim(2);
+    let topic = bench.topic("t");
+    let point = bench.engine().watch(DB, b"t");
+    let woken = Arc::new(Woken::default());
+    let [mut first, mut second] =
+        [1, 2].map(|partition| point.changed(Some(wafka_core::PartitionId(partition))));
+    assert!(!is_ready(&mut first, &woken) && !is_ready(&mut second, &woken));
+    let fields: [&[u8]; 2] = [b"v", b"x"];
+    let accepted = crate::support::accept(&topic, wafka_broker::IdSpec::Auto, Some(2), &fields, None);
+    bench.engine().kick();
+    wait(topic.committed(accepted.unwrap().ticket)).unwrap();
+    wait(&mut second);
+    assert!(!is_ready(&mut first, &woken));
+    assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+}
+
+/// However many wait for a group's events, one event wakes one of them.
+#[test]
+fn an_event_wakes_one_member_of_each_group() {
+    let bench = Bench::sim(2);
+    let topic = bench.topic("t");
+    let line_up = |group: &[u8]| {
+        let mut turn = topic.watch_point().pass(group, wafka_broker::Arrival::now());
+        turn.line_up(false);
+        turn.end_look();
+        turn
+    };
+    let groups: [&[u8]; 2] = [b"g", b"h"];
+    let mut turns: Vec<_> = (0..1_000).flat_map(|_| groups.map(line_up)).collect();
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let called = |turns: &mut Vec<wafka_broker::Turn>| {
+        let is_called =
+            |turn: &mut wafka_broker::Turn| turn.poll_called(&mut Context::from_waker(&waker)).is_ready();
+        turns.iter_mut().map(is_called).filter(|called| *called).count()
+    };
+    assert_eq!(called(&mut turns), 0);
+    bench.add(&topic, "x").unwrap();
+    eventually("both are woken", || woken.0.load(Ordering::SeqCst) == 2);
+    assert_eq!(called(&mut turns), 2);
+    // What is written about events later, here that one is trimmed away, wakes nobody.
+    bench.trim(&topic, &crate::support::maxlen(0)).unwrap();
+    assert_eq!(woken.0.load(Ordering::SeqCst), 2);
+}
