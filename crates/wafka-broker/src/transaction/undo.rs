@@ -56,7 +56,12 @@ impl Undo<'_> {
                 topics = begun.topics.len(),
                 "taking back a transaction that was not committed"
             );
-            self.take_back(catalog, begun)?;
+            self.take_back(catalog, begun).map_err(|error| {
+                let topics: Vec<_> = begun.topics.iter().map(|before| before.name.topic.as_str()).collect();
+                StartError::Transactions(format!(
+                    "the transaction of line {begin}, on topics {topics:?}, was not committed and cannot be taken back: {error}"
+                ))
+            })?;
             // Never again: what is written from here on stands where this was cut.
             log.write(TransactionRecord::Undone { begin: *begin }).map_err(|error| {
                 StartError::Transactions(format!("not noted that one was taken back: {}", error.reason))

@@ -284,6 +284,24 @@ fn what_cannot_be_committed_holds_its_topics() {
 }
 
 #[test]
+fn what_cannot_be_taken_back_stops_the_start() {
+    let mut bench = bench(FsyncPolicy::Always);
+    prepare(&bench);
+    let transaction = begin(&bench, &["a", "b"]).unwrap();
+    bench.add(&bench.topic("a"), "half").unwrap();
+    drop(transaction);
+    bench.kill_only();
+    bench.fault(Operation::Open, "b-2.txt", EIO, 1);
+    let error = bench.start().err().unwrap().to_string();
+    assert!(
+        error.contains(r#"on topics ["a", "b"], was not committed and cannot be taken back: b-2.txt"#),
+        "{error}"
+    );
+    bench.start().unwrap();
+    assert_eq!(values(&bench.topic("a")), strings(&[("before", 2..6)]));
+}
+
+#[test]
 fn what_cannot_begin_does_nothing() {
     let bench = bench(FsyncPolicy::Always);
     prepare(&bench);
