@@ -111,3 +111,17 @@ fn notifications() {
         listener.expect(format!("*4\r\n$8\r\npmessage\r\n$1\r\n*\r\n{channel}{}", bulk(key)));
     }
 }
+
+#[test]
+fn idle_times() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    client
+        .check("OBJECT IDLETIME t", "$-1\r\n")
+        .check("XADD t 1-1 f v", "$3\r\n1-1\r\n")
+        .check("OBJECT IDLETIME t", ":0\r\n")
+        .check("TOUCH t none", ":1\r\n");
+    let topic = server.server().shared().engine.topic(wafka_core::Database(0), b"t").unwrap();
+    let now_ms = server.server().shared().now_ms();
+    assert!(topic.idle_ms() < 20_000 && now_ms > 20_000);
+}

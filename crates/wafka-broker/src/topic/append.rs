@@ -1,6 +1,7 @@
 //! Accepting an event: id, partition, offset and line in one step under the topic's lock.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use wafka_core::partitioner::{Route, RouteRequest};
 use wafka_core::{EventId, Fields, PartitionId};
@@ -123,6 +124,7 @@ impl Topic {
         if let Some(trim) = request.trim {
             state.trims.push_back((event, trim));
         }
+        self.used_at.store(request.now_ms, Ordering::Relaxed);
         if let (Some(sent), Some(idempotence)) = (request.idempotence, &mut state.idempotence) {
             idempotence.note(sent, id, lane_number, offset);
             self.tell_idempotence(state);

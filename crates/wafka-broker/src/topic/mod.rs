@@ -79,6 +79,8 @@ pub struct Topic {
     /// When the topic's time comes, in milliseconds since 1970; `u64::MAX` when it has none.
     expire_at: AtomicU64,
     deadlines: Arc<Deadlines>,
+    /// When a command last used the topic, in milliseconds since 1970.
+    used_at: AtomicU64,
     /// Every event up to this dense number is committed or has failed.
     visible: AtomicU64,
     /// Every journal batch up to this number is committed or has failed.
@@ -188,6 +190,17 @@ impl Topic {
     #[must_use]
     pub fn is_deleted(&self) -> bool {
         self.deleted.load(Ordering::Acquire)
+    }
+
+    /// A command uses the topic.
+    pub fn touch(&self) {
+        self.used_at.store(self.deadlines.now_ms(), Ordering::Relaxed);
+    }
+
+    /// For how long no command used the topic, in milliseconds; at most since the server started.
+    #[must_use]
+    pub fn idle_ms(&self) -> u64 {
+        self.deadlines.now_ms().saturating_sub(self.used_at.load(Ordering::Relaxed))
     }
 
     /// Whether the deletion has come about: nobody waits any more, and the logs are closed or about to be.

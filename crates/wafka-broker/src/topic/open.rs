@@ -169,6 +169,7 @@ pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError
         watch: spec.watch,
         deleted: AtomicBool::new(false),
         expire_at: AtomicU64::new(state.expire_at_ms.unwrap_or(u64::MAX)),
+        used_at: AtomicU64::new(spec.deadlines.now_ms()),
         deadlines: spec.deadlines,
         visible: AtomicU64::new(0),
         journaled: AtomicU64::new(0),

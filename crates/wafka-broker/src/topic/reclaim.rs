@@ -97,8 +97,9 @@ impl Topic {
         }
         // A crash must not find more gone than the journal says.
         let mut floor = state.journal.durable_floor;
-        let idempotence = state.idempotence.as_ref();
-        let first_needed = idempotence.and_then(|idempotence| idempotence.first_in_lines_alone());
+        let now_ms = self.deadlines.now_ms();
+        let idempotence = state.idempotence.as_mut();
+        let first_needed = idempotence.and_then(|idempotence| idempotence.first_in_lines_alone(now_ms));
         if let Some(before) = first_needed.and_then(EventId::prev) {
             floor = floor.min(before);
         }

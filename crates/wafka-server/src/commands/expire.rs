@@ -187,7 +187,7 @@ fn tell(session: &mut Session, args: &Args<'_>, of: fn(u64, u64) -> u64) -> Resu
         let at = topic.expire_at_ms()?;
         Some(i64::try_from(of(at.saturating_sub(now), at)).unwrap_or(i64::MAX))
     };
-    let reply = match Target::find(session.engine(), session.database(), args[1])? {
+    let reply = match Target::look_up(session.engine(), session.database(), args[1])? {
         None => -2,
         Some(target) => time(&target.topic).unwrap_or(-1),
     };

@@ -62,13 +62,25 @@ pub(crate) async fn delete(session: &Session, keys: &[&[u8]]) -> Result<usize, C
 
 /// ```text
 /// EXISTS key [key …]
-/// TOUCH key [key …]
 /// ```
 ///
 /// How many of the keys exist; one named twice counts twice.
 pub(crate) fn exists_count(session: &mut Session, args: &Args<'_>) -> Result<(), CommandError> {
     let (engine, database) = (session.engine(), session.database());
     let found = args[1..].iter().filter(|key| exists(engine, database, key)).count();
+    session.reply().integer(integer(found));
+    Ok(())
+}
+
+/// ```text
+/// TOUCH key [key …]
+/// ```
+///
+/// As `EXISTS`; the topics count as used.
+pub(crate) fn touch(session: &mut Session, args: &Args<'_>) -> Result<(), CommandError> {
+    let (engine, database) = (session.engine(), session.database());
+    let found =
+        args[1..].iter().filter(|key| matches!(Target::find(engine, database, key), Ok(Some(_)))).count();
     session.reply().integer(integer(found));
     Ok(())
 }

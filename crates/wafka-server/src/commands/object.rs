@@ -13,8 +13,6 @@ use crate::session::Session;
 /// Redis's error when keys are not evicted by how often they are used.
 const NO_FREQUENCY: &str = "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note \
     that when switching between policies at runtime LRU and LFU data will take some time to adjust.";
-/// In Redis, idle times too are missing under some policies of eviction.
-const NO_IDLE_TIME: &str = "ERR idle time not tracked: topics are never evicted";
 
 /// ```text
 /// OBJECT ENCODING key
@@ -48,9 +46,16 @@ pub(crate) fn ref_count(session: &mut Session, args: &Args<'_>) -> Result<(), Co
 /// OBJECT IDLETIME key
 /// ```
 ///
-/// Not tracked: an error for a topic that exists, else null.
+/// For how many seconds no command used a topic, at most since the server started; null when there is no such topic.
 pub(crate) fn idle_time(session: &mut Session, args: &Args<'_>) -> Result<(), CommandError> {
-    untracked(session, args, NO_IDLE_TIME)
+    match Target::look_up(session.engine(), session.database(), args[2])? {
+        Some(target) => {
+            let seconds = target.topic.idle_ms() / 1000;
+            session.reply().integer(i64::try_from(seconds).unwrap_or(i64::MAX));
+        }
+        None => session.reply().null(),
+    }
+    Ok(())
 }
 
 /// ```text
@@ -59,12 +64,8 @@ pub(crate) fn idle_time(session: &mut Session, args: &Args<'_>) -> Result<(), Co
 ///
 /// Not tracked: Redis's error for a topic that exists, else null.
 pub(crate) fn frequency(session: &mut Session, args: &Args<'_>) -> Result<(), CommandError> {
-    untracked(session, args, NO_FREQUENCY)
-}
-
-fn untracked(session: &mut Session, args: &Args<'_>, error: &'static str) -> Result<(), CommandError> {
     if exists(session.engine(), session.database(), args[2]) {
-        return Err(error.into());
+        return Err(NO_FREQUENCY.into());
     }
     session.reply().null();
     Ok(())
@@ -84,7 +85,8 @@ pub(crate) fn help(session: &mut Session, _args: &Args<'_>) -> Result<(), Comman
             "FREQ <key>",
             "    Return an error: how often a <key> is used is not tracked.",
             "IDLETIME <key>",
-            "    Return an error: when a <key> was last used is not tracked.",
+            "    Return the idle time of the <key>, that is the approximated number of seconds",
+            "    elapsed since the last access to the <key>.",
             "REFCOUNT <key>",
             "    Return the number of references of the value associated with the specified",
             "    <key>.",

@@ -18,11 +18,24 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// What `key` names; `None` when there is no such topic.
+    /// What `key` names; `None` when there is no such topic. It counts as used from here on.
     ///
     /// # Errors
     /// When the topic exists but not the partition.
     pub(crate) fn find(
+        engine: &Engine,
+        database: Database,
+        key: &[u8],
+    ) -> Result<Option<Self>, CommandError> {
+        let found = Self::look_up(engine, database, key)?;
+        if let Some(target) = &found {
+            target.topic.touch();
+        }
+        Ok(found)
+    }
+
+    /// As [`Target::find`], for a command that leaves no trace.
+    pub(crate) fn look_up(
         engine: &Engine,
         database: Database,
         key: &[u8],
@@ -48,7 +61,12 @@ impl Target {
         let parsed = TopicKey::parse(key);
         match engine.topic(database, parsed.topic) {
             Some(topic) if parsed.partition.is_some() => Err(whole_topics_only(&topic, key)),
-            found => Ok(found),
+            found => {
+                if let Some(topic) = &found {
+                    topic.touch();
+                }
+                Ok(found)
+            }
         }
     }
 
@@ -97,7 +115,7 @@ pub(crate) fn unless_deleted<T>(outcome: Result<T, ReadError>) -> Result<Option<
 
 /// Whether `key` names a topic or partition that exists.
 pub(crate) fn exists(engine: &Engine, database: Database, key: &[u8]) -> bool {
-    matches!(Target::find(engine, database, key), Ok(Some(_)))
+    matches!(Target::look_up(engine, database, key), Ok(Some(_)))
 }
 
 /// A key that is to be a topic's name.

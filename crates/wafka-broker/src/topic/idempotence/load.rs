@@ -81,7 +81,7 @@ impl State {
         let is_lost =
             |(lane, offset): (u16, Offset)| ends.get(usize::from(lane)).is_none_or(|end| offset >= *end);
         idempotence.records.forget(|_, place| place.is_some_and(is_lost));
-        idempotence.durable = idempotence.told;
+        (idempotence.durable, idempotence.told_duplicates) = (idempotence.told, idempotence.duplicates);
         let oldest = EventId::new((now_ms + 1).saturating_sub(idempotence.settings.duration_ms()), 0);
         if let Some(from) = idempotence.told.next() {
             for (number, lane) in (0..).zip(&self.lanes).filter(|(_, lane)| !lane.unread) {

@@ -92,6 +92,8 @@ pub(crate) struct Idempotence {
     told: EventId,
     /// Every record of an event at or below this id is in the journal.
     durable: EventId,
+    /// [`Idempotence::duplicates`], as a batch of the journal says it.
+    told_duplicates: u64,
     /// Changes that no batch knows of.
     untold: u32,
 }
@@ -106,6 +108,7 @@ impl Idempotence {
             begun: None,
             told: EventId::MIN,
             durable: EventId::MIN,
+            told_duplicates: 0,
             untold: 0,
         }
     }
@@ -169,19 +172,20 @@ impl Idempotence {
     }
 
     /// The oldest event whose line must stay, because nothing but the line tells of its record.
-    pub(super) fn first_in_lines_alone(&self) -> Option<EventId> {
+    pub(super) fn first_in_lines_alone(&mut self, now_ms: u64) -> Option<EventId> {
+        self.records.lapse_all(&self.settings, now_ms);
         let from = self.durable.next()?;
         self.records.between(from, EventId::MAX).map(|record| record.id).min()
     }
 
     /// What the journal was told, and how much it lacks.
-    pub(super) fn telling(&self) -> (EventId, u32) {
-        (self.told, self.untold)
+    pub(super) fn telling(&self) -> (EventId, u64, u32) {
+        (self.told, self.told_duplicates, self.untold)
     }
 
     /// What was told since [`Idempotence::telling`] does not count.
-    pub(super) fn take_back(&mut self, (told, untold): (EventId, u32)) {
-        (self.told, self.untold) = (told, untold);
+    pub(super) fn take_back(&mut self, telling: (EventId, u64, u32)) {
+        (self.told, self.told_duplicates, self.untold) = telling;
     }
 
     fn counters_up_to(&self, id: EventId) -> Counters {
@@ -204,7 +208,10 @@ impl Idempotence {
     fn records(&mut self, from: EventId, up_to: EventId) -> Vec<JournalRecord> {
         let last = self.records.between(from, up_to).map(|record| record.id).max();
         self.told = self.told.max(last.unwrap_or(EventId::MIN));
-        self.untold = 0;
+        // Of what is not visible yet the journal is told later.
+        let left = up_to.next().map_or(0, |next| self.records.between(next, EventId::MAX).count());
+        self.untold = u32::try_from(left).unwrap_or(u32::MAX);
+        self.told_duplicates = self.duplicates;
         let counters = self.counters_up_to(self.told);
         let lines = record::lines(self.records.between(from, up_to), self.told, counters);
         lines.into_iter().map(JournalRecord::Produced).collect()
@@ -224,7 +231,11 @@ impl State {
         match &mut self.idempotence {
             Some(idempotence) if idempotence.untold > 0 => {
                 let Some(from) = idempotence.told.next() else { return Vec::new() };
-                idempotence.records(from, up_to)
+                let is_any = idempotence.records.between(from, up_to).next().is_some();
+                match is_any || idempotence.duplicates != idempotence.told_duplicates {
+                    true => idempotence.records(from, up_to),
+                    false => Vec::new(),
+                }
             }
             _ => Vec::new(),
         }

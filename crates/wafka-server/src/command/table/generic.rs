@@ -26,7 +26,7 @@ pub static ROWS: &[CommandSpec] = &[
         .keys(1, -1, 1, "RO")
         .tips("request_policy:multi_shard response_policy:agg_sum")
         .docs(Group::Generic, "1.0.0", "key...", "Tells how many of the topics exist."),
-    CommandSpec::new("touch", -2, Handler::Sync(keys::exists_count))
+    CommandSpec::new("touch", -2, Handler::Sync(keys::touch))
         .flags(&[READONLY, FAST])
         .keys(1, -1, 1, "RO")
         .tips("request_policy:multi_shard response_policy:agg_sum")
@@ -183,7 +183,7 @@ static OBJECT: &[CommandSpec] = &[
         .flags(&[READONLY])
         .keys(2, 2, 1, "RO")
         .tips("nondeterministic_output")
-        .docs(Group::Generic, "2.2.3", "key", "An error: when a topic was last used is not tracked."),
+        .docs(Group::Generic, "2.2.3", "key", "Tells for how many seconds a topic was not used."),
     CommandSpec::new("object|refcount", 3, Handler::Sync(object::ref_count))
         .flags(&[READONLY])
         .keys(2, 2, 1, "RO")
