@@ -19,6 +19,9 @@ use super::wire::Wire;
 /// Between two looks at a server that does not say anything.
 const LOOK_EVERY: Duration = Duration::from_micros(200);
 
+/// A time to live of a millisecond is over.
+const EXPIRED_AFTER: Duration = Duration::from_millis(3);
+
 /// A reply.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Answer {
@@ -150,8 +153,8 @@ impl<'a> Player<'a> {
     fn play(&mut self, at: usize, steps: &[Step]) -> io::Result<Moment> {
         let step = &steps[at];
         let mut moment = Moment::default();
-        if let Some(ms) = step.pause_ms() {
-            std::thread::sleep(Duration::from_millis(ms));
+        if let Some(key) = step.expiring_key() {
+            self.let_expire(key)?;
         } else if self.is_undetermined(step, steps) {
             moment.skipped = true;
             return Ok(moment);
@@ -173,6 +176,19 @@ impl<'a> Player<'a> {
         moment.answers.sort_by_key(|answer| answer.step.map(|step| (step != at, step)));
         self.listen(at, &mut moment)?;
         Ok(moment)
+    }
+
+    /// Gives a key the shortest time to live there is, waits for its end, and has the server look at it: at the latest then
+    /// it is gone.
+    fn let_expire(&mut self, key: &[u8]) -> io::Result<()> {
+        self.control.send(&[b"PEXPIRE", key, b"1"])?;
+        self.control.reply()?;
+        std::thread::sleep(EXPIRED_AFTER);
+        self.control.send(&[b"EXISTS", key])?;
+        match self.control.reply()? {
+            Value::Int(0) => Ok(()),
+            other => Err(io::Error::other(format!("a key whose time has come exists: {other}"))),
+        }
     }
 
     /// Whether a command would run at the same time as others: what it leads to were a matter of chance. That is so when it is
@@ -318,6 +334,8 @@ fn epilogue(inspector: usize) -> Vec<Step> {
     let look = KEYS.iter().flat_map(|key| {
         [format!("EXISTS {key}"), format!("XINFO STREAM {key} FULL COUNT 0"), format!("PTTL {key}")]
     });
-    let all = unblock.chain(["KEYS *".to_owned()]).chain(look);
+    let other = look.clone();
+    let head = unblock.chain(["KEYS *".to_owned()]);
+    let all = head.chain(look).chain(["SELECT 1", "KEYS *"].map(str::to_owned)).chain(other);
     all.map(|words| Step::new(inspector, &words)).collect()
 }

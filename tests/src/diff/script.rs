@@ -8,7 +8,7 @@ pub struct Step {
     /// The connection it is sent on, from 0.
     pub conn: usize,
     /// The command and its arguments. `<id:1>` stands for the client id of connection 1; a command that begins with
-    /// `@` is the player's own, see [`Step::pause_ms`].
+    /// `@` is the player's own, see [`Step::expiring_key`].
     pub args: Vec<Vec<u8>>,
 }
 
@@ -57,11 +57,11 @@ impl Step {
         })
     }
 
-    /// Of `@pause 5`: the milliseconds during which nothing is sent. For keys that expire meanwhile.
+    /// Of `@expire a`: the key whose time is to come, in database 0.
     #[must_use]
-    pub fn pause_ms(&self) -> Option<u64> {
+    pub fn expiring_key(&self) -> Option<&[u8]> {
         match self.args.as_slice() {
-            [word, ms] if word == b"@pause" => std::str::from_utf8(ms).ok()?.parse().ok(),
+            [word, key] if word == b"@expire" => Some(key),
             _ => None,
         }
     }
@@ -215,6 +215,6 @@ mod tests {
         ] {
             assert_eq!(Step::new(0, words).may_block(), expected, "{words}");
         }
-        assert_eq!(Step::new(0, "@pause 5").pause_ms(), Some(5));
+        assert_eq!(Step::new(0, "@expire a").expiring_key(), Some(&b"a"[..]));
     }
 }

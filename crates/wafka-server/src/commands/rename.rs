@@ -69,19 +69,23 @@ async fn rename_to(session: &mut Session, args: &Args<'_>, replace: bool) -> Res
 /// Makes a topic that has all that another one has: 1 when it was made, 0 when there is nothing to copy or the name is
 /// taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct CopyOptions<'a> {
-    database: Option<&'a [u8]>,
+struct CopyOptions {
+    database: Option<Database>,
     replace: bool,
 }
 
-fn parse_copy<'a>(options: &[&'a [u8]]) -> Result<CopyOptions<'a>, CommandError> {
+/// Reads the options in their order; `database` reads the number of one.
+fn parse_copy(
+    options: &[&[u8]],
+    database: impl Fn(&[u8]) -> Result<Database, CommandError>,
+) -> Result<CopyOptions, CommandError> {
     let mut parsed = CopyOptions { database: None, replace: false };
     let mut options = options.iter();
     while let Some(option) = options.next() {
         if is_word(option, "REPLACE") {
             parsed.replace = true;
         } else if is_word(option, "DB") {
-            parsed.database = Some(options.next().ok_or_else(CommandError::syntax)?);
+            parsed.database = Some(database(options.next().ok_or_else(CommandError::syntax)?)?);
         } else {
             return Err(CommandError::syntax());
         }
@@ -92,11 +96,8 @@ fn parse_copy<'a>(options: &[&'a [u8]]) -> Result<CopyOptions<'a>, CommandError>
 /// Executes `COPY`.
 pub(crate) fn copy<'a>(session: &'a mut Session, args: &'a Args<'a>) -> HandlerFuture<'a> {
     Box::pin(async move {
-        let options = parse_copy(&args[3..])?;
-        let database = match options.database {
-            Some(index) => database_number(session, index)?,
-            None => session.database(),
-        };
+        let options = parse_copy(&args[3..], |index| database_number(session, index))?;
+        let database = options.database.unwrap_or_else(|| session.database());
         let (from, to) = ((session.database(), args[1]), (database, args[2]));
         if from == to {
             return Err(text::SAME_OBJECT.into());
@@ -195,15 +196,17 @@ mod tests {
     fn options_of_copy() {
         let parsed = |line: &str| {
             let options: Vec<&[u8]> = line.split_whitespace().map(str::as_bytes).collect();
-            let shown = |options: CopyOptions<'_>| {
-                let database = options.database.map(|index| index.escape_ascii().to_string());
-                (database, options.replace)
+            let number = |index: &[u8]| match index {
+                [digit @ b'0'..=b'9'] => Ok(Database(u16::from(digit - b'0'))),
+                _ => Err(CommandError::not_integer()),
             };
-            parse_copy(&options).map(shown).map_err(|error| error.to_string())
+            let shown = |options: CopyOptions| (options.database, options.replace);
+            parse_copy(&options, number).map(shown).map_err(|error| error.to_string())
         };
         assert_eq!(parsed(""), Ok((None, false)));
-        assert_eq!(parsed("replace DB 3"), Ok((Some("3".to_owned()), true)));
-        assert_eq!(parsed("DB 1 db 2"), Ok((Some("2".to_owned()), false)));
+        assert_eq!(parsed("replace DB 3"), Ok((Some(Database(3)), true)));
+        assert_eq!(parsed("DB 1 db 2"), Ok((Some(Database(2)), false)));
+        assert_eq!(parsed("DB REPLACE 0"), Err(CommandError::not_integer().to_string()));
         for bad in ["DB", "FOO", "REPLACE DB", "DB 1 2"] {
             assert_eq!(parsed(bad), Err("ERR syntax error".to_owned()), "{bad}");
         }

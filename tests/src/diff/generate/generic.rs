@@ -11,7 +11,7 @@ impl Maker {
         let in_transaction = self.in_multi[conn] && !self.one_in(10);
         loop {
             let words = self.key_words();
-            let refused = ["RENAME", "COPY", "FLUSH"].iter().any(|word| words.starts_with(word));
+            let refused = ["RENAME", "COPY", "MOVE", "FLUSH"].iter().any(|word| words.starts_with(word));
             if !(refused && in_transaction) {
                 return self.words(&words);
             }
@@ -59,17 +59,24 @@ impl Maker {
 
     fn rename_or_copy(&mut self, key: &str) -> String {
         let to = self.key();
-        match self.rng.u8(..6) {
+        let database = self.pick(&["0", "1", "1", "99"]);
+        match self.rng.u8(..9) {
             0..2 => format!("RENAME {key} {to}"),
             2 => format!("RENAMENX {key} {to}"),
             3 => format!("COPY {key} {to}"),
-            4 => format!("COPY {key} {to} DB 0 REPLACE"),
+            4 => format!("COPY {key} {to} DB {database} REPLACE"),
+            5 => format!("COPY {key} {to} DB {database}"),
+            6 => format!("MOVE {key} {database}"),
             _ => format!("COPY {key} {to} REPLACE"),
         }
     }
 
     fn expire(&mut self, key: &str) -> String {
         let condition = self.pick(&["", "", "", "NX", "XX", "GT", "LT", "NX GT", "XX GT"]);
+        if self.one_in(6) {
+            self.forget(key);
+            return format!("@expire {key}");
+        }
         let command = match self.rng.u8(..12) {
             0..4 => format!("EXPIRE {key} {}", self.seconds()),
             4..7 => format!("PEXPIRE {key} {}000", self.seconds()),
@@ -103,7 +110,11 @@ impl Maker {
                 .pick(&["NOSUCH a b", "xnosuch", "XINFO NOSUCH a", "XGROUP NOSUCH a", "SELECT 99"])
                 .to_owned(),
             8 => self.pick(&["XGROUP HELP", "XINFO HELP", "OBJECT HELP"]).to_owned(),
-            _ => self.pick(&["RESET", "SELECT 0", "WAIT 0 0", "XGROUP", "XINFO", "MULTI x"]).to_owned(),
+            _ => self
+                .pick(&[
+                    "RESET", "SELECT 0", "SELECT 0", "SELECT 1", "WAIT 0 0", "XGROUP", "XINFO", "MULTI x",
+                ])
+                .to_owned(),
         };
         self.words(&words)
     }

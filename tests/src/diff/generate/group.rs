@@ -91,7 +91,8 @@ impl Maker {
                 2 => format!("RETRYCOUNT {}", self.pick(&["0", "1", "7", "-1"])),
                 3 | 4 => "FORCE".to_owned(),
                 5 => "JUSTID".to_owned(),
-                _ => format!("LASTID {}", self.id(key)),
+                _ if self.moves_cursors => format!("LASTID {}", self.id(key)),
+                _ => String::new(),
             });
         }
         let (idle, ids) = (self.min_idle(), self.ids(key));

@@ -20,7 +20,8 @@ impl Maker {
         if self.scope.version < (8, 2) {
             return "";
         }
-        self.pick(&["", "", "KEEPREF", "DELREF", "ACKED"])
+        let acked = if self.moves_cursors { "KEEPREF" } else { "ACKED" };
+        self.pick(&["", "", "KEEPREF", "DELREF", acked])
     }
 
     /// Parts of a command in any order.

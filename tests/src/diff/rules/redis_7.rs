@@ -18,8 +18,11 @@ pub(super) const RULES: &[Rule] = &[
     Rule { id: "7.2-unblocked-by-group-end", between: since_7_2, explain: Explain::Reply(group_end) },
     Rule { id: "7.2-blocked-read-runs-again", between: since_7_2, explain: Explain::Moment(runs_again) },
     Rule { id: "7.2-setid-below-deleted", between: since_7_2, explain: Explain::Reply(set_id) },
-    Rule { id: "7.2-error-texts", between: since_7_2, explain: Explain::Reply(error_texts) },
+    Rule { id: "7.4-error-texts", between: since_7_4, explain: Explain::Reply(error_texts) },
+    Rule { id: "7.4-read-last", between: since_7_4, explain: Explain::Moment(read_last) },
 ];
+
+const INVALID_ID: &str = "ERR Invalid stream ID specified as stream command argument";
 
 fn since_7_2(reference: Version, subject: Subject) -> bool {
     changed_in((7, 2), reference, subject)
@@ -163,7 +166,7 @@ fn set_id(case: &mut Case<'_>) -> Verdict {
 
 /// Errors that were put into other words.
 fn error_texts(case: &mut Case<'_>) -> Verdict {
-    const WORDS: [(&str, &str); 2] = [
+    const WORDS: [(&str, &str); 3] = [
         (
             "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified.",
             "ERR Unbalanced 'xread' list of streams: for each stream key an ID, '+', or '$' must be specified.",
@@ -171,6 +174,11 @@ fn error_texts(case: &mut Case<'_>) -> Verdict {
         (
             "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified.",
             "ERR Unbalanced 'xreadgroup' list of streams: for each stream key an ID or '>' must be specified.",
+        ),
+        (
+            INVALID_ID,
+            "ERR The + ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by \
+             specifying a proper ID, or use the > ID to get new messages. The + ID would just return an empty result set.",
         ),
     ];
     let (Value::Error(old), Value::Error(new)) = (&*case.expected, &*case.found) else {
@@ -181,6 +189,16 @@ fn error_texts(case: &mut Case<'_>) -> Verdict {
     }
     *case.found = case.expected.clone();
     Verdict::Same
+}
+
+/// `XREAD` knows the id `+`.
+fn read_last(transcript: &Transcript, expected: &Moment, _: &Moment) -> Verdict {
+    let is_new = |answer: &Answer| {
+        let step = answer.step.map(|step| &transcript.steps[step]);
+        step.is_some_and(|step| step.name() == "XREAD" && step.has("+"))
+            && answer.value.text() == Some(INVALID_ID)
+    };
+    if expected.answers.iter().any(is_new) { Verdict::Parted } else { Verdict::Different }
 }
 
 /// Whether the subcommand is this.

@@ -21,7 +21,7 @@ fn wafka(_: Version, subject: Subject) -> bool {
 
 /// Commands that could not be undone with the rest of a transaction are refused when they are queued.
 fn not_in_transaction(case: &mut Case<'_>) -> Verdict {
-    const COMMANDS: [&str; 5] = ["FLUSHALL", "FLUSHDB", "RENAME", "RENAMENX", "COPY"];
+    const COMMANDS: [&str; 6] = ["FLUSHALL", "FLUSHDB", "RENAME", "RENAMENX", "COPY", "MOVE"];
     let name = name(case.args);
     let (Value::Status(queued), Value::Error(refused)) = (&*case.expected, &*case.found) else {
         return Verdict::Different;
