@@ -90,11 +90,15 @@ impl Topic {
             }
             Outcome::Failed { reason } => self.fail_lane(state, lane_number, reason),
         }
-        let change = match self.advance(state, wakers) {
+        let mut producers = Vec::new();
+        let change = match self.advance(state, &mut producers) {
             true => Change::Events(usize::from(lane_number)),
             false => Change::PartitionEvents(usize::from(lane_number)),
         };
+        // As in Redis, an event is on its way to who waits for it before its producer is answered: that takes a system
+        // call for each, and the way of the event is the longer one.
         self.watch.announce(change, wakers);
+        wakers.append(&mut producers);
         published
     }
 
