@@ -21,7 +21,7 @@ use crate::telemetry::LogLevel;
 
 /// The version of Redis whose commands and replies this release follows: what `HELLO` and `INFO` report, because
 /// clients choose by it what to send.
-pub const REDIS_VERSION: &str = "7.0.15";
+pub const REDIS_VERSION: &str = "8.10.0";
 
 /// Wafka's own version.
 pub const WAFKA_VERSION: &str = env!("CARGO_PKG_VERSION");

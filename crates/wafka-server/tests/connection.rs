@@ -205,7 +205,7 @@ fn protocol_versions_switch_in_the_middle_of_a_pipeline() {
     let mut client = server.client();
     client.send([request("CLIENT GETNAME"), request("HELLO 3"), request("CLIENT GETNAME")].concat());
     client.expect(
-        "$-1\r\n%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$6\r\n7.0.15\r\n$5\r\nproto\r\n:3\r\n",
+        "$-1\r\n%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$6\r\n8.10.0\r\n$5\r\nproto\r\n:3\r\n",
     );
     client.expect("$2\r\nid\r\n:1\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n");
     client.expect("$7\r\nmodules\r\n*0\r\n_\r\n");

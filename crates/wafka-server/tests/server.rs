@@ -18,7 +18,7 @@ fn info_has_what_clients_parse() {
     client.command("INFO everything");
     let info = client.bulk();
     for line in [
-        "redis_version:7.0.15",
+        "redis_version:8.10.0",
         "redis_mode:standalone",
         "arch_bits:64",
         "connected_clients:1",
