@@ -100,7 +100,6 @@ fn redisinsight_connects() {
 
 /// The browser: keys with their type, time to live, size and length, then a stream's entries.
 #[test]
-#[ignore = "to come with RENAMENX"]
 fn redisinsight_browses() {
     let server = Setup::new().brokers(2).start();
     for (turn, mut client) in connections(&server).into_iter().enumerate() {
