@@ -14,6 +14,7 @@ use std::time::Duration;
 use wafka_tests::diff::campaign::Limits;
 use wafka_tests::diff::reference::Program;
 use wafka_tests::diff::rules::rules;
+use wafka_tests::diff::script::Script;
 use wafka_tests::diff::servers::Servers;
 use wafka_tests::{PATIENCE, payload, repository};
 
@@ -68,6 +69,24 @@ fn wafka_is_like_redis_7_with_two_partitions() {
 #[test]
 fn wafka_is_like_redis_7_with_three_partitions() {
     same(&Servers::wafka(&Program::redis_7().unwrap(), 3));
+}
+
+/// Scripts that showed a difference once.
+#[test]
+fn what_was_found_before_stays_the_same() {
+    let redis = Program::redis_8().unwrap();
+    let servers = Servers::wafka(&redis, 2);
+    let mut scripts = 0;
+    for entry in std::fs::read_dir(repository().join("tests/reference/found")).unwrap() {
+        let path = entry.unwrap().path();
+        let script = Script::parse(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let comparison = servers.pair(PATIENCE).compare(&script).unwrap();
+        if let Some(divergence) = comparison.divergence {
+            panic!("{}: they part at {divergence}", path.display());
+        }
+        scripts += 1;
+    }
+    assert!(scripts >= 7, "only {scripts} scripts");
 }
 
 /// `docs/compatibility.md` lists the rules there are, and no others.

@@ -19,8 +19,9 @@ use super::wire::Wire;
 /// Between two looks at a server that does not say anything.
 const LOOK_EVERY: Duration = Duration::from_micros(200);
 
-/// A time to live of a millisecond is over.
-const EXPIRED_AFTER: Duration = Duration::from_millis(3);
+/// A short time to live, in milliseconds, which is not over before the command that gives it, and when it is over.
+const LIVES_MS: &str = "20";
+const EXPIRED_AFTER: Duration = Duration::from_millis(22);
 
 /// A reply.
 #[derive(Clone, PartialEq, Debug)]
@@ -178,10 +179,10 @@ impl<'a> Player<'a> {
         Ok(moment)
     }
 
-    /// Gives a key the shortest time to live there is, waits for its end, and has the server look at it: at the latest then
+    /// Gives a key a short time to live, waits for its end, and has the server look at it: at the latest then
     /// it is gone.
     fn let_expire(&mut self, key: &[u8]) -> io::Result<()> {
-        self.control.send(&[b"PEXPIRE", key, b"1"])?;
+        self.control.send(&[b"PEXPIRE", key, LIVES_MS.as_bytes()])?;
         self.control.reply()?;
         std::thread::sleep(EXPIRED_AFTER);
         self.control.send(&[b"EXISTS", key])?;
@@ -202,7 +203,7 @@ impl<'a> Player<'a> {
         let waiting = self.conns.iter().filter(|conn| !conn.waiting.is_empty()).count();
         // A listener would see the order of what they do.
         let alone = !piped && waiting == 1 && self.listener.is_none();
-        step.may_block() || !matches!(step.name().as_str(), "PING" | "ECHO") && !alone
+        step.has("BLOCK") || !matches!(step.name().as_str(), "PING" | "ECHO") && !alone
     }
 
     fn filled_in(&self, arg: &[u8]) -> Vec<u8> {

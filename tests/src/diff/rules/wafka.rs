@@ -2,7 +2,6 @@
 
 use super::{Case, Explain, Rule, Verdict};
 use crate::diff::compare::Subject;
-use crate::diff::player::{Answer, Moment, Transcript};
 use crate::diff::reference::Version;
 use crate::diff::script::name;
 use crate::diff::value::Value;
@@ -11,8 +10,6 @@ pub(super) const RULES: &[Rule] = &[
     Rule { id: "not-in-a-transaction", between: wafka, explain: Explain::Reply(not_in_transaction) },
     Rule { id: "made-anew-in-a-transaction", between: wafka, explain: Explain::Reply(made_anew) },
     Rule { id: "setid-never-goes-back", between: wafka, explain: Explain::Reply(set_id) },
-    Rule { id: "no-idle-time", between: wafka, explain: Explain::Reply(idle_time) },
-    Rule { id: "newcomer-lets-others-look", between: wafka, explain: Explain::Moment(newcomer) },
 ];
 
 fn wafka(_: Version, subject: Subject) -> bool {
@@ -46,31 +43,4 @@ fn set_id(case: &mut Case<'_>) -> Verdict {
     let known = matches!(&*case.found, Value::Error(text) if text == REFUSED)
         && matches!(&*case.expected, Value::Status(text) if text == "OK");
     if known && name(case.args) == "XSETID" { Verdict::Parted } else { Verdict::Different }
-}
-
-/// When a topic was last used is not tracked: nothing is ever evicted.
-fn idle_time(case: &mut Case<'_>) -> Verdict {
-    const REFUSED: &str = "ERR idle time not tracked: topics are never evicted";
-    let known = name(case.args) == "OBJECT"
-        && matches!(&*case.expected, Value::Masked(mark) if mark == "idle")
-        && matches!(&*case.found, Value::Error(text) if text == REFUSED);
-    if !known {
-        return Verdict::Different;
-    }
-    *case.found = case.expected.clone();
-    Verdict::Same
-}
-
-/// Who reads for a group lets those look first that wait already. In Redis they have looked whenever there was something
-/// new, but not after `XGROUP SETID`.
-fn newcomer(transcript: &Transcript, expected: &Moment, found: &Moment) -> Verdict {
-    let reads =
-        |answer: &Answer| answer.step.is_some_and(|step| transcript.steps[step].name() == "XREADGROUP");
-    let late = |moment: &Moment| moment.answers.iter().filter(|answer| answer.late && reads(answer)).count();
-    let own = |moment: &Moment| moment.answers.iter().any(|answer| !answer.late && reads(answer));
-    let was_set = transcript.steps.iter().any(|step| step.has("SETID"));
-    if was_set && own(expected) && late(expected) == 0 && late(found) > 0 {
-        return Verdict::Parted;
-    }
-    Verdict::Different
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use wafka_broker::{GroupError, GroupStart, Topic};
+use wafka_core::EventId;
 use wafka_protocol::error_text::{self, stream as text};
 
 use super::{commit, is_deleted};
@@ -116,7 +117,13 @@ pub(crate) fn set_id<'a>(session: &'a mut Session, args: &'a Args<'a>) -> Handle
         if !topic.has_group(args[3]) {
             return Err(text::no_group_of_key(args[2], args[3]).into());
         }
-        let outcome = topic.set_group_id(args[3], start(args[4])?, options.entries_read);
+        // Redis knows the ends of a range here, but not in CREATE.
+        let start = match args[4] {
+            b"-" => GroupStart::Id(EventId::MIN),
+            b"+" => GroupStart::Id(EventId::MAX),
+            id => start(id)?,
+        };
+        let outcome = topic.set_group_id(args[3], start, options.entries_read);
         let ticket = of_key(outcome, args[2], args[3])?;
         session.commit(&topic, ticket).await?;
         session.notify(Classes::STREAM, "xgroup-setid", args[2]);
