@@ -11,8 +11,9 @@ impl Maker {
         let in_transaction = self.in_multi[conn] && !self.one_in(10);
         loop {
             let words = self.key_words();
-            let refused = ["RENAME", "COPY", "MOVE", "FLUSH"].iter().any(|word| words.starts_with(word));
-            if !(refused && in_transaction) {
+            let copies = ["RENAME", "COPY", "MOVE"].iter().any(|word| words.starts_with(word));
+            let refused = copies || words.starts_with("FLUSH");
+            if !(refused && in_transaction || copies && !self.copies) {
                 return self.words(&words);
             }
         }
@@ -98,13 +99,14 @@ impl Maker {
         (spread + self.times) * 1_000
     }
 
-    pub(super) fn connection_command(&mut self) -> Vec<Vec<u8>> {
+    pub(super) fn connection_command(&mut self, conn: usize) -> Vec<Vec<u8>> {
         let words = match self.rng.u8(..10) {
-            0..5 => {
+            // A transaction that both serves and unblocks a reader does so in no certain order.
+            0..5 if !self.in_multi[conn] => {
                 let how = self.pick(&["", "", "TIMEOUT", "ERROR"]);
                 format!("CLIENT UNBLOCK <id:{}> {how}", self.rng.usize(..CONNS))
             }
-            5 => self.pick(&["PING", "PING hi", "ECHO hi", "PUBLISH ch hi", "PUBSUB NUMPAT"]).to_owned(),
+            0..6 => self.pick(&["PING", "PING hi", "ECHO hi", "PUBLISH ch hi", "PUBSUB NUMPAT"]).to_owned(),
             6 => self.pick(&["CLIENT GETNAME", "CLIENT SETNAME me", "CLIENT SETNAME you"]).to_owned(),
             7 => self
                 .pick(&["NOSUCH a b", "xnosuch", "XINFO NOSUCH a", "XGROUP NOSUCH a", "SELECT 99"])

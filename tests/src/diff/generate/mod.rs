@@ -38,6 +38,8 @@ struct Maker {
     in_multi: [bool; CONNS],
     /// Whether `XCLAIM` may move a group's cursor. `ACKED` is left out then: it goes by an older cursor in Redis.
     moves_cursors: bool,
+    /// Whether topics are renamed and copied. Trimming by nodes is left out then: in Wafka those of a copy begin anew.
+    copies: bool,
     /// How many times to live were set.
     times: u32,
 }
@@ -49,9 +51,16 @@ pub fn script(seed: u64, scope: Scope) -> Script {
     let protocols = (0..CONNS).map(|_| if rng.bool() { 2 } else { 3 }).collect();
     // Redis 7.0 notifies of less, and blocked reads run again only since.
     let listens = rng.u8(..4) == 0 && scope.version >= (7, 2);
-    let moves_cursors = rng.u8(..4) == 0;
-    let mut maker =
-        Maker { rng, scope, last: [(0, 0); KEYS.len()], in_multi: [false; CONNS], moves_cursors, times: 0 };
+    let (moves_cursors, copies) = (rng.u8(..4) == 0, rng.u8(..3) == 0);
+    let mut maker = Maker {
+        rng,
+        scope,
+        last: [(0, 0); KEYS.len()],
+        in_multi: [false; CONNS],
+        moves_cursors,
+        copies,
+        times: 0,
+    };
     let mut steps = maker.opening();
     while steps.len() < scope.steps {
         let step = maker.step();
@@ -103,7 +112,7 @@ impl Maker {
             56..85 => self.group_command(),
             85..92 => self.key_command(conn),
             92..96 => self.transaction_command(conn),
-            _ => self.connection_command(),
+            _ => self.connection_command(conn),
         }
     }
 

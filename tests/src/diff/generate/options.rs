@@ -7,7 +7,8 @@ impl Maker {
     pub(super) fn trim_options(&mut self, key: &str) -> String {
         let (word, threshold) =
             if self.rng.bool() { ("MAXLEN", self.rng.u8(..12).to_string()) } else { ("MINID", self.id(key)) };
-        let how = self.pick(&["", "=", "~", "~"]);
+        let by_nodes = if self.copies { "=" } else { "~" };
+        let how = self.pick(&["", "=", by_nodes, by_nodes]);
         let limit = match self.rng.u8(..6) {
             0 => format!("LIMIT {}", self.pick(&["0", "1", "3", "4", "5", "8", "100", "-1"])),
             _ => String::new(),
