@@ -28,6 +28,8 @@ pub enum DeleteOutcome {
     Missing,
     /// It is deleted.
     Deleted,
+    /// It was gone already, and is acknowledged now.
+    Gone,
     /// It stays: a group still refers to it.
     Referenced,
 }
@@ -112,11 +114,16 @@ impl Topic {
                     DeleteOutcome::Referenced
                 } else {
                     match places.get(&id).copied() {
-                        Some(place) => effects.delete(state, places, id, place, policy),
-                        // The event is gone already; what other groups have pending of it goes too.
-                        None => effects.unreference(state, id, policy),
+                        Some(place) => {
+                            effects.delete(state, places, id, place, policy);
+                            DeleteOutcome::Deleted
+                        }
+                        // What other groups have pending of it goes too.
+                        None => {
+                            effects.unreference(state, id, policy);
+                            DeleteOutcome::Gone
+                        }
                     }
-                    DeleteOutcome::Deleted
                 };
                 effects.outcomes.push(outcome);
             }

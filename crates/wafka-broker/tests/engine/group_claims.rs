@@ -157,7 +157,7 @@ fn released_entries_are_first_in_line() {
 
 #[test]
 fn policies_say_what_becomes_of_references() {
-    use DeleteOutcome::{Deleted, Missing, Referenced};
+    use DeleteOutcome::{Deleted, Gone, Missing, Referenced};
     for partitions in [1, 3] {
         let mut bench = Bench::sim(partitions);
         let (topic, all) = with_group(&bench, 5);
@@ -176,7 +176,7 @@ fn policies_say_what_becomes_of_references() {
         bench.commit(&topic, ticket);
         assert_eq!(brief(&topic), []);
         let (outcomes, ticket) = topic.ack_delete(b"h", &all[..2], RefPolicy::Delete).unwrap();
-        assert_eq!(outcomes, [Deleted, Deleted]);
+        assert_eq!(outcomes, [Gone, Deleted]);
         bench.commit(&topic, ticket);
         bench.consume(&topic, "h", "x", 9);
         bench.consume(&topic, "g", "a", 9);

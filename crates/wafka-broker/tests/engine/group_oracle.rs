@@ -207,7 +207,7 @@ impl Oracle {
                 return DeleteOutcome::Missing;
             }
             match oracle.delete_one(id, policy) {
-                DeleteOutcome::Missing => DeleteOutcome::Deleted,
+                DeleteOutcome::Missing => DeleteOutcome::Gone,
                 outcome => outcome,
             }
         };

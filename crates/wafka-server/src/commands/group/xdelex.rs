@@ -57,7 +57,7 @@ pub(super) fn reply_outcomes(session: &mut Session, key: &[u8], outcomes: &[Dele
     for outcome in outcomes {
         reply.integer(match outcome {
             DeleteOutcome::Missing => -1,
-            DeleteOutcome::Deleted => 1,
+            DeleteOutcome::Deleted | DeleteOutcome::Gone => 1,
             DeleteOutcome::Referenced => 2,
         });
     }
