@@ -115,11 +115,11 @@ fn same(
     let verdict = same_answers(transcript, rules, expected, found, accepted);
     if verdict == Verdict::Different {
         for rule in rules {
-            if let Explain::Moment(explain) = rule.explain
-                && explain(transcript, &before.0, &before.1) != Verdict::Different
-            {
+            let Explain::Moment(explain) = rule.explain else { continue };
+            let explained = explain(transcript, &before.0, &before.1);
+            if explained != Verdict::Different {
                 accepted.push(rule.id);
-                return Verdict::Parted;
+                return explained;
             }
         }
     }

@@ -154,11 +154,11 @@ impl<'a> Player<'a> {
     fn play(&mut self, at: usize, steps: &[Step]) -> io::Result<Moment> {
         let step = &steps[at];
         let mut moment = Moment::default();
-        if let Some(key) = step.expiring_key() {
-            self.let_expire(key)?;
-        } else if self.is_undetermined(step, steps) {
+        if self.is_undetermined(step, steps) {
             moment.skipped = true;
             return Ok(moment);
+        } else if let Some(key) = step.expiring_key() {
+            self.let_expire(key)?;
         } else {
             let args: Vec<Vec<u8>> = step.args.iter().map(|arg| self.filled_in(arg)).collect();
             let conn = &mut self.conns[step.conn];
@@ -197,8 +197,9 @@ impl<'a> Player<'a> {
     fn is_undetermined(&self, step: &Step, steps: &[Step]) -> bool {
         let matters = |at: &usize| !matches!(steps[*at].name().as_str(), "PING" | "ECHO");
         let piped = self.conns.iter().any(|conn| conn.waiting.iter().skip(1).any(matters));
-        if self.conns[step.conn].waiting.is_empty() {
-            return step.may_block() && piped;
+        let expires = step.expiring_key().is_some();
+        if expires || self.conns[step.conn].waiting.is_empty() {
+            return (expires || step.may_block()) && piped;
         }
         let waiting = self.conns.iter().filter(|conn| !conn.waiting.is_empty()).count();
         // A listener would see the order of what they do.
