@@ -1,6 +1,6 @@
 //! What Redis changed since 8.0. Wafka answers as the newest does.
 
-use super::{Case, Explain, Rule, Verdict, changed_in};
+use super::{Case, Explain, Rule, Verdict, changed_in, for_each};
 use crate::diff::compare::Subject;
 use crate::diff::reference::Version;
 use crate::diff::script::name;
@@ -10,6 +10,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule { id: "8.0-scan-cursor", between: since_8_0, explain: Explain::Reply(scan_cursor) },
     Rule { id: "8.6-unknown-command", between: since_8_6, explain: Explain::Reply(unknown_command) },
     Rule { id: "8.6-idempotence-fields", between: since_8_6, explain: Explain::Reply(idempotence) },
+    Rule { id: "8.8-nacked-count", between: since_8_8, explain: Explain::Reply(nacked_count) },
 ];
 
 fn since_8_0(reference: Version, subject: Subject) -> bool {
@@ -18,6 +19,20 @@ fn since_8_0(reference: Version, subject: Subject) -> bool {
 
 fn since_8_6(reference: Version, subject: Subject) -> bool {
     changed_in((8, 6), reference, subject)
+}
+
+fn since_8_8(reference: Version, subject: Subject) -> bool {
+    changed_in((8, 8), reference, subject)
+}
+
+/// `XINFO STREAM FULL` tells how many events of a group are released.
+fn nacked_count(case: &mut Case<'_>) -> Verdict {
+    if name(case.args) != "XINFO" {
+        return Verdict::Different;
+    }
+    let mut removed = false;
+    for_each(case.found, &mut |value| removed |= value.remove("nacked-count"));
+    if removed { Verdict::Same } else { Verdict::Different }
 }
 
 /// An unknown command without arguments is not told that there are none.

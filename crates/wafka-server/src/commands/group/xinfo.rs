@@ -83,15 +83,11 @@ pub(crate) async fn write_full_groups(
 
 fn write_full_group(reply: &mut ReplyWriter<'_>, group: &FullGroup) {
     let info = &group.info;
-    // Redis tells of released events from the version on that can release them.
-    let released = (info.released > 0).then_some(info.released);
-    reply.map(7 + usize::from(released.is_some()));
+    reply.map(8);
     name(reply, &info.name);
     write_progress(reply, info);
     count(reply, "pel-count", info.pending);
-    if let Some(released) = released {
-        count(reply, "nacked-count", released);
-    }
+    count(reply, "nacked-count", info.released);
     reply.bulk(b"pending");
     reply.array(group.pending.len());
     for entry in &group.pending {
