@@ -111,12 +111,11 @@ fn same(
     found: &mut Moment,
     accepted: &mut Vec<&'static str>,
 ) -> Verdict {
-    let before = (expected.clone(), found.clone());
     let verdict = same_answers(transcript, rules, expected, found, accepted);
     if verdict == Verdict::Different {
         for rule in rules {
             let Explain::Moment(explain) = rule.explain else { continue };
-            let explained = explain(transcript, &before.0, &before.1);
+            let explained = explain(transcript, expected, found);
             if explained != Verdict::Different {
                 accepted.push(rule.id);
                 return explained;
