@@ -39,7 +39,8 @@ impl Maker {
                 format!("OBJECT {word} {key}")
             }
             84..88 => format!("KEYS {}", self.pick(&["*", "a", "[ab]", "none", "?"])),
-            88..92 => self.pick(&["DBSIZE", "RANDOMKEY"]).to_owned(),
+            88..92 if self.expires => "RANDOMKEY".to_owned(),
+            88..92 => "DBSIZE".to_owned(),
             92..96 => {
                 format!("SCAN 0 {}", self.pick(&["", "TYPE stream", "MATCH a", "COUNT 100", "TYPE list"]))
             }
@@ -74,7 +75,7 @@ impl Maker {
 
     fn expire(&mut self, key: &str) -> String {
         let condition = self.pick(&["", "", "", "NX", "XX", "GT", "LT", "NX GT", "XX GT"]);
-        if self.one_in(6) {
+        if self.expires && self.one_in(4) {
             self.forget(key);
             return format!("@expire {key}");
         }

@@ -40,6 +40,8 @@ struct Maker {
     moves_cursors: bool,
     /// Whether topics are renamed and copied. Trimming by nodes is left out then: in Wafka those of a copy begin anew.
     copies: bool,
+    /// Whether keys expire. `DBSIZE` is left out then: it counts those that are not cleared away yet.
+    expires: bool,
     /// How many times to live were set.
     times: u32,
 }
@@ -52,6 +54,7 @@ pub fn script(seed: u64, scope: Scope) -> Script {
     // Redis 7.0 notifies of less, and blocked reads run again only since.
     let listens = rng.u8(..4) == 0 && scope.version >= (7, 2);
     let (moves_cursors, copies) = (rng.u8(..4) == 0, rng.u8(..3) == 0);
+    let expires = rng.bool();
     let mut maker = Maker {
         rng,
         scope,
@@ -59,6 +62,7 @@ pub fn script(seed: u64, scope: Scope) -> Script {
         in_multi: [false; CONNS],
         moves_cursors,
         copies,
+        expires,
         times: 0,
     };
     let mut steps = maker.opening();
