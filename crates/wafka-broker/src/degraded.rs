@@ -17,7 +17,11 @@ impl Engine {
             if topic.is_deleted() {
                 continue;
             }
-            let topic = if topic.can_be_read() { self.reopen(&topic) } else { Some(topic) };
+            let topic = if topic.can_be_read(self.options.index.as_ref()) {
+                self.reopen(&topic)
+            } else {
+                Some(topic)
+            };
             self.degraded.lock().extend(topic);
         }
     }

@@ -126,6 +126,12 @@ impl SparseIndex {
         (0..inner.len()).rev().find_map(|at| inner.get(at))
     }
 
+    /// The line of the last entry, as one that a log is known to have when it is opened.
+    pub(crate) fn last_known(&self) -> Option<Cursor> {
+        let last = self.last();
+        last.map(|entry| Cursor { offset: entry.offset, position: entry.position, generation: 0 })
+    }
+
     /// Drops entries from `position` on: the log ends there.
     pub(crate) fn truncate_from(&self, position: u64) {
         let mut inner = self.inner.write();

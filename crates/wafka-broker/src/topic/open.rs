@@ -314,8 +314,7 @@ struct OpenLane<'a> {
 impl OpenLane<'_> {
     fn open(self, shard: &mut dyn Shard, broker: usize) -> Result<Lane, StorageError> {
         let last = self.index.last();
-        let known =
-            last.map(|entry| Cursor { offset: entry.offset, position: entry.position, generation: 0 });
+        let known = self.index.last_known();
         let opened = shard.open(&self.log, OpenRequest { create: false, known })?;
         let slot = opened.slot;
         let lane = self.read(opened, last, broker);

@@ -12,8 +12,9 @@ use wafka_core::{EventId, PartitionId, TopicName};
 use wafka_storage::line::EventEncoder;
 
 use super::lane::Pending;
-use super::{Lane, LaneState, State, Topic};
+use super::{Lane, LaneFiles, LaneState, State, Topic};
 use crate::index::SparseIndex;
+use crate::options::IndexPlace;
 use crate::tail::Tail;
 
 /// No shard has so many logs.
@@ -106,15 +107,20 @@ impl Topic {
         self.state.lock().unread().is_some()
     }
 
-    /// Whether every log can be opened now that could not be.
-    pub(crate) fn can_be_read(&self) -> bool {
+    /// Whether a log can be opened now that could not be. The whole broker waits meanwhile, so of a log that the index
+    /// knows no more is verified than its end.
+    pub(crate) fn can_be_read(&self, index: Option<&IndexPlace>) -> bool {
         let unread: Vec<_> = {
             let state = self.state.lock();
-            let lanes = state.lanes.iter().filter(|lane| lane.unread);
-            lanes.map(|lane| (lane.broker, lane.log.clone())).collect()
+            let lanes = state.lanes.iter().enumerate().filter(|(_, lane)| lane.unread);
+            lanes.map(|(number, lane)| (number, lane.broker, lane.log.clone())).collect()
         };
-        unread.into_iter().all(|(broker, log)| {
-            self.brokers[broker].with_shard(|shard| match shard.open(&log, OpenRequest::default()) {
+        let files = LaneFiles::new(self.database, &self.name);
+        // One is enough: a log that is back is not verified again and again while another one is missing.
+        unread.into_iter().any(|(number, broker, log)| {
+            let known = SparseIndex::open(index, &files.index(number)).last_known();
+            let request = OpenRequest { create: false, known };
+            self.brokers[broker].with_shard(|shard| match shard.open(&log, request) {
                 Ok(opened) => {
                     shard.close(opened.slot);
                     true

@@ -118,3 +118,28 @@ fn a_topic_that_lacks_a_partition_can_be_deleted() {
     let copy = Placing { copy: true, replace: false };
     assert_eq!(bench.engine().place_topic((DB, b"t"), (DB, &name("u")), copy).unwrap(), Placed::Done);
 }
+
+#[test]
+fn one_of_two_comes_back_and_is_not_read_from_its_beginning() {
+    let mut bench = Bench::direct(3);
+    let topic = bench.topic("t");
+    let text = "x".repeat(2_000);
+    for n in 0..600 {
+        bench.add(&topic, &format!("{n}{text}")).unwrap();
+    }
+    drop(topic);
+    bench.stop();
+    let text = bench.content("t-2.txt");
+    let fs: &dyn FileSystem = bench.fs();
+    fs.remove(&path("t-1.txt")).unwrap();
+    fs.remove(&path("t-2.txt")).unwrap();
+    bench.start().unwrap();
+    assert!(is_offline(&bench.topic("t"), 2));
+    let before = bench.fs().bytes_read();
+    bench.put("t-2.txt", text.as_bytes());
+    eventually("the partition to come back", || !is_offline(&bench.topic("t"), 2));
+    let bytes = bench.fs().bytes_read() - before;
+    assert!(bytes < text.len() as u64 / 2, "{bytes} of {}", text.len());
+    assert!(is_offline(&bench.topic("t"), 1) && !is_offline(&bench.topic("t"), 3));
+    assert_eq!(read(&bench.topic("t"), &of_partition(2)).unwrap().len(), 200);
+}
