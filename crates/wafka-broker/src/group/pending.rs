@@ -35,6 +35,8 @@ pub(crate) struct PendingList {
     /// Where each of them stands in that line.
     places: BTreeMap<EventId, u64>,
     last_place: u64,
+    /// The lowest id that was taken out since somebody asked.
+    lowest_removed: Option<EventId>,
 }
 
 impl PendingList {
@@ -81,8 +83,14 @@ impl PendingList {
 
     pub(super) fn remove(&mut self, id: EventId) -> Option<Pending> {
         let entry = self.entries.remove(&id)?;
+        self.lowest_removed = Some(self.lowest_removed.map_or(id, |lowest| lowest.min(id)));
         self.leave_line(id, &entry);
         Some(entry)
+    }
+
+    /// The lowest id that was taken out since this was asked last; `None` when none was.
+    pub(super) fn take_lowest_removed(&mut self) -> Option<EventId> {
+        self.lowest_removed.take()
     }
 
     fn leave_line(&mut self, id: EventId, entry: &Pending) {

@@ -82,6 +82,9 @@ impl Group {
 pub(crate) struct Groups {
     by_name: BTreeMap<Box<[u8]>, Group>,
     last_uid: u64,
+    /// Every event up to this one was referred to when it was last looked at; not since what
+    /// [`Groups::take_lowest_removed`] says.
+    pub(crate) referenced_up_to: EventId,
 }
 
 impl Groups {
@@ -118,15 +121,23 @@ impl Groups {
             consumers: Consumers::default(),
         };
         self.by_name.insert(name.into(), group);
+        self.referenced_up_to = EventId::MIN;
     }
 
     /// Removes a group and returns it: to drop a large one takes a while.
     pub(crate) fn destroy(&mut self, name: &[u8]) -> Option<Group> {
+        self.referenced_up_to = EventId::MIN;
         self.by_name.remove(name)
     }
 
     pub(crate) fn clear(&mut self) {
+        self.referenced_up_to = EventId::MIN;
         self.by_name.clear();
+    }
+
+    /// The lowest id that became pending no more in some group since this was asked last.
+    pub(crate) fn take_lowest_removed(&mut self) -> Option<EventId> {
+        self.by_name.values_mut().filter_map(|group| group.pending.take_lowest_removed()).min()
     }
 
     /// Notes in every group that an event was deleted.

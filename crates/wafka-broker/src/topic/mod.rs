@@ -25,6 +25,7 @@ mod read_back;
 mod reclaim;
 mod set_id;
 mod trim;
+mod trim_acked;
 mod trim_plan;
 mod unread;
 mod view;

@@ -59,12 +59,20 @@ impl Topic {
     /// # Errors
     /// When the topic cannot be read or written.
     pub fn trim(self: &Arc<Self>, trim: &Trim) -> Result<(u64, Option<Ticket>), ReadError> {
-        let mut guard = self.state.lock();
-        let state = &mut *guard;
-        self.check_journal(state)?;
-        match state.plan_trim(trim, self.node_entries())? {
-            None => Ok((0, None)),
-            Some(plan) => Ok((plan.count(), Some(self.apply_trim(state, &plan, trim.refs)))),
+        let (mut count, mut ticket) = (0, None);
+        loop {
+            // Others have their turn between one part and the next.
+            let mut guard = self.state.lock();
+            let state = &mut *guard;
+            self.check_journal(state)?;
+            let Some(plan) = state.plan_trim(trim, self.node_entries())? else { return Ok((count, ticket)) };
+            if plan.count() > 0 {
+                count += plan.count();
+                ticket = Some(self.apply_trim(state, &plan, trim.refs));
+            }
+            if !plan.more {
+                return Ok((count, ticket));
+            }
         }
     }
 
@@ -91,6 +99,8 @@ impl Topic {
         });
         match planned {
             Ok(None) => false,
+            // The next event with such an option goes on where this one ended.
+            Ok(Some(plan)) if plan.count() == 0 => false,
             Ok(Some(plan)) => {
                 self.apply_trim(state, &plan, trim.refs);
                 // Nobody waits for it, so nobody kicks.
@@ -99,6 +109,7 @@ impl Topic {
             }
             // The next event with such an option trims for this one too.
             Err(error) => {
+                state.groups.referenced_up_to = EventId::MIN;
                 tracing::error!(topic = %self.name, %error, "not trimmed");
                 false
             }

@@ -28,6 +28,8 @@ pub(super) struct TrimPlan {
     pub(super) removed: Vec<u64>,
     /// These go too: an event before them stays.
     pub(super) singles: Vec<(EventId, u16, Offset)>,
+    /// There may be more to remove that was not looked at yet.
+    pub(super) more: bool,
 }
 
 impl TrimPlan {
@@ -73,7 +75,7 @@ impl State {
         }
         match floor {
             Some(floor) => {
-                Ok(Some(TrimPlan { floor, removed: self.live_up_to(floor)?, singles: Vec::new() }))
+                Ok(Some(TrimPlan { floor, removed: self.live_up_to(floor)?, ..TrimPlan::default() }))
             }
             None => self.oldest(wanted).map(Some),
         }
@@ -151,7 +153,7 @@ impl State {
             return Ok(Some(plan));
         }
         let floor = self.search(plan.floor, |state, id| Ok(state.ordinals_up_to(id)? >= start))?;
-        let plan = TrimPlan { floor, removed: self.live_up_to(floor)?, singles: Vec::new() };
+        let plan = TrimPlan { floor, removed: self.live_up_to(floor)?, ..TrimPlan::default() };
         Ok((plan.count() > 0).then_some(plan))
     }
 
@@ -162,32 +164,6 @@ impl State {
             count += lane.file_view(number).first_above(id)?;
         }
         Ok(count)
-    }
-
-    /// The oldest events, up to `below`, that no group has pending or still to read, at most `wanted`.
-    fn acknowledged(&mut self, wanted: u64, below: EventId) -> Result<Option<TrimPlan>, ReadError> {
-        let delivered = self.groups.iter().map(|(_, group)| group.last_delivered).min();
-        let last = below.min(delivered.unwrap_or(EventId::MAX));
-        let mut plan = TrimPlan { removed: vec![0; self.lanes.len()], ..TrimPlan::default() };
-        let (mut at, mut left) = (0, wanted);
-        while left > 0 {
-            if at >= self.head.len() {
-                self.look_up(at.saturating_mul(2).max(1))?;
-            }
-            let Some(event) = self.head.get(at).copied().filter(|event| event.id <= last) else { break };
-            at += 1;
-            if self.groups.references(event.id) {
-                continue;
-            }
-            left -= 1;
-            if plan.count() == at as u64 - 1 {
-                plan.floor = event.id;
-                plan.removed[usize::from(event.lane)] += 1;
-            } else {
-                plan.singles.push((event.id, event.lane, event.offset));
-            }
-        }
-        Ok((plan.count() > 0).then_some(plan))
     }
 
     /// Whether lines cannot be counted by the index, because a rewrite is just taking its place.
@@ -221,13 +197,13 @@ impl State {
         }
         let floor =
             self.search(self.visible_id, |state, id| Ok(state.live_up_to(id)?.iter().sum::<u64>() >= count))?;
-        Ok(TrimPlan { floor, removed: self.live_up_to(floor)?, singles: Vec::new() })
+        Ok(TrimPlan { floor, removed: self.live_up_to(floor)?, ..TrimPlan::default() })
     }
 
     /// The plan that removes the first `count` events of the head.
     fn head_plan(&self, count: usize) -> TrimPlan {
         let mut plan =
-            TrimPlan { floor: self.floor, removed: vec![0; self.lanes.len()], singles: Vec::new() };
+            TrimPlan { floor: self.floor, removed: vec![0; self.lanes.len()], ..TrimPlan::default() };
         for OldEvent { id, lane, .. } in self.head.iter().take(count) {
             plan.removed[usize::from(*lane)] += 1;
             plan.floor = *id;

@@ -96,14 +96,27 @@ impl View {
 
     /// The `count` oldest live events.
     pub(crate) fn oldest(&self, count: usize) -> Result<Vec<OldEvent>, ReadError> {
-        let mut found = Vec::new();
+        Ok(self.oldest_within(count, usize::MAX)?.0)
+    }
+
+    /// As [`View::oldest`], among the first `lines`; and the id of the last line that was looked at, `None` when there
+    /// are no more.
+    pub(super) fn oldest_within(
+        &self,
+        count: usize,
+        lines: usize,
+    ) -> Result<(Vec<OldEvent>, Option<EventId>), ReadError> {
+        let (mut found, mut looked_at) = (Vec::new(), None);
         let from = self.floor.next().unwrap_or(EventId::MAX);
         let mut merge = Merge::new(self, from, Some(count as u64))?;
-        while found.len() < count {
-            let Some((at, id)) = merge.lowest() else { break };
-            if id > self.visible {
-                break;
+        for _ in 0..lines {
+            if found.len() == count {
+                return Ok((found, looked_at));
             }
+            let Some((at, id)) = merge.lowest().filter(|(_, id)| *id <= self.visible) else {
+                return Ok((found, None));
+            };
+            looked_at = Some(id);
             // A damaged line whose id cannot be read is left where it is.
             if self.is_live(id) && merge.lanes[at].damaged_lines() == 0 {
                 let offset = merge.offset(at);
@@ -112,7 +125,7 @@ impl View {
             }
             merge.advance(at)?;
         }
-        Ok(found)
+        Ok((found, looked_at))
     }
 
     /// How many live events lie at or below `id`, by partition, counted one by one.

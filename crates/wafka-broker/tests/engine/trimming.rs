@@ -213,3 +213,80 @@ fn a_queue_that_is_emptied_from_its_front_is_as_good_as_trimmed() {
         assert!(journal.contains(r#""type":"trim""#));
     }
 }
+
+fn acked(max: u64) -> Trim {
+    Trim { refs: RefPolicy::Acked, ..maxlen(max) }
+}
+
+/// What `ACKED` leaves is what a walk over all events leaves, however acknowledgements and trimmings alternate.
+#[test]
+fn no_acknowledged_event_is_passed_over() {
+    for seed in 0..6 {
+        let mut rng = Rng(seed);
+        let bench = Bench::sim(1 + u16::try_from(seed % 2).unwrap());
+        let (topic, _) = with_group(&bench, 1);
+        let ticket = topic.create_group(b"h", wafka_broker::GroupStart::Id(EventId::MIN), None).unwrap();
+        bench.commit(&topic, ticket);
+        for _ in 0..300 {
+            let group = rng.pick(&["g", "h"]);
+            let waiting: Vec<_> = pending(&topic, group).into_iter().map(|(id, ..)| id).collect();
+            match rng.below(6) {
+                0 | 1 => drop(bench.add(&topic, "v").unwrap()),
+                2 => drop(bench.consume(&topic, group, "c", 1 + rng.below(6))),
+                3 | 4 if !waiting.is_empty() => {
+                    let (_, ticket) = topic.ack(group.as_bytes(), &[rng.pick(&waiting)]).unwrap();
+                    bench.commit(&topic, ticket);
+                }
+                _ => {
+                    let max = rng.below(12);
+                    let before = ids(&read(&topic, &ALL).unwrap());
+                    let last = topic.group_infos(wafka_broker::LagMode::Exact).unwrap();
+                    let last = last.iter().map(|group| group.last_delivered).min().unwrap();
+                    let mut held: BTreeSet<EventId> = BTreeSet::new();
+                    for group in ["g", "h"] {
+                        held.extend(pending(&topic, group).into_iter().map(|(id, ..)| id));
+                    }
+                    let mut left = (before.len() as u64).saturating_sub(max);
+                    let mut expected = before.clone();
+                    expected.retain(|id| {
+                        let goes = left > 0 && *id <= last && !held.contains(id);
+                        left -= u64::from(goes);
+                        !goes
+                    });
+                    let count = bench.trim(&topic, &acked(max)).unwrap();
+                    assert_eq!(ids(&read(&topic, &ALL).unwrap()), expected, "seed {seed}");
+                    assert_eq!(count, (before.len() - expected.len()) as u64);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn many_pending_events_are_not_all_looked_at_in_one_go() {
+    let bench = Bench::sim(2);
+    let (topic, mut all) = with_group(&bench, 6_000);
+    bench.consume(&topic, "g", "c", 6_000);
+    let ack = |id: EventId| {
+        let (_, ticket) = topic.ack(b"g", &[id]).unwrap();
+        bench.commit(&topic, ticket);
+    };
+    let add_and_trim = || {
+        let added = accept(&topic, IdSpec::Auto, None, &[b"f", b"v"], Some(acked(0))).unwrap();
+        bench.commit(&topic, added.ticket);
+        topic.len(None).unwrap()
+    };
+    ack(all[5_990]);
+    // The first one does not get there, the second one does.
+    assert_eq!(add_and_trim(), 6_001);
+    assert_eq!(add_and_trim(), 6_001);
+    ack(all[5_995]);
+    assert_eq!(add_and_trim(), 6_001, "at once, for nothing before it has changed");
+    ack(all[3]);
+    ack(all[5_997]);
+    assert_eq!(bench.trim(&topic, &acked(0)), Ok(2), "XTRIM goes on to the end");
+    for at in [5_997, 5_995, 5_990, 3] {
+        all.remove(at);
+    }
+    assert_eq!(ids(&read(&topic, &ALL).unwrap())[..all.len()], all);
+}
