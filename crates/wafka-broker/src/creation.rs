@@ -91,15 +91,17 @@ impl Engine {
 
     /// Checks a wish: what the catalog will say of it, or how it ends at once.
     fn begin(&self, catalog: &mut Catalog, wish: &Wish) -> Result<CatalogTopic, Made> {
-        if let Some(topic) = self.names.get(wish.database, wish.name.as_bytes()) {
-            if !topic.is_expired() {
-                return Err(Ok((topic, false)));
-            }
+        let found = self.names.get(wish.database, wish.name.as_bytes());
+        if let Some(topic) = found.as_ref().filter(|topic| !topic.is_expired()) {
+            return Err(Ok((Arc::clone(topic), false)));
+        }
+        // First: the next start may have to take back the time of the topic there is.
+        self.transactions.check_name(wish.database, &wish.name).map_err(Err)?;
+        if let Some(topic) = found {
             let expired = [topic];
             self.delete(catalog, &expired).map_err(Err)?;
             self.note_expired(&expired);
         }
-        self.transactions.check_name(wish.database, &wish.name).map_err(Err)?;
         let record = || {
             let factory = self.options.partitioners.get(&wish.spec.partitioner)?;
             // Made once more when the topic is opened; here it shows whether the options are right.

@@ -145,8 +145,11 @@ impl Engine {
     /// Deletes topics whose time has come.
     pub(crate) fn expire(&self, topics: &[Arc<Topic>]) {
         let mut catalog = self.catalog.lock();
-        let due: Vec<_> =
-            topics.iter().filter(|topic| !topic.is_deleted() && topic.is_expired()).map(Arc::clone).collect();
+        // A time that the next start may have to take back must not be the end of what it does not take back. First its
+        // time is looked at: a transaction that set it froze the topic before.
+        let is_due =
+            |topic: &&Arc<Topic>| !topic.is_deleted() && topic.is_expired() && !topic.freeze.is_frozen();
+        let due: Vec<_> = topics.iter().filter(is_due).map(Arc::clone).collect();
         match self.delete(&mut catalog, &due) {
             Ok(_) => self.note_expired(&due),
             Err(error) => {
@@ -155,10 +158,10 @@ impl Engine {
         }
         drop(catalog);
         for topic in topics.iter().filter(|topic| !topic.is_deleted()) {
-            // Its time was changed, or it could not be deleted.
+            // Its time was changed, or it could not be deleted, or not yet.
             if let Some(at) = topic.expire_at_ms() {
-                let retry = self.deadlines.now_ms() + RETRY_AFTER_MS;
-                let at = if due.iter().any(|tried| tried.uid == topic.uid) { at.max(retry) } else { at };
+                let now = self.deadlines.now_ms();
+                let at = if at <= now { now + RETRY_AFTER_MS } else { at };
                 self.deadlines.change(topic, None, Some(at));
             }
         }

@@ -53,11 +53,12 @@ impl Topic {
         Some(self.expire_at.load(Ordering::Acquire)).filter(|at| *at != NEVER)
     }
 
-    /// Whether the topic's time has come.
+    /// Whether the topic's time has come. It does not while a transaction on it is under way, as in Redis: the time may
+    /// be one that is going to be taken back.
     #[must_use]
     pub fn is_expired(&self) -> bool {
         // The clock is asked only where there is a time.
-        self.expire_at_ms().is_some_and(|at| at <= self.deadlines.now_ms())
+        self.expire_at_ms().is_some_and(|at| at <= self.deadlines.now_ms()) && !self.freeze.is_under_way()
     }
 
     /// Whether who looks the topic's name up does not find it any more: it was deleted, or its time has come.

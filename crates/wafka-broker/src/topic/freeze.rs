@@ -45,6 +45,18 @@ impl Freeze {
         self.changed.notify_all();
     }
 
+    /// Whether a transaction is under way.
+    pub(crate) fn is_under_way(&self) -> bool {
+        let state = self.state.lock();
+        state.transactions > 0 && !state.for_good
+    }
+
+    /// Whether the next start may have to take something back, should it come now.
+    pub(crate) fn is_frozen(&self) -> bool {
+        let state = self.state.lock();
+        state.transactions > 0 || state.for_good
+    }
+
     /// Lets a rewrite take its place, when no transaction is under way; `None` when it must not until the next start.
     /// New transactions wait meanwhile. Blocks.
     pub(crate) fn swap(&self) -> Option<Swap<'_>> {

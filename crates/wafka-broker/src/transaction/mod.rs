@@ -122,6 +122,7 @@ impl Engine {
         names.sort_unstable();
         names.dedup();
         let found = |(database, name): &(Database, TopicName)| self.names.get(*database, name.as_bytes());
+        self.clear_expired(names.iter().filter_map(found))?;
         let topics: Vec<Arc<Topic>> = names.iter().filter_map(found).collect();
         let absent = names.iter().filter(|name| found(name).is_none());
         let absent = absent.map(|(database, name)| NameText::new(*database, name)).collect();
@@ -143,6 +144,19 @@ impl Engine {
                 Err(error)
             }
         }
+    }
+
+    /// Deletes topics whose time has come: within the transaction it would not have.
+    fn clear_expired(&self, topics: impl Iterator<Item = Arc<Topic>>) -> Result<(), TransactionError> {
+        let expired: Vec<_> = topics.filter(|topic| topic.is_expired()).collect();
+        if expired.is_empty() {
+            return Ok(());
+        }
+        self.expire(&expired);
+        let Some(left) = expired.iter().find(|topic| !topic.is_deleted()) else { return Ok(()) };
+        let reason =
+            left.held_reason().unwrap_or_else(|| "its time has come, but it is not deleted yet".into());
+        Err(TransactionError::ReadOnly { topic: left.name().to_string(), reason })
     }
 
     fn note_begin(
@@ -185,9 +199,10 @@ impl Engine {
 
     /// The topic cannot be written to, rewritten or replaced until the next start.
     fn hold_for_good(&self, topic: &Arc<Topic>, reason: &str) {
+        // First: from the moment it is not under way any more, the topic's time may have come.
+        self.transactions.bar(topic.database(), topic.name(), Barred::Failed);
         topic.freeze.keep_frozen();
         topic.hold(reason);
-        self.transactions.bar(topic.database(), topic.name(), Barred::Failed);
     }
 
     /// Tries again to carry out deletions whose transaction is committed.

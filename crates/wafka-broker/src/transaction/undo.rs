@@ -75,7 +75,7 @@ impl Undo<'_> {
         for before in &begun.topics {
             match catalog.topics.iter().find(|topic| topic.uid == before.uid) {
                 Some(topic) => gone.extend(self.cut(topic, before)?),
-                // Its time had come.
+                // Somebody deleted it after the transaction had failed, or its time had come before it began.
                 None => tracing::warn!(topic = %before.name.topic, "deleted since the transaction began"),
             }
         }

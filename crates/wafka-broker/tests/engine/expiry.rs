@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use wafka_broker::{AppendError, ExpireIf, Expiry, Topic, wait};
+use wafka_broker::{AppendError, ExpireIf, Expiry, Topic, Transaction, wait};
 use wafka_core::{Clock, Database};
-use wafka_storage::fs::SimFs;
+use wafka_storage::fs::{Operation, SimFs};
 
-use crate::support::{Bench, DB, Home, eventually, name, values};
+use crate::support::{Bench, DB, EIO, Home, eventually, name, values};
 
 /// A clock that is set by hand.
 #[derive(Clone)]
@@ -122,4 +122,84 @@ fn conditions_and_times_that_have_passed() {
     assert_eq!(bench.engine().expiring(DB).topics, 0);
     assert_eq!(bench.engine().expired_topics(), 0);
     assert!(bench.engine().create_topic(DB, &name("t"), None).unwrap().1);
+}
+
+fn begin(bench: &Bench, topic: &str) -> Transaction {
+    bench.engine().begin_transaction(vec![(DB, name(topic))]).unwrap()
+}
+
+/// Waits until the thread has been at every topic whose time had come before: theirs come in order.
+fn let_time_pass(bench: &Bench, clock: &HandClock, to: u64) {
+    let before = bench.engine().expired_topics();
+    expire(bench, &bench.topic("last"), i64::try_from(to).unwrap());
+    clock.0.store(to, Ordering::SeqCst);
+    eventually("the last to go", || bench.engine().expired_topics() == before + 1);
+}
+
+#[test]
+fn a_time_that_is_going_to_be_taken_back_deletes_nothing() {
+    let (mut bench, clock) = bench();
+    bench.add(&bench.topic("t"), "before").unwrap();
+    let transaction = begin(&bench, "t");
+    bench.add(&bench.topic("t"), "half").unwrap();
+    expire(&bench, &bench.topic("t"), 5_000);
+    bench.fault(Operation::Write, "wafka.transactions", EIO, 1);
+    transaction.commit().unwrap_err();
+    bench.fs().heal();
+    let_time_pass(&bench, &clock, 6_000);
+    // Gone for everybody, but not for the next start.
+    assert!(bench.engine().topic(DB, b"t").is_none());
+    let refused = [
+        bench.engine().ensure_topic(DB, &name("t")).err().unwrap().to_string(),
+        bench.engine().begin_transaction(vec![(DB, name("t"))]).err().unwrap().to_string(),
+    ];
+    assert!(refused.iter().all(|error| error.starts_with("READONLY ")), "{refused:?}");
+    bench.restart();
+    assert_eq!(values(&bench.topic("t")), ["before"]);
+    assert_eq!(bench.topic("t").expire_at_ms(), None);
+}
+
+#[test]
+fn within_a_transaction_no_time_comes() {
+    let (mut bench, clock) = bench();
+    bench.add(&bench.topic("t"), "before").unwrap();
+    for killed in [true, false] {
+        let transaction = begin(&bench, "t");
+        expire(&bench, &bench.topic("t"), i64::try_from(clock.now_ms()).unwrap() + 1);
+        let later = clock.now_ms() + 1_000;
+        let_time_pass(&bench, &clock, later);
+        bench.add(&bench.topic("t"), "within").unwrap();
+        assert_eq!(values(&bench.topic("t")), ["before", "within"]);
+        if killed {
+            bench.kill();
+            assert_eq!(values(&bench.topic("t")), ["before"]);
+        } else {
+            transaction.commit().unwrap();
+            assert!(bench.engine().topic(DB, b"t").is_none());
+        }
+    }
+    bench.restart();
+    assert!(bench.engine().topic(DB, b"t").is_none());
+}
+
+#[test]
+fn what_has_expired_is_not_there_for_a_transaction() {
+    let (mut bench, clock) = bench();
+    for round in 0..20 {
+        bench.add(&bench.topic("t"), "old").unwrap();
+        let at = clock.now_ms() + 1;
+        expire(&bench, &bench.topic("t"), i64::try_from(at).unwrap());
+        clock.0.store(at, Ordering::SeqCst);
+        let transaction = begin(&bench, "t");
+        bench.add(&bench.topic("t"), "new").unwrap();
+        assert_eq!(values(&bench.topic("t")), ["new"]);
+        if round % 2 == 0 {
+            transaction.commit().unwrap();
+            assert_eq!(bench.engine().delete_topics(DB, &[b"t"]).unwrap(), 1);
+        } else {
+            drop(transaction);
+            bench.kill();
+            assert!(bench.engine().topic(DB, b"t").is_none());
+        }
+    }
 }
