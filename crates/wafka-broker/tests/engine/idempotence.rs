@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use wafka_broker::{
-    AppendError, AppendRequest, Appended, IdSpec, IdempotenceChange, IdempotenceInfo, IdempotenceSettings,
-    Idempotent, Topic, Trim, wait,
+    AppendError, AppendRequest, Appended, GroupStart, IdSpec, IdempotenceChange, IdempotenceInfo,
+    IdempotenceSettings, Idempotent, Topic, Trim, wait,
 };
 use wafka_core::{Clock, EventId, Fields};
-use wafka_storage::fs::{Operation, SimFs};
+use wafka_storage::fs::{FileSystem, Operation, SimFs};
 
-use crate::support::{ALL, Bench, EAGER, EIO, Home, Rng, eventually, ids, is_offline, maxlen, read, values};
+use crate::support::{
+    ALL, Bench, EAGER, EIO, Home, Rng, eventually, ids, is_offline, maxlen, path, read, values,
+};
 
 /// A clock that is set by hand.
 #[derive(Clone)]
@@ -350,5 +352,56 @@ fn exactly_once_over_crashes() {
                 assert_eq!(again, *id, "seed {seed}, round {round}: p{pid} i{iid}");
             }
         }
+    }
+}
+
+/// What a partition that is missing says of producers is told to nobody, whatever else the journal is told meanwhile.
+#[test]
+fn a_start_without_a_partition_forgets_nothing() {
+    for (is_told, makes_snapshot) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut producers = Producers::new(2);
+        let topic = producers.bench.topic("t");
+        let send = |producers: &Producers, topic: &Arc<Topic>, iid: u8| {
+            producers.pass(1);
+            let accepted = producers.accept(topic, b"p", &[iid], None).unwrap();
+            producers.bench.engine().kick();
+            wait(topic.committed(accepted.ticket)).unwrap();
+            accepted
+        };
+        let sent: Vec<EventId> = (b'0'..b'4').map(|iid| send(&producers, &topic, iid).id).collect();
+        let known = Idempotent { producer: b"q", iid: b"known" };
+        if is_told {
+            let ticket = topic.record_idempotent(known, sent[1]).unwrap();
+            producers.bench.commit(&topic, ticket);
+        }
+        drop(topic);
+        producers.bench.kill_only();
+        let text = producers.bench.content("t-1.txt");
+        let fs: &dyn FileSystem = producers.bench.fs();
+        fs.remove(&path("t-1.txt")).unwrap();
+        let before = producers.bench.options.journal_snapshot_bytes;
+        if makes_snapshot {
+            producers.bench.options.journal_snapshot_bytes = 0;
+        }
+        producers.bench.start().unwrap();
+        let topic = producers.bench.topic("t");
+        assert!(is_offline(&topic, 1));
+        for group in [b"g", b"h"] {
+            let ticket = topic.create_group(group, GroupStart::Id(EventId::MIN), None).unwrap();
+            producers.bench.commit(&topic, ticket);
+        }
+        drop(topic);
+        producers.bench.stop();
+        producers.bench.options.journal_snapshot_bytes = before;
+        producers.bench.put("t-1.txt", text.as_bytes());
+        producers.bench.start().unwrap();
+        let topic = producers.bench.topic("t");
+        for (iid, id) in (b'0'..b'4').zip(&sent) {
+            let accepted = send(&producers, &topic, iid);
+            assert_eq!((accepted.id, accepted.duplicate), (*id, true), "{is_told} {makes_snapshot}");
+        }
+        let recorded = topic.record_idempotent(known, sent[1]).unwrap();
+        assert_eq!(recorded.is_none(), is_told, "{makes_snapshot}");
+        assert_eq!(values(&topic).len(), 4);
     }
 }

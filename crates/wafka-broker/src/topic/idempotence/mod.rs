@@ -204,13 +204,16 @@ impl Idempotence {
         })
     }
 
-    /// Records from `from` on as lines of the journal, up to the last at or below `up_to`.
-    fn records(&mut self, from: EventId, up_to: EventId) -> Vec<JournalRecord> {
-        let last = self.records.between(from, up_to).map(|record| record.id).max();
-        self.told = self.told.max(last.unwrap_or(EventId::MIN));
-        // Of what is not visible yet the journal is told later.
-        let left = up_to.next().map_or(0, |next| self.records.between(next, EventId::MAX).count());
-        self.untold = u32::try_from(left).unwrap_or(u32::MAX);
+    /// Records from `from` on as lines of the journal, up to the last at or below `up_to`. Unless they are all there are,
+    /// the lines do not say that all is told.
+    fn records(&mut self, from: EventId, up_to: EventId, is_all: bool) -> Vec<JournalRecord> {
+        if is_all {
+            let last = self.records.between(from, up_to).map(|record| record.id).max();
+            self.told = self.told.max(last.unwrap_or(EventId::MIN));
+            // Of what is not visible yet the journal is told later.
+            let left = up_to.next().map_or(0, |next| self.records.between(next, EventId::MAX).count());
+            self.untold = u32::try_from(left).unwrap_or(u32::MAX);
+        }
         self.told_duplicates = self.duplicates;
         let counters = self.counters_up_to(self.told);
         let lines = record::lines(self.records.between(from, up_to), self.told, counters);
@@ -225,15 +228,19 @@ impl State {
         first_hidden.map_or(EventId::MAX, |id| id.prev().unwrap_or(EventId::MIN))
     }
 
-    /// What the journal does not know yet of idempotent producing. From here on it is as good as told.
+    /// What the journal does not know yet of idempotent producing. From here on it is as good as told. Nothing as long as
+    /// a partition is missing: among what its lines say may be older records, and to a start they would count as told.
     pub(super) fn untold_idempotence(&mut self) -> Vec<JournalRecord> {
+        if self.unread().is_some() {
+            return Vec::new();
+        }
         let up_to = self.visible_up_to();
         match &mut self.idempotence {
             Some(idempotence) if idempotence.untold > 0 => {
                 let Some(from) = idempotence.told.next() else { return Vec::new() };
                 let is_any = idempotence.records.between(from, up_to).next().is_some();
                 match is_any || idempotence.duplicates != idempotence.told_duplicates {
-                    true => idempotence.records(from, up_to),
+                    true => idempotence.records(from, up_to, true),
                     false => Vec::new(),
                 }
             }
@@ -243,10 +250,10 @@ impl State {
 
     /// All of idempotent producing, for a snapshot.
     pub(super) fn idempotence_parts(&mut self) -> Vec<JournalRecord> {
-        let up_to = self.visible_up_to();
+        let (up_to, is_all) = (self.visible_up_to(), self.unread().is_none());
         let Some(idempotence) = &mut self.idempotence else { return Vec::new() };
         let mut parts = vec![idempotence.settings_record()];
-        parts.extend(idempotence.records(EventId::MIN, up_to));
+        parts.extend(idempotence.records(EventId::MIN, up_to, is_all));
         parts
     }
 
