@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::time::Instant;
+
 use support::{TestServer, bulk};
 
 #[test]
@@ -114,14 +116,37 @@ fn notifications() {
 
 #[test]
 fn idle_times() {
+    const IDLE_MS: u64 = 30;
     let server = TestServer::start();
     let mut client = server.client();
     client
         .check("OBJECT IDLETIME t", "$-1\r\n")
         .check("XADD t 1-1 f v", "$3\r\n1-1\r\n")
-        .check("OBJECT IDLETIME t", ":0\r\n")
-        .check("TOUCH t none", ":1\r\n");
+        .check("OBJECT IDLETIME t", ":0\r\n");
     let topic = server.server().shared().engine.topic(wafka_core::Database(0), b"t").unwrap();
-    let now_ms = server.server().shared().now_ms();
-    assert!(topic.idle_ms() < 20_000 && now_ms > 20_000);
+    let grow_idle = || while topic.idle_ms() < IDLE_MS {};
+
+    client.check("CLIENT NO-TOUCH on", "+OK\r\n");
+    grow_idle();
+    client
+        .check("XLEN t", ":1\r\n")
+        .check("XADD t 2-1 f v", "$3\r\n2-1\r\n")
+        .check("XDEL t 2-1", ":1\r\n")
+        .check("EXISTS t", ":1\r\n");
+    assert!(topic.idle_ms() >= IDLE_MS, "{}", topic.idle_ms());
+
+    let mut uses = |on: &str, command: &str, reply: &str| {
+        client.check(&format!("CLIENT NO-TOUCH {on}"), "+OK\r\n");
+        grow_idle();
+        let begun = Instant::now();
+        client.check(command, reply);
+        // A millisecond may begin between the two clocks.
+        let (idle_ms, passed) = (topic.idle_ms(), begun.elapsed().as_millis() + 1);
+        assert!(u128::from(idle_ms) <= passed, "{command}: {idle_ms} > {passed}");
+    };
+    uses("on", "TOUCH t none", ":1\r\n");
+    uses("off", "TOUCH t none", ":1\r\n");
+    uses("off", "XLEN t", ":1\r\n");
+    uses("off", "XADD t 3-1 f v", "$3\r\n3-1\r\n");
+    uses("off", "XDEL t 3-1", ":1\r\n");
 }

@@ -1,7 +1,6 @@
 //! Accepting an event: id, partition, offset and line in one step under the topic's lock.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use wafka_core::partitioner::{Route, RouteRequest};
 use wafka_core::{EventId, Fields, PartitionId};
@@ -124,7 +123,6 @@ impl Topic {
         if let Some(trim) = request.trim {
             state.trims.push_back((event, trim));
         }
-        self.used_at.store(request.now_ms, Ordering::Relaxed);
         if let (Some(sent), Some(idempotence)) = (request.idempotence, &mut state.idempotence) {
             idempotence.note(sent, id, lane_number, offset);
             self.tell_idempotence(state);

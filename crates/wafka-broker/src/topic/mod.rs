@@ -195,7 +195,12 @@ impl Topic {
 
     /// A command uses the topic.
     pub fn touch(&self) {
-        self.used_at.store(self.deadlines.now_ms(), Ordering::Relaxed);
+        self.touch_at(self.deadlines.now_ms());
+    }
+
+    /// As [`Topic::touch`] at a time that the caller knows, in milliseconds since 1970.
+    pub fn touch_at(&self, now_ms: u64) {
+        self.used_at.store(now_ms, Ordering::Relaxed);
     }
 
     /// For how long no command used the topic, in milliseconds; at most since the server started.

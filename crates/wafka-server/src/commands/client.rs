@@ -134,7 +134,7 @@ pub(crate) fn no_evict(session: &mut Session, args: &Args<'_>) -> Result<(), Com
 /// CLIENT NO-TOUCH <ON | OFF>
 /// ```
 ///
-/// Shown in `CLIENT LIST`; no command alters a topic's last access, for there is no such thing here.
+/// With it on, no command of the client but `TOUCH` makes a topic count as used, as `OBJECT IDLETIME` tells it.
 pub(crate) fn no_touch(session: &mut Session, args: &Args<'_>) -> Result<(), CommandError> {
     switch(session, args, |session| &session.client.no_touch)
 }
@@ -268,7 +268,7 @@ pub(crate) fn help(session: &mut Session, _args: &Args<'_>) -> Result<(), Comman
             "NO-EVICT (ON|OFF)",
             "    Shown in LIST; no client is evicted.",
             "NO-TOUCH (ON|OFF)",
-            "    Shown in LIST; topics have no time of last access.",
+            "    With ON, commands of this connection, but for TOUCH, do not count as use of a topic.",
             "PAUSE <timeout> [WRITE|ALL]",
             "    Hold back commands for <timeout> milliseconds.",
             "REPLY (ON|OFF|SKIP)",

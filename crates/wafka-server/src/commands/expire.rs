@@ -97,7 +97,7 @@ pub(crate) fn pexpire_at<'a>(session: &'a mut Session, args: &'a Args<'a>) -> Ha
 
 async fn set(session: &mut Session, args: &Args<'_>, unit: Unit) -> Result<(), CommandError> {
     let request = parse(args, unit, session.now_ms())?;
-    let found = Target::find_topic(session.engine(), session.database(), request.key)?;
+    let found = Target::find_topic(session, request.key)?;
     let outcome = match &found {
         Some(topic) => unless_gone(topic.expire(request.at_ms, request.condition))?,
         None => None,
@@ -131,7 +131,7 @@ fn unless_gone<T>(outcome: Result<T, AppendError>) -> Result<Option<T>, CommandE
 /// Lets a topic live on: 1 once that is durable, 0 when it had no time or there is no such topic.
 pub(crate) fn persist<'a>(session: &'a mut Session, args: &'a Args<'a>) -> HandlerFuture<'a> {
     Box::pin(async move {
-        let found = Target::find_topic(session.engine(), session.database(), args[1])?;
+        let found = Target::find_topic(session, args[1])?;
         let mut done = false;
         if let Some(topic) = found
             && let Some(Some(ticket)) = unless_gone(topic.persist())?

@@ -158,7 +158,7 @@ fn parse_record<'a>(args: &[&'a [u8]]) -> Result<(&'a [u8], &'a [u8], EventId), 
 }
 
 fn find(session: &Session, key: &[u8]) -> Result<Arc<Topic>, CommandError> {
-    Target::find_topic(session.engine(), session.database(), key)?.ok_or(error_text::NO_SUCH_KEY.into())
+    Target::find_topic(session, key)?.ok_or(error_text::NO_SUCH_KEY.into())
 }
 
 fn refused(error: AppendError) -> CommandError {

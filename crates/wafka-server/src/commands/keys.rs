@@ -31,10 +31,10 @@ pub(crate) fn del<'a>(session: &'a mut Session, args: &'a Args<'a>) -> HandlerFu
 
 /// Deletes the topics among `keys`; how many there were.
 pub(crate) async fn delete(session: &Session, keys: &[&[u8]]) -> Result<usize, CommandError> {
-    let (engine, database) = (session.engine(), session.database());
+    let database = session.database();
     let mut names: Vec<Vec<u8>> = Vec::new();
     for key in keys {
-        if Target::find_topic(engine, database, key)?.is_some() {
+        if Target::find_topic(session, key)?.is_some() {
             names.push(key.to_vec());
         }
     }
@@ -76,11 +76,16 @@ pub(crate) fn exists_count(session: &mut Session, args: &Args<'_>) -> Result<(),
 /// TOUCH key [key …]
 /// ```
 ///
-/// As `EXISTS`; the topics count as used.
+/// As `EXISTS`; the topics count as used, also when the client has `CLIENT NO-TOUCH` on.
 pub(crate) fn touch(session: &mut Session, args: &Args<'_>) -> Result<(), CommandError> {
     let (engine, database) = (session.engine(), session.database());
-    let found =
-        args[1..].iter().filter(|key| matches!(Target::find(engine, database, key), Ok(Some(_)))).count();
+    let mut found = 0;
+    for key in &args[1..] {
+        if let Ok(Some(target)) = Target::look_up(engine, database, key) {
+            target.topic.touch();
+            found += 1;
+        }
+    }
     session.reply().integer(integer(found));
     Ok(())
 }

@@ -104,7 +104,7 @@ pub(crate) fn help(session: &mut Session, _args: &Args<'_>) -> Result<(), Comman
 pub(crate) fn memory_usage<'a>(session: &'a mut Session, args: &'a Args<'a>) -> HandlerFuture<'a> {
     Box::pin(async move {
         check_samples(&args[3..])?;
-        let Some(target) = Target::find(session.engine(), session.database(), args[2])? else {
+        let Some(target) = Target::find(session, args[2])? else {
             session.reply().null();
             return Ok(());
         };

@@ -45,7 +45,7 @@ async fn rename_to(session: &mut Session, args: &Args<'_>, replace: bool) -> Res
     let database = session.database();
     let (from, to) = ((database, args[1]), (database, args[2]));
     session.begin_alone([from, to].into_iter()).await;
-    if Target::find_topic(session.engine(), database, from.1)?.is_none() {
+    if Target::find_topic_in(session, database, from.1)?.is_none() {
         return Err(error_text::NO_SUCH_KEY.into());
     }
     if from.1 == to.1 {
@@ -138,11 +138,11 @@ pub(crate) fn move_to<'a>(session: &'a mut Session, args: &'a Args<'a>) -> Handl
 
 /// Has the engine do it. Both keys name whole topics.
 async fn place(session: &Session, from: Key<'_>, to: Key<'_>, how: Placing) -> Result<Placed, CommandError> {
-    if Target::find_topic(session.engine(), from.0, from.1)?.is_none() {
+    if Target::find_topic_in(session, from.0, from.1)?.is_none() {
         return Ok(Placed::NoSource);
     }
     // An existing topic's partition is no name either.
-    Target::find_topic(session.engine(), to.0, to.1)?;
+    Target::find_topic_in(session, to.0, to.1)?;
     let name = topic_name(to.1)?;
     let source = TopicKey::parse(from.1).topic.to_vec();
     let placed = session.blocking(move |engine| engine.place_topic((from.0, &source), (to.0, &name), how));

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use wafka_broker::{
     AppendError, Engine, EntryFields, EntrySink, NoSuchPartition, ReadError, ReadRange, Topic,
@@ -9,6 +10,7 @@ use wafka_broker::{
 use wafka_core::{Database, EventId, PartitionId, TopicKey, TopicName};
 
 use crate::command::CommandError;
+use crate::session::Session;
 
 /// An existing topic, or one of its partitions.
 #[derive(Clone)]
@@ -18,18 +20,15 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// What `key` names; `None` when there is no such topic. It counts as used from here on.
+    /// What `key` names; `None` when there is no such topic. It counts as used from here on, unless the client has
+    /// `CLIENT NO-TOUCH` on.
     ///
     /// # Errors
     /// When the topic exists but not the partition.
-    pub(crate) fn find(
-        engine: &Engine,
-        database: Database,
-        key: &[u8],
-    ) -> Result<Option<Self>, CommandError> {
-        let found = Self::look_up(engine, database, key)?;
+    pub(crate) fn find(session: &Session, key: &[u8]) -> Result<Option<Self>, CommandError> {
+        let found = Self::look_up(session.engine(), session.database(), key)?;
         if let Some(target) = &found {
-            target.topic.touch();
+            used(session, &target.topic);
         }
         Ok(found)
     }
@@ -49,21 +48,27 @@ impl Target {
         }
     }
 
-    /// The topic that `key` names, for a command that works on whole topics only; `None` when there is none.
+    /// The topic that `key` names, for a command that works on whole topics only; `None` when there is none. It counts
+    /// as used as with [`Target::find`].
     ///
     /// # Errors
     /// When the key names a partition of an existing topic.
-    pub(crate) fn find_topic(
-        engine: &Engine,
+    pub(crate) fn find_topic(session: &Session, key: &[u8]) -> Result<Option<Arc<Topic>>, CommandError> {
+        Self::find_topic_in(session, session.database(), key)
+    }
+
+    /// As [`Target::find_topic`], in a database that need not be the client's.
+    pub(crate) fn find_topic_in(
+        session: &Session,
         database: Database,
         key: &[u8],
     ) -> Result<Option<Arc<Topic>>, CommandError> {
         let parsed = TopicKey::parse(key);
-        match engine.topic(database, parsed.topic) {
+        match session.engine().topic(database, parsed.topic) {
             Some(topic) if parsed.partition.is_some() => Err(whole_topics_only(&topic, key)),
             found => {
                 if let Some(topic) = &found {
-                    topic.touch();
+                    used(session, topic);
                 }
                 Ok(found)
             }
@@ -91,6 +96,13 @@ impl Target {
     /// How many events it has.
     pub(crate) fn len(&self) -> Result<u64, CommandError> {
         self.topic.len(self.partition).map_err(|error| CommandError::Read(ReadError::NoSuchPartition(error)))
+    }
+}
+
+/// The client's command uses the topic: `OBJECT IDLETIME` counts anew, unless the client has `CLIENT NO-TOUCH` on.
+fn used(session: &Session, topic: &Topic) {
+    if !session.client.no_touch.load(Ordering::Relaxed) {
+        topic.touch();
     }
 }
 

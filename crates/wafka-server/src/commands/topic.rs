@@ -143,7 +143,7 @@ pub(crate) fn help(session: &mut Session, _args: &Args<'_>) -> Result<(), Comman
 }
 
 fn find(session: &Session, name: &[u8]) -> Result<Arc<Topic>, CommandError> {
-    Target::find_topic(session.engine(), session.database(), name)?.ok_or(error_text::NO_SUCH_KEY.into())
+    Target::find_topic(session, name)?.ok_or(error_text::NO_SUCH_KEY.into())
 }
 
 fn write_topic(session: &mut Session, topic: &Topic, database: Database, info: &TopicInfo) {

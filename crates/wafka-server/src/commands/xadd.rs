@@ -1,6 +1,7 @@
 //! `XADD`.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use wafka_broker::{AppendError, AppendRequest, IdSpec, Idempotent, Trim};
 use wafka_core::{EventId, Fields, TopicKey};
@@ -152,6 +153,10 @@ fn append(
         idempotence,
         now_ms: session.now_ms(),
     })?;
+    if !session.client.no_touch.load(Ordering::Relaxed) {
+        // The time of the request will do; reading the clock for each event would cost.
+        session.topic_in(slot).touch_at(session.now_ms());
+    }
     session.push_append(slot, appended);
     Ok(())
 }

@@ -22,7 +22,7 @@ fn parse(args: &[&[u8]]) -> Result<Vec<EventId>, CommandError> {
 pub(crate) fn xdel<'a>(session: &'a mut Session, args: &'a Args<'a>) -> HandlerFuture<'a> {
     Box::pin(async move {
         let key = args[1];
-        let deleted = match Target::find_topic(session.engine(), session.database(), key)? {
+        let deleted = match Target::find_topic(session, key)? {
             None => 0,
             Some(topic) => {
                 let ids = parse(args)?;

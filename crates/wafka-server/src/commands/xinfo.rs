@@ -92,7 +92,7 @@ pub(crate) fn help(session: &mut Session, _args: &Args<'_>) -> Result<(), Comman
 }
 
 fn find(session: &Session, args: &Args<'_>) -> Result<Target, CommandError> {
-    Target::find(session.engine(), session.database(), args[2])?.ok_or(error_text::NO_SUCH_KEY.into())
+    Target::find(session, args[2])?.ok_or(error_text::NO_SUCH_KEY.into())
 }
 
 /// What both forms of `XINFO STREAM` begin with.

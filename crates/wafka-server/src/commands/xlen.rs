@@ -10,7 +10,7 @@ use crate::session::Session;
 ///
 /// The number of events in a topic, or with `topic#n` in one partition; 0 when there is no such topic.
 pub(crate) fn xlen(session: &mut Session, args: &Args<'_>) -> Result<(), CommandError> {
-    let len = match Target::find(session.engine(), session.database(), args[1])? {
+    let len = match Target::find(session, args[1])? {
         Some(target) => target.len()?,
         None => 0,
     };

@@ -50,7 +50,7 @@ pub(crate) fn xrevrange<'a>(session: &'a mut Session, args: &'a Args<'a>) -> Han
 }
 
 async fn execute(session: &mut Session, request: &RangeRequest<'_>) -> Result<(), CommandError> {
-    let Some(target) = Target::find(session.engine(), session.database(), request.key)? else {
+    let Some(target) = Target::find(session, request.key)? else {
         session.reply().array(0);
         return Ok(());
     };

@@ -47,7 +47,7 @@ async fn resolve<'a>(
 ) -> Result<Vec<Stream<'a>>, CommandError> {
     let mut streams = Vec::with_capacity(request.streams.len());
     for (key, after) in &request.streams {
-        let target = Target::find(session.engine(), session.database(), key)?;
+        let target = Target::find(session, key)?;
         let id = match (after, target) {
             (After::Id(id), _) => *id,
             (_, None) => EventId::MIN,
@@ -67,7 +67,7 @@ async fn resolve_again<'a>(
 ) -> Result<(), CommandError> {
     for ((key, after), (_, id)) in request.streams.iter().zip(streams) {
         if matches!(after, After::LastEvent)
-            && let Some(target) = Target::find(session.engine(), session.database(), key)?
+            && let Some(target) = Target::find(session, key)?
         {
             *id = before_last_event(session, &target).await?;
         }
@@ -191,7 +191,7 @@ async fn try_look(
         if reply.is_full(session) {
             break;
         }
-        let Some(target) = Target::find(session.engine(), session.database(), key)? else { continue };
+        let Some(target) = Target::find(session, key)? else { continue };
         let Some(range) = ReadRange::after(*after, reply.count(), target.partition) else { continue };
         // What a partition shows may be ahead of what its topic shows.
         if target.partition.is_none() && target.topic.visible_id() <= *after {

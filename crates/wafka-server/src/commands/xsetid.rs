@@ -42,8 +42,7 @@ fn parse(args: &[&[u8]]) -> Result<SetId, CommandError> {
 pub(crate) fn xsetid<'a>(session: &'a mut Session, args: &'a Args<'a>) -> HandlerFuture<'a> {
     Box::pin(async move {
         let set = parse(args)?;
-        let topic = Target::find_topic(session.engine(), session.database(), args[1])?
-            .ok_or(error_text::NO_SUCH_KEY)?;
+        let topic = Target::find_topic(session, args[1])?.ok_or(error_text::NO_SUCH_KEY)?;
         let work = Arc::clone(&topic);
         let ticket = session.blocking(move |_| work.set_id(&set)).await?.map_err(refused)?;
         session.commit(&topic, ticket).await?;

@@ -32,7 +32,7 @@ fn parse(args: &[&[u8]]) -> Result<Trim, CommandError> {
 pub(crate) fn xtrim<'a>(session: &'a mut Session, args: &'a Args<'a>) -> HandlerFuture<'a> {
     Box::pin(async move {
         let trim = parse(args)?;
-        let removed = match Target::find_topic(session.engine(), session.database(), args[1])? {
+        let removed = match Target::find_topic(session, args[1])? {
             None => 0,
             Some(topic) => {
                 let work = Arc::clone(&topic);

@@ -63,7 +63,7 @@ pub(crate) fn topic_with_group(
     key: &[u8],
     group: &[u8],
 ) -> Result<Arc<Topic>, CommandError> {
-    Target::find_topic(session.engine(), session.database(), key)?
+    Target::find_topic(session, key)?
         .filter(|topic| topic.has_group(group))
         .ok_or_else(|| text::no_group(key, group).into())
 }

@@ -62,7 +62,7 @@ pub(super) fn resolve<'a>(
     request: &GroupRead<'a>,
 ) -> Result<Vec<Stream<'a>>, CommandError> {
     let stream = |(key, id): &(&'a [u8], &'a [u8])| {
-        let topic = Target::find_topic(session.engine(), session.database(), key)?
+        let topic = Target::find_topic(session, key)?
             .filter(|topic| topic.has_group(request.group))
             .ok_or_else(|| CommandError::from(text::no_group_to_read(key, request.group)))?;
         Ok(Stream { key, topic, wanted: wanted(id)? })

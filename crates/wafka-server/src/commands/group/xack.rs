@@ -29,7 +29,7 @@ pub(crate) fn xack<'a>(session: &'a mut Session, args: &'a Args<'a>) -> HandlerF
 
 async fn acknowledge(session: &mut Session, args: &Args<'_>) -> Result<u64, CommandError> {
     let ids = parse(args);
-    let Some(topic) = Target::find_topic(session.engine(), session.database(), args[1])? else {
+    let Some(topic) = Target::find_topic(session, args[1])? else {
         return Ok(0);
     };
     let ids = match ids {

@@ -19,7 +19,7 @@ pub(crate) fn xackdel<'a>(session: &'a mut Session, args: &'a Args<'a>) -> Handl
     Box::pin(async move {
         let request = IdsRequest::parse(&args[3..])?;
         let (key, group) = (args[1], args[2]);
-        let found = Target::find_topic(session.engine(), session.database(), key)?;
+        let found = Target::find_topic(session, key)?;
         let Some(topic) = found.filter(|topic| topic.has_group(group)) else {
             reply_missing(session, request.len());
             return Ok(());

@@ -21,7 +21,7 @@ pub(crate) fn xdelex<'a>(session: &'a mut Session, args: &'a Args<'a>) -> Handle
     Box::pin(async move {
         let request = IdsRequest::parse(&args[2..])?;
         let key = args[1];
-        let Some(topic) = Target::find_topic(session.engine(), session.database(), key)? else {
+        let Some(topic) = Target::find_topic(session, key)? else {
             reply_missing(session, request.len());
             return Ok(());
         };

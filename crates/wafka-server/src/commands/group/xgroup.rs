@@ -67,7 +67,7 @@ pub(crate) fn create<'a>(session: &'a mut Session, args: &'a Args<'a>) -> Handle
     Box::pin(async move {
         let options = parse_options(args, true)?;
         let (key, group) = (args[2], args[3]);
-        let found = Target::find_topic(session.engine(), session.database(), key)?;
+        let found = Target::find_topic(session, key)?;
         if found.is_none() && !options.create {
             return Err(text::XGROUP_NEEDS_KEY.into());
         }
@@ -216,7 +216,7 @@ pub(crate) fn help(session: &mut Session, _args: &Args<'_>) -> Result<(), Comman
 
 /// The topic, which must exist.
 fn find(session: &Session, args: &Args<'_>) -> Result<Arc<Topic>, CommandError> {
-    Target::find_topic(session.engine(), session.database(), args[2])?.ok_or(text::XGROUP_NEEDS_KEY.into())
+    Target::find_topic(session, args[2])?.ok_or(text::XGROUP_NEEDS_KEY.into())
 }
 
 /// What the engine did, in `XGROUP`'s words.

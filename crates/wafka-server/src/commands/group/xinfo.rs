@@ -156,5 +156,5 @@ fn lag_mode(session: &Session) -> LagMode {
 }
 
 fn find(session: &Session, key: &[u8]) -> Result<Arc<Topic>, CommandError> {
-    Target::find_topic(session.engine(), session.database(), key)?.ok_or(error_text::NO_SUCH_KEY.into())
+    Target::find_topic(session, key)?.ok_or(error_text::NO_SUCH_KEY.into())
 }
