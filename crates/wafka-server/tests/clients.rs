@@ -165,6 +165,29 @@ fn blocked_clients_are_unblocked() {
 }
 
 #[test]
+fn a_blocked_subscriber_that_did_not_read_is_unblocked() {
+    // More than the sockets take: the server stands in the middle of sending it, and has nothing to send behind it.
+    const LEN: usize = 24_000_000;
+    let server = TestServer::start();
+    let (mut other, mut blocked) = (server.client(), server.client());
+    blocked.command("HELLO 3 SETNAME slow");
+    while blocked.line() != "*0" {}
+    blocked.check("SUBSCRIBE a", ">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n");
+    blocked.send([request("XREAD BLOCK 0 STREAMS s $"), request("PING")].concat());
+    wait_until_blocked(&mut other);
+    other.check(&format!("PUBLISH a {}", "m".repeat(LEN)), ":1\r\n");
+    let clients = server.server().shared().clients.all();
+    let slow = clients.iter().find(|client| client.labels.lock().name == b"slow").unwrap();
+    while slow.totals.output_bytes.get() < 100_000 {
+        std::thread::yield_now();
+    }
+    other.check(&format!("CLIENT UNBLOCK {}", slow.id), ":1\r\n");
+    blocked.expect(">3\r\n$7\r\nmessage\r\n$1\r\na\r\n");
+    assert_eq!(blocked.bulk().len(), LEN);
+    blocked.expect("_\r\n+PONG\r\n");
+}
+
+#[test]
 fn a_blocked_client_that_leaves_is_forgotten() {
     let server = TestServer::start();
     let mut other = server.client();

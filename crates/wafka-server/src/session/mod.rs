@@ -268,26 +268,38 @@ impl Session {
         BlockedGuard { shared, client, since: Instant::now() }
     }
 
+    /// What has been signalled to a blocked command.
+    fn interrupt(&self) -> Option<Interrupt> {
+        let signals = self.client.signals();
+        if signals.ends_connection() {
+            return Some(Interrupt::Closed);
+        }
+        if signals.contains(Signals::UNBLOCK_ERROR) {
+            self.client.clear(Signals::UNBLOCK_ERROR);
+            return Some(Interrupt::Error);
+        }
+        if signals.contains(Signals::UNBLOCK) {
+            self.client.clear(Signals::UNBLOCK);
+            return Some(Interrupt::TimedOut);
+        }
+        None
+    }
+
     /// Resolves when a blocked command must stop waiting. Requests that arrive in the meantime are kept for later, and
     /// messages for the client are sent: no part of the reply may be written yet. May be dropped and called again
     /// without losing anything.
     pub async fn interrupted(&mut self) -> Interrupt {
         loop {
-            let signals = self.client.signals();
-            if signals.ends_connection() {
-                return Interrupt::Closed;
-            }
-            if signals.contains(Signals::UNBLOCK_ERROR) {
-                self.client.clear(Signals::UNBLOCK_ERROR);
-                return Interrupt::Error;
-            }
-            if signals.contains(Signals::UNBLOCK) {
-                self.client.clear(Signals::UNBLOCK);
-                return Interrupt::TimedOut;
+            if let Some(interrupt) = self.interrupt() {
+                return interrupt;
             }
             if self.send_pushes().await.is_err() {
                 self.closing = true;
                 return Interrupt::Closed;
+            }
+            // Sending to a client that does not read takes the wake-up of a signal that does not end it.
+            if let Some(interrupt) = self.interrupt() {
+                return interrupt;
             }
             let more = self.has_pushes_to_send();
             if self.read_ahead.len() >= READ_AHEAD_MAX {
