@@ -27,12 +27,7 @@ impl<'r, 'a> KeysOf<'r, 'a> {
                 Some(KeysOf { args, step: usize::try_from(step).ok()?.max(1) })
             }
             Keys::Streams => {
-                // A group, or a member of one, may be called STREAMS too.
-                let grouped = request.get(1).is_some_and(|arg| arg.eq_ignore_ascii_case(b"group"));
-                let from = if grouped { 4 } else { 1 };
-                let options = request.get(from..)?;
-                let word = options.iter().position(|arg| arg.eq_ignore_ascii_case(b"streams"))?;
-                let after = &options[word + 1..];
+                let after = &request[streams_at(request)? + 1..];
                 let halves = !after.is_empty() && after.len().is_multiple_of(2);
                 halves.then(|| KeysOf { args: &after[..after.len() / 2], step: 1 })
             }
@@ -42,6 +37,22 @@ impl<'r, 'a> KeysOf<'r, 'a> {
     /// The keys, in the order in which they stand.
     pub fn iter(self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'r, 'a> {
         self.args.iter().step_by(self.step).copied()
+    }
+}
+
+/// Where the word `STREAMS` stands, and not a group, a consumer or a value of that name.
+fn streams_at(request: &Args<'_>) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        let option = request.get(at)?;
+        let is = |words: &[&str]| words.iter().any(|word| option.eq_ignore_ascii_case(word.as_bytes()));
+        at += match () {
+            () if is(&["STREAMS"]) => return Some(at),
+            () if is(&["GROUP"]) => 3,
+            () if is(&["COUNT", "BLOCK", "MAXCOUNT", "MAXSIZE", "CLAIM"]) => 2,
+            () if is(&["NOACK"]) => 1,
+            () => return None,
+        };
     }
 }
 
@@ -68,5 +79,10 @@ mod tests {
         assert_eq!(keys_of(Keys::Streams, "XREAD STREAMS a b 0"), None);
         assert_eq!(keys_of(Keys::Streams, "XREAD STREAMS"), None);
         assert_eq!(keys_of(Keys::Streams, "XREADGROUP GROUP streams STREAMS streams a >"), found(&["a"]));
+        let late =
+            "XREADGROUP COUNT 1 NOACK CLAIM 5 MAXCOUNT 9 GROUP STREAMS c BLOCK 0 MAXSIZE 7 STREAMS a >";
+        assert_eq!(keys_of(Keys::Streams, late), found(&["a"]));
+        assert_eq!(keys_of(Keys::Streams, "XREAD COUNT STREAMS a 0"), None);
+        assert_eq!(keys_of(Keys::Streams, "XREAD NOPE STREAMS a 0"), None);
     }
 }
