@@ -69,7 +69,7 @@ impl Topic {
         if self.is_absent() {
             return Err(AppendError::Deleted);
         }
-        if let Some(reason) = state.read_only.as_ref().or(state.held.as_ref()) {
+        if let Some(reason) = state.read_only.as_ref().or(state.held()) {
             return Err(AppendError::ReadOnly { topic: self.name.to_string(), reason: Arc::clone(reason) });
         }
         if let Some(event) = request.idempotence

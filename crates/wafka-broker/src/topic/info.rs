@@ -98,7 +98,7 @@ impl Topic {
                 partitioner_version: state.partitioner_version,
                 options: state.options.clone(),
                 unkeyed: state.unkeyed,
-                read_only: state.read_only.clone(),
+                read_only: state.read_only.as_ref().or(state.held()).cloned(),
                 partitions: (0..state.lanes.len()).map(|at| self.partition_info(&state, at)).collect(),
             };
             (info, View::of_topic(&state), state.unread().is_none())

@@ -20,6 +20,11 @@ pub(crate) struct TopicEnds {
 }
 
 impl State {
+    /// Why the topic cannot be written to for the moment, or since it was opened.
+    pub(super) fn held(&self) -> Option<&Arc<str>> {
+        self.held.as_ref().or(self.journal.held.as_ref())
+    }
+
     /// The ticket of what is on its way to the journal.
     fn journal_open_ticket(&self) -> Option<Ticket> {
         // A journal that is offline has answered everybody.
@@ -146,7 +151,7 @@ impl Topic {
     /// Why the topic cannot be written to for the moment, if so.
     pub(crate) fn held_reason(&self) -> Option<Arc<str>> {
         let state = self.state.lock();
-        state.held.clone().or_else(|| state.unread().map(|(_, reason)| Arc::clone(reason)))
+        state.held().or_else(|| state.unread().map(|(_, reason)| reason)).cloned()
     }
 
     /// Tickets that are redeemed when everything accepted so far is.

@@ -9,9 +9,8 @@ use parking_lot::Mutex;
 use wafka_core::partitioner::{Options, Partitioner, PartitionerError, Route, RouteRequest};
 use wafka_core::storage::{Cursor, LogName, LogReader, OpenRequest, Opened, Shard, StorageError};
 use wafka_core::{Database, EventId, PartitionId, TopicName};
-use wafka_storage::line::{self, EventEncoder, RecordLine};
+use wafka_storage::line::{self, EventEncoder};
 
-use super::journal::{JournalRecord, Replay};
 use super::lane::Pending;
 use super::unread;
 use super::{Deletions, Journal, Lane, LaneState, Limits, Nodes, State, Topic};
@@ -78,7 +77,7 @@ pub(crate) struct OpenTopic<'a> {
     pub(crate) watch: Arc<WatchPoint>,
     /// The topic is new: its logs were just made.
     pub(crate) create: bool,
-    /// It does without partitions that cannot be opened.
+    /// It does without logs that cannot be opened.
     pub(crate) tolerant: bool,
 }
 
@@ -152,7 +151,7 @@ pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError
         lanes,
     };
     if !spec.create {
-        state.load_journal(&brokers[home])?;
+        state.load_journal(&brokers[home], spec.tolerant)?;
     }
     state.settle()?;
     state.step_over_unread(spec.deadlines.now_ms());
@@ -204,30 +203,6 @@ impl Topic {
 }
 
 impl State {
-    fn load_journal(&mut self, home: &Broker) -> Result<(), StorageError> {
-        let log = self.journal.log.clone();
-        let opened = match home.with_shard(|shard| shard.open(&log, OpenRequest::default())) {
-            Ok(opened) => opened,
-            Err(StorageError::NotFound(_)) => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        report(&log, &opened);
-        let mut bytes = 0;
-        let mut replay = Replay::default();
-        scan(&*opened.reader, opened.first, |_, line| {
-            bytes += line.len() as u64;
-            match RecordLine::parse(line)
-                .map_err(|error| error.to_string())
-                .and_then(|record| record.deserialize::<JournalRecord>().map_err(|error| error.to_string()))
-            {
-                Ok(record) => self.replay(&mut replay, record),
-                Err(reason) => tracing::error!(%log, %reason, "journal line not understood, it is kept"),
-            }
-        })?;
-        self.journal.loaded(opened.slot, opened.end, bytes);
-        Ok(())
-    }
-
     /// Works out what follows from files and journal together.
     fn settle(&mut self) -> Result<(), StorageError> {
         let read = self.lanes.iter().filter(|lane| !lane.unread);
@@ -235,6 +210,10 @@ impl State {
         self.last_id = self.last_id.max(newest).max(self.floor).max(self.max_deleted_id);
         self.visible_id = self.last_id;
         self.journal.durable_floor = self.floor;
+        if self.journal.held.is_some() {
+            // A line that cannot be read may have said that it lives on.
+            self.expire_at_ms = None;
+        }
         let partitions = self.lanes.len() as u64;
         let offsets: u64 = self.lanes.iter().map(|lane| lane.next_offset).sum();
         self.cycle = u16::try_from((offsets + partitions - 1) % partitions).unwrap_or(0);
@@ -454,7 +433,7 @@ pub(crate) fn scan(
     }
 }
 
-fn report(log: &LogName, opened: &Opened) {
+pub(super) fn report(log: &LogName, opened: &Opened) {
     if let Some(torn) = opened.torn {
         tracing::warn!(%log, bytes = torn.bytes, position = torn.position, "torn tail cut: the last write before a crash was not acknowledged");
     }

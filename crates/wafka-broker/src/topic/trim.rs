@@ -81,7 +81,7 @@ impl Topic {
         if self.is_absent() {
             return Err(AppendError::Deleted);
         }
-        if let Some(reason) = &state.held {
+        if let Some(reason) = state.held() {
             return Err(AppendError::ReadOnly { topic: self.name.to_string(), reason: Arc::clone(reason) });
         }
         match state.journal_reason() {

@@ -15,6 +15,7 @@ mod group_model;
 mod group_oracle;
 mod groups;
 mod idempotence;
+mod journal_damage;
 mod model;
 mod oracle;
 mod placing;

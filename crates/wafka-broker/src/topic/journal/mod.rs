@@ -5,6 +5,7 @@
 
 mod group_record;
 mod group_snapshot;
+mod load;
 mod record;
 mod snapshot;
 mod text;
@@ -67,6 +68,8 @@ pub(crate) struct Journal {
     pub(crate) epoch: u32,
     pub(crate) failures: VecDeque<Failure>,
     pub(crate) state: LaneState,
+    /// Why what the file says is not known, if so: then the journal is offline until the topic is opened again.
+    pub(crate) held: Option<Arc<str>>,
     /// A snapshot is written when at least this much was journaled since the last one, in bytes.
     snapshot_after_bytes: u64,
     bytes_since_snapshot: u64,
@@ -94,6 +97,7 @@ impl Journal {
             epoch: 0,
             failures: VecDeque::new(),
             state: LaneState::Online,
+            held: None,
             snapshot_after_bytes,
             bytes_since_snapshot: 0,
             snapshot_bytes: 0,
