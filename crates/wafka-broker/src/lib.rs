@@ -33,7 +33,7 @@ pub use expiry::Expiring;
 pub use group::{
     AutoClaimRequest, AutoClaimed, ClaimRequest, Claimable, Claimed, ConsumerInfo, DeleteOutcome, Delivered,
     FullConsumer, FullGroup, GroupError, GroupInfo, GroupStart, LagMode, PendingEntry, PendingQuery,
-    PendingSummary, Position, RefPolicy, ReleaseMode, ReleaseRequest,
+    PendingSummary, Position, RefPolicy, ReleaseMode, ReleaseRequest, check_group_name,
 };
 pub use options::{DeclaredTopic, EngineOptions, FsyncPolicy, IndexPlace, ReclaimOptions, TopicSpec};
 pub use partitioners::Partitioners;

@@ -21,7 +21,11 @@ pub enum GroupStart {
     Last,
 }
 
-pub(super) fn check_name(name: &[u8]) -> Result<(), GroupError> {
+/// Whether a group or a consumer may be called `name`.
+///
+/// # Errors
+/// When it is too long.
+pub fn check_name(name: &[u8]) -> Result<(), GroupError> {
     if name.len() > NAME_BYTES_MAX {
         return Err(GroupError::NameTooLong { bytes: name.len() });
     }

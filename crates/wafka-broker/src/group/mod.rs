@@ -22,7 +22,7 @@ pub use error::GroupError;
 pub use info::{
     ConsumerInfo, FullConsumer, FullGroup, GroupInfo, LagMode, PendingEntry, PendingQuery, PendingSummary,
 };
-pub use membership::GroupStart;
+pub use membership::{GroupStart, check_name as check_group_name};
 pub(crate) use pending::{DELIVERIES_MAX, NOBODY, Pending};
 pub use reading::{Delivered, Position};
 pub use references::{DeleteOutcome, RefPolicy};

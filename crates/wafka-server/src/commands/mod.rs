@@ -30,6 +30,7 @@ pub(crate) mod process;
 pub(crate) mod pubsub;
 pub(crate) mod read_args;
 pub(crate) mod rename;
+pub(crate) mod reply_room;
 pub(crate) mod scan;
 pub(crate) mod server;
 pub(crate) mod streams_reply;

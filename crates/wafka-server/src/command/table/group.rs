@@ -36,7 +36,7 @@ pub static ROWS: &[CommandSpec] = &[
             "key group id...",
             "Acknowledges events that are pending in a consumer group.",
         ),
-    CommandSpec::new("xpending", -3, Handler::Sync(xpending::xpending))
+    CommandSpec::new("xpending", -3, Handler::Async(xpending::xpending))
         .flags(&[READONLY])
         .keys(1, 1, 1, "RO access")
         .tips("nondeterministic_output")

@@ -8,6 +8,7 @@ use super::xclaim::reply_claimed;
 use super::{commit, found, topic_with_group};
 use crate::command::{Args, CommandError, HandlerFuture};
 use crate::commands::arguments::{interval_start, is_word};
+use crate::commands::reply_room::ReplyRoom;
 use crate::notify::Classes;
 use crate::session::Session;
 
@@ -64,10 +65,11 @@ pub(crate) fn xautoclaim<'a>(session: &'a mut Session, args: &'a Args<'a>) -> Ha
         reply.array(3);
         reply.bulk_id(claimed.next);
         reply_claimed(session, &topic, claimed.ids, request.just_ids).await?;
-        let mut reply = session.reply();
-        reply.array(claimed.deleted.len());
+        let room = ReplyRoom::of(session);
+        session.reply().array(claimed.deleted.len());
         for id in claimed.deleted {
-            reply.bulk_id(id);
+            session.reply().bulk_id(id);
+            room.check(session.out())?;
         }
         commit(session, &topic, claimed.ticket).await
     })

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wafka_broker::{GroupError, GroupStart, Topic};
+use wafka_broker::{GroupError, GroupStart, Topic, check_group_name};
 use wafka_core::EventId;
 use wafka_protocol::error_text::{self, stream as text};
 
@@ -72,6 +72,8 @@ pub(crate) fn create<'a>(session: &'a mut Session, args: &'a Args<'a>) -> Handle
             return Err(text::XGROUP_NEEDS_KEY.into());
         }
         let start = start(args[4])?;
+        // No topic is made for a group that cannot be.
+        check_group_name(group)?;
         let mut topic = match found {
             Some(topic) => topic,
             None => make_topic(session, key).await?,

@@ -1,14 +1,20 @@
 //! `XPENDING`.
 
-use wafka_broker::{PendingEntry, PendingQuery, Topic};
+use std::sync::Arc;
 
+use wafka_broker::{PendingEntry, PendingQuery, Topic};
 use wafka_protocol::error_text::stream as text;
+use wafka_protocol::{ReplyWriter, RespVersion};
 
 use super::{found, topic_with_group};
-use crate::command::{Args, CommandError};
+use crate::command::{Args, CommandError, HandlerFuture};
 use crate::commands::arguments::{count, integer, interval_end, interval_start, is_word};
-use crate::commands::entry_reply::signed;
+use crate::commands::entry_reply::{READY_COUNT_MAX, Readiness, read_into, signed};
+use crate::commands::reply_room::ReplyRoom;
 use crate::session::Session;
+
+/// No entry is shorter in a reply, in bytes.
+const ENTRY_LEN_MIN: usize = 24;
 
 /// ```text
 /// XPENDING key group [[IDLE min-idle-time] start end count [consumer]]
@@ -41,19 +47,39 @@ fn parse<'a>(args: &[&'a [u8]]) -> Result<PendingRequest<'a>, CommandError> {
 }
 
 /// Executes `XPENDING`.
-pub(crate) fn xpending(session: &mut Session, args: &Args<'_>) -> Result<(), CommandError> {
-    let request = parse(args)?;
-    let (key, group) = (args[1], args[2]);
-    let topic = topic_with_group(session, key, group)?;
-    let missing = || text::no_group(key, group);
-    match request {
-        PendingRequest::Summary => summary(session, &topic, group, missing),
-        PendingRequest::Range(filter) => {
-            let entries = topic.pending_range(group, &filter, session.now_ms());
-            write_entries(session, &found(entries, missing)?);
-            Ok(())
+pub(crate) fn xpending<'a>(session: &'a mut Session, args: &'a Args<'a>) -> HandlerFuture<'a> {
+    Box::pin(async move {
+        let request = parse(args)?;
+        let (key, group) = (args[1], args[2]);
+        let topic = topic_with_group(session, key, group)?;
+        match request {
+            PendingRequest::Summary => summary(session, &topic, group, || text::no_group(key, group)),
+            PendingRequest::Range(query) => range(session, topic, key, group, query).await,
         }
-    }
+    })
+}
+
+/// Writes the entries asked for; many of them where others need not wait for it.
+async fn range(
+    session: &mut Session,
+    topic: Arc<Topic>,
+    key: &[u8],
+    group: &[u8],
+    query: PendingQuery<'_>,
+) -> Result<(), CommandError> {
+    let (room, version, now_ms) = (ReplyRoom::of(session), session.version(), session.now_ms());
+    let readiness = if query.count <= READY_COUNT_MAX { Readiness::InMemory } else { Readiness::Long };
+    // One more than a reply can hold is as wrong as all.
+    let count = query.count.min((room.limit() / ENTRY_LEN_MIN) as u64 + 1);
+    let PendingQuery { from, to, min_idle_ms, .. } = query;
+    let [key, group] = [key.to_vec(), group.to_vec()];
+    let consumer = query.consumer.map(<[u8]>::to_vec);
+    let write = move |out: &mut Vec<u8>, _| {
+        let query = PendingQuery { from, to, count, min_idle_ms, consumer: consumer.as_deref() };
+        let entries = topic.pending_range(&group, &query, now_ms);
+        write_entries(out, version, &found(entries, || text::no_group(&key, &group))?, now_ms, room)
+    };
+    read_into(session, readiness, write).await
 }
 
 fn summary(
@@ -63,6 +89,7 @@ fn summary(
     missing: impl FnOnce() -> String,
 ) -> Result<(), CommandError> {
     let summary = found(topic.pending_summary(group), missing)?;
+    let room = ReplyRoom::of(session);
     let mut reply = session.reply();
     reply.array(4);
     reply.integer(signed(summary.count));
@@ -72,9 +99,11 @@ fn summary(
             reply.bulk_id(last);
             reply.array(summary.consumers.len());
             for (name, count) in &summary.consumers {
+                let mut reply = session.reply();
                 reply.array(2);
                 reply.bulk(name);
                 reply.bulk(itoa::Buffer::new().format(*count).as_bytes());
+                room.check(session.out())?;
             }
         }
         None => {
@@ -86,11 +115,16 @@ fn summary(
     Ok(())
 }
 
-fn write_entries(session: &mut Session, entries: &[PendingEntry]) {
-    let now_ms = session.now_ms();
-    let mut reply = session.reply();
-    reply.array(entries.len());
+fn write_entries(
+    out: &mut Vec<u8>,
+    version: RespVersion,
+    entries: &[PendingEntry],
+    now_ms: u64,
+    room: ReplyRoom,
+) -> Result<(), CommandError> {
+    ReplyWriter::new(out, version).array(entries.len());
     for entry in entries {
+        let mut reply = ReplyWriter::new(out, version);
         reply.array(4);
         reply.bulk_id(entry.id);
         match &entry.consumer {
@@ -105,7 +139,9 @@ fn write_entries(session: &mut Session, entries: &[PendingEntry]) {
             }
         }
         reply.integer(signed(entry.deliveries));
+        room.check(out)?;
     }
+    Ok(())
 }
 
 #[cfg(test)]
