@@ -12,7 +12,7 @@ use wafka_storage::line::{RecordKind, RecordLine, encode_record};
 
 use crate::broker::Broker;
 use crate::error::{StartError, TopicError};
-use crate::topic::scan;
+use crate::topic::{LaneFiles, scan};
 
 /// The format of the catalog, and of everything it names.
 const FORMAT_VERSION: u32 = 1;
@@ -30,9 +30,23 @@ pub(crate) struct CatalogTopic {
     pub(crate) partitioner: String,
     pub(crate) partitioner_version: u32,
     pub(crate) options: Options,
+    /// Its files have the name's second stem: those with the first one were another topic's when they were made.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) second_files: bool,
 }
 
 impl CatalogTopic {
+    /// Its logs; `None` when there is no such name.
+    pub(crate) fn files(&self) -> Option<LaneFiles> {
+        let name = self.name()?;
+        Some(LaneFiles::new(Database(self.database), &name, self.second_files))
+    }
+
+    /// All logs that it may have.
+    pub(crate) fn logs(&self) -> Vec<LogName> {
+        self.files().map_or_else(Vec::new, |files| files.all(usize::from(self.partitions)))
+    }
+
     pub(crate) fn name(&self) -> Option<TopicName> {
         TopicName::from_file_stem(&self.topic)
     }
@@ -45,13 +59,21 @@ pub(crate) enum CatalogRecord {
     Format {
         version: u32,
     },
-    /// Files of such a topic may come into being. They count when [`CatalogRecord::Create`] or
-    /// [`CatalogRecord::Rename`] follows.
+    /// Files of such a topic may come into being. They count when [`CatalogRecord::Create`],
+    /// [`CatalogRecord::Rename`] or [`CatalogRecord::Replace`] follows.
     Prepare(CatalogTopic),
     Create(CatalogTopic),
     /// A topic has another name from here on: what it was is deleted, what it is was prepared.
     Rename {
         from: u64,
+        to: CatalogTopic,
+    },
+    /// What was prepared is there from here on, and the topic that had its name is deleted; so is `from`, if what was
+    /// prepared is not a copy.
+    Replace {
+        gone: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<u64>,
         to: CatalogTopic,
     },
     Alter(CatalogTopic),
@@ -250,6 +272,11 @@ impl Replay {
             CatalogRecord::Rename { from, to } => {
                 self.list(to)?;
                 self.delete(from);
+            }
+            CatalogRecord::Replace { gone, from, to } => {
+                self.list(to)?;
+                self.delete(gone);
+                from.into_iter().for_each(|from| self.delete(from));
             }
             CatalogRecord::Delete { uid } => self.delete(uid),
             CatalogRecord::Removed { uid } => {

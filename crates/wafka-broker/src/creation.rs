@@ -114,6 +114,7 @@ impl Engine {
                 partitioner: wish.spec.partitioner.clone(),
                 partitioner_version: factory.version(),
                 options: wish.spec.options.clone(),
+                second_files: false,
             })
         };
         let mut record = record;
@@ -134,7 +135,7 @@ impl Engine {
         let logs: Vec<_> = making
             .iter()
             .flat_map(|making| {
-                let files = LaneFiles::new(making.wish.database, &making.wish.name);
+                let files = LaneFiles::new(making.wish.database, &making.wish.name, false);
                 (0..usize::from(making.record.partitions)).map(move |index| files.partition(index))
             })
             .collect();
@@ -196,7 +197,7 @@ fn fail_all(making: Vec<Making>, error: TopicError) {
 impl Topic {
     /// A new topic must not find a journal that says what became of other events.
     pub(crate) fn check_no_journal(&self) -> Result<(), TopicError> {
-        let log = LaneFiles::new(self.database(), self.name()).journal();
+        let log = self.files.journal();
         let bytes = self.brokers[self.home].with_shard(|shard| -> Result<u64, StorageError> {
             match shard.open(&log, OpenRequest::default()) {
                 Ok(opened) => {
@@ -214,7 +215,8 @@ impl Topic {
     /// Takes back a topic that nobody knows: closes its logs.
     pub(crate) fn discard(&self) {
         self.close_for_writes();
-        self.set_deleted();
+        // Another one may have the name, and others wait for that one.
+        self.set_deleted_quietly();
         self.close_logs();
     }
 }

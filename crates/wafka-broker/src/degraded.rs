@@ -14,7 +14,8 @@ impl Engine {
     pub(crate) fn reopen_degraded(&self) {
         let degraded = std::mem::take(&mut *self.degraded.lock());
         for topic in degraded {
-            if topic.is_deleted() {
+            // One that may yet stay, as its deletion or replacement fails, is looked at again.
+            if topic.is_gone() {
                 continue;
             }
             let topic = if topic.can_be_read(self.options.index.as_ref()) {
@@ -52,7 +53,7 @@ impl Engine {
             .map_err(TopicError::from);
         match opened {
             Ok(again) => {
-                self.names.replace(Some(topic), &again);
+                self.names.replace(std::slice::from_ref(topic), &again);
                 topic.set_deleted_quietly();
                 // To who waits for its events nothing has changed but that there may be more.
                 again.watch.notify(Change::Any);

@@ -8,7 +8,7 @@ use wafka_core::storage::LogName;
 use crate::catalog::{Catalog, CatalogRecord};
 use crate::engine::Engine;
 use crate::error::TopicError;
-use crate::topic::{LaneFiles, Topic};
+use crate::topic::Topic;
 use crate::wait::wait;
 
 impl Engine {
@@ -105,9 +105,7 @@ impl Engine {
 
     /// Removes the files of deleted topics, with one sync per directory.
     pub(crate) fn remove_files(&self, topics: &[Arc<Topic>]) -> Result<(), TopicError> {
-        let logs_of = |topic: &Arc<Topic>| {
-            LaneFiles::new(topic.database(), topic.name()).all(usize::from(topic.partitions()))
-        };
+        let logs_of = |topic: &Arc<Topic>| topic.files.all(usize::from(topic.partitions()));
         let logs: Vec<LogName> = topics.iter().flat_map(logs_of).collect();
         let result = self.storage.delete(&logs);
         if result.is_err() {

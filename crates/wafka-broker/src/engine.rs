@@ -19,7 +19,7 @@ use crate::namespace::Namespace;
 use crate::opening::Opening;
 use crate::options::{DeclaredTopic, EngineOptions, FsyncPolicy, TopicSpec};
 use crate::topic::RETRY_AFTER;
-use crate::topic::{LaneFiles, PartitionInfo, PartitionState, Topic};
+use crate::topic::{PartitionInfo, PartitionState, Topic};
 use crate::transaction::{Transactions, Undo};
 use crate::watch::WatchPoint;
 
@@ -343,13 +343,8 @@ impl Engine {
         topics: &[CatalogTopic],
         deleted: &[CatalogTopic],
     ) -> Result<(), StartError> {
-        let logs = |topic: &CatalogTopic| {
-            topic.name().map(|name| {
-                LaneFiles::new(Database(topic.database), &name).all(usize::from(topic.partitions))
-            })
-        };
-        let in_use: HashSet<LogName> = topics.iter().filter_map(logs).flatten().collect();
-        let gone: HashSet<LogName> = deleted.iter().filter_map(logs).flatten().collect();
+        let in_use: HashSet<LogName> = topics.iter().flat_map(CatalogTopic::logs).collect();
+        let gone: HashSet<LogName> = deleted.iter().flat_map(CatalogTopic::logs).collect();
         let mut left = self.storage.list()?;
         left.retain(|log| gone.contains(log) && !in_use.contains(log));
         if !left.is_empty() {

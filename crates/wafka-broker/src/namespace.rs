@@ -42,7 +42,7 @@ impl Namespace {
     }
 
     pub(crate) fn insert(&self, topic: &Arc<Topic>) {
-        self.replace(None, topic);
+        self.replace(&[], topic);
     }
 
     pub(crate) fn remove(&self, topic: &Arc<Topic>) {
@@ -54,22 +54,22 @@ impl Namespace {
         self.deadlines.change(topic, topic.expire_at_ms(), None);
     }
 
-    /// Puts a topic in, and takes one out, at once: nobody finds both, or neither.
-    pub(crate) fn replace(&self, gone: Option<&Arc<Topic>>, topic: &Arc<Topic>) {
+    /// Puts a topic in, and takes others out, at once: nobody finds both, or neither.
+    pub(crate) fn replace(&self, gone: &[Arc<Topic>], topic: &Arc<Topic>) {
         let mut databases = self.databases.write();
-        if let Some(gone) = gone
-            && let Some(names) = databases.get_mut(&gone.database())
-        {
-            names.by_uid.remove(&gone.uid);
-            names.by_name.remove(gone.name().as_bytes());
-            gone.watch.modified();
+        for gone in gone {
+            if let Some(names) = databases.get_mut(&gone.database()) {
+                names.by_uid.remove(&gone.uid);
+                names.by_name.remove(gone.name().as_bytes());
+                gone.watch.modified();
+            }
         }
         let names = databases.entry(topic.database()).or_default();
         names.by_name.insert(topic.name().clone(), Arc::clone(topic));
         names.by_uid.insert(topic.uid, Arc::clone(topic));
         topic.watch.modified();
         drop(databases);
-        if let Some(gone) = gone {
+        for gone in gone {
             self.deadlines.change(gone, gone.expire_at_ms(), None);
         }
         self.deadlines.change(topic, None, topic.expire_at_ms());

@@ -55,6 +55,7 @@ impl Engine {
             partitioner_name: record.partitioner.clone(),
             partitioner_version: record.partitioner_version,
             options: record.options.clone(),
+            second_files: record.second_files,
             partitioner,
             brokers: Arc::clone(&self.brokers),
             deadlines: Arc::clone(&self.deadlines),

@@ -2,7 +2,8 @@
 //!
 //! A topic's name stands in every line and in the names of its files, so another name means other files. They are noted
 //! in the catalog first, so that a start removes what a crash left of them; written and synced; and then one line of the
-//! catalog says that they count, and that what had the name before does not. Readers find one or the other, whole.
+//! catalog says that they count, and that what had the name before does not. Readers find one or the other, whole. A topic
+//! that is replaced keeps its files until then: those of the one that takes its place have the name's other stem.
 
 use std::sync::Arc;
 
@@ -41,11 +42,11 @@ impl Engine {
     /// counters, time to live; the lines of events that were trimmed or deleted do not, so offsets begin anew. Takes time
     /// and room by the size of the topic, and no topic is made or deleted meanwhile. Blocks until it is durable.
     ///
-    /// The two names must differ. A topic that is to be replaced is deleted first: a crash right then leaves the source,
-    /// and nothing of the other name.
+    /// The two names must differ. There must be room for the copy beside a topic that is replaced.
     ///
     /// # Errors
-    /// When the topic cannot be read whole, or the backend fails: then it stays as it is.
+    /// When the topic cannot be read whole, or the backend fails: then it stays as it is, and so does one that was to be
+    /// replaced.
     pub fn place_topic(
         &self,
         from: (Database, &[u8]),
@@ -60,7 +61,7 @@ impl Engine {
         }
         self.transactions.check_name(to.0, to.1)?;
         let target = self.names.get(to.0, to.1.as_bytes());
-        if let Some(target) = target.filter(|target| !target.is_expired()) {
+        if let Some(target) = target.as_ref().filter(|target| !target.is_expired()) {
             if !how.replace {
                 return Ok(Placed::Taken);
             }
@@ -68,15 +69,20 @@ impl Engine {
                 return Ok(Placed::Done);
             }
         }
-        source.close_for_writes();
-        self.kick();
-        for ticket in source.last_tickets() {
-            // Whatever was accepted is answered before.
-            let _ = wait(source.committed(ticket));
+        for topic in [Some(&source), target.as_ref()].into_iter().flatten() {
+            topic.close_for_writes();
+            self.kick();
+            for ticket in topic.last_tickets() {
+                // Whatever was accepted is answered before.
+                let _ = wait(topic.committed(ticket));
+            }
         }
-        let result = self.place_closed(&mut catalog, &source, to, how);
+        let result = self.place_closed(&mut catalog, &source, target.as_ref(), to, how);
         if result.is_err() || how.copy {
             source.reopen_for_writes();
+        }
+        if let Some(target) = target.filter(|_| result.is_err()) {
+            target.reopen_for_writes();
         }
         result.map(|()| Placed::Done)
     }
@@ -85,23 +91,15 @@ impl Engine {
         &self,
         catalog: &mut Catalog,
         source: &Arc<Topic>,
+        target: Option<&Arc<Topic>>,
         to: (Database, &TopicName),
         how: Placing,
     ) -> Result<(), TopicError> {
-        if let Some(target) = self.names.get(to.0, to.1.as_bytes()) {
-            // Not before it is sure that there is something to take its place.
-            source.check_readable()?;
-            let expired = target.is_expired();
-            let target = [target];
-            self.delete(catalog, &target)?;
-            if expired {
-                self.note_expired(&target);
-            }
-        }
         let record = CatalogTopic {
             uid: catalog.next_uid(),
             database: to.0.0,
             topic: to.1.file_stem(),
+            second_files: target.is_some_and(|target| !target.files.second),
             ..source.catalog_record()
         };
         let now_ms = self.options.clock.now_ms();
@@ -118,28 +116,47 @@ impl Engine {
                 return Err(error);
             }
         };
-        let commit = match how.copy {
-            true => CatalogRecord::Create(record.clone()),
-            false => CatalogRecord::Rename { from: source.uid, to: record.clone() },
+        let from = (!how.copy).then_some(source.uid);
+        let commit = match (target, from) {
+            (Some(target), from) => CatalogRecord::Replace { gone: target.uid, from, to: record.clone() },
+            (None, Some(from)) => CatalogRecord::Rename { from, to: record.clone() },
+            (None, None) => CatalogRecord::Create(record.clone()),
         };
         if let Err(error) = catalog.append(&[commit], now_ms) {
             copy.discard();
             if catalog.is_unsettled() {
                 // The next start may find the line in the file: then the copy counts, and must be all there is.
-                source.hold(&format!("giving it another name failed and could not be taken back: {error}"));
-                self.held.lock().push(Arc::clone(source));
+                for topic in [Some(source), target].into_iter().flatten() {
+                    topic.hold(&format!(
+                        "a change of name that concerns it failed and could not be taken back: {error}"
+                    ));
+                    self.held.lock().push(Arc::clone(topic));
+                }
             } else {
                 self.drop_copy(catalog, &record, to.1);
             }
             return Err(error);
         }
-        self.names.replace((!how.copy).then_some(source), &copy);
-        if !how.copy {
-            source.set_deleted();
-            source.close_logs();
-            if self.remove_files(std::slice::from_ref(source)).is_ok() {
-                catalog.note_removed(std::iter::once(source.uid), now_ms);
-            }
+        self.put_in_place(catalog, &copy, (!how.copy).then_some(source), target);
+        Ok(())
+    }
+
+    /// The catalog says that a copy counts, and that the topic it was made of, or the one that had its name, does not.
+    fn put_in_place(
+        &self,
+        catalog: &mut Catalog,
+        copy: &Arc<Topic>,
+        source: Option<&Arc<Topic>>,
+        target: Option<&Arc<Topic>>,
+    ) {
+        let had_expired = target.is_some_and(|target| target.is_expired());
+        let gone: Vec<Arc<Topic>> = source.into_iter().chain(target).map(Arc::clone).collect();
+        self.names.replace(&gone, copy);
+        if let Err(error) = self.remove_deleted(catalog, &gone) {
+            tracing::error!(topic = %copy.name(), %error, "files left behind: the next start removes them");
+        }
+        if let Some(target) = target.filter(|_| had_expired) {
+            self.note_expired(std::slice::from_ref(target));
         }
         // To who waits for a group that there is again, the topic that had it before did not go.
         let groups: Vec<Box<[u8]>> = copy.state.lock().groups.iter().map(|(name, _)| name.into()).collect();
@@ -147,7 +164,6 @@ impl Engine {
             copy.watch.notify_group_back(group);
         }
         copy.watch.notify(Change::Any);
-        Ok(())
     }
 
     /// Makes the files of a copy and writes them.
@@ -157,7 +173,7 @@ impl Engine {
         record: &CatalogTopic,
         name: &TopicName,
     ) -> Result<(), TopicError> {
-        let files = LaneFiles::new(Database(record.database), name);
+        let files = LaneFiles::new(Database(record.database), name, record.second_files);
         let logs: Vec<_> = (0..usize::from(record.partitions)).map(|at| files.partition(at)).collect();
         self.storage.create(&logs)?;
         let copy = self.open_with(record, name.clone(), self.partitioner_of(record), Opening::New)?;
@@ -171,8 +187,7 @@ impl Engine {
 
     /// Removes what there is of a copy that does not count.
     fn drop_copy(&self, catalog: &mut Catalog, record: &CatalogTopic, name: &TopicName) {
-        let logs = LaneFiles::new(Database(record.database), name).all(usize::from(record.partitions));
-        match self.storage.delete(&logs) {
+        match self.storage.delete(&record.logs()) {
             Ok(()) => catalog.note_removed(std::iter::once(record.uid), self.options.clock.now_ms()),
             Err(error) => {
                 tracing::error!(topic = %name, %error, "files of a copy not removed: the next start removes them");

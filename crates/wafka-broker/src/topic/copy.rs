@@ -19,15 +19,6 @@ const CHUNK_BYTES: usize = 1 << 20;
 type Take<'t> = dyn FnMut(&EventLine<'_>) -> Result<(), ReadError> + 't;
 
 impl Topic {
-    /// Whether every event can be read.
-    ///
-    /// # Errors
-    /// When one cannot.
-    pub(crate) fn check_readable(&self) -> Result<(), ReadError> {
-        let lanes = self.state.lock().lanes.len();
-        (0..lanes).try_for_each(|lane| self.each_line(lane, &mut |_| Ok(())))
-    }
-
     /// Writes what `source`, which nobody writes to, has into the empty files of this topic, and syncs them.
     ///
     /// # Errors

@@ -53,6 +53,7 @@ impl Topic {
             partitioner: state.partitioner_name.clone(),
             partitioner_version: state.partitioner_version,
             options: state.options.clone(),
+            second_files: self.files.second,
         }
     }
 

@@ -71,6 +71,7 @@ pub struct Topic {
     pub(crate) name: TopicName,
     /// Told apart from a topic of the same name before or after it.
     pub(crate) uid: u64,
+    pub(crate) files: LaneFiles,
     pub(crate) brokers: Arc<[Arc<Broker>]>,
     /// The broker that writes the journal.
     pub(crate) home: usize,

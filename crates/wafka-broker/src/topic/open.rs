@@ -27,16 +27,23 @@ use crate::watch::WatchPoint;
 /// How much is read at once while a log is looked through, in bytes.
 const SCAN_BYTES: usize = 1 << 20;
 
-/// The names of a topic's logs.
+/// The names of a topic's logs. There are two stems for a name, so that the files of a topic which is to replace another
+/// one can stand beside those of that one: the second ends in a percent sign, as no name's own stem but the empty one does.
 #[derive(Clone, Debug)]
 pub(crate) struct LaneFiles {
     database: Database,
     stem: String,
+    /// Whether it is the second stem.
+    pub(crate) second: bool,
 }
 
 impl LaneFiles {
-    pub(crate) fn new(database: Database, name: &TopicName) -> Self {
-        LaneFiles { database, stem: name.file_stem() }
+    pub(crate) fn new(database: Database, name: &TopicName, second: bool) -> Self {
+        let mut stem = name.file_stem();
+        if second {
+            stem.push('%');
+        }
+        LaneFiles { database, stem, second }
     }
 
     pub(crate) fn partition(&self, index: usize) -> LogName {
@@ -68,6 +75,7 @@ pub(crate) struct OpenTopic<'a> {
     pub(crate) partitioner_name: String,
     pub(crate) partitioner_version: u32,
     pub(crate) options: Options,
+    pub(crate) second_files: bool,
     /// The strategy, or why there is none.
     pub(crate) partitioner: Result<Box<dyn Partitioner>, String>,
     pub(crate) brokers: Arc<[Arc<Broker>]>,
@@ -97,7 +105,7 @@ pub(crate) fn home_of(uid: u64, brokers: usize) -> usize {
 
 /// Opens a topic.
 pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError> {
-    let files = LaneFiles::new(spec.database, &spec.name);
+    let files = LaneFiles::new(spec.database, &spec.name, spec.second_files);
     let brokers = Arc::clone(&spec.brokers);
     let home = home_of(spec.uid, brokers.len());
     let mut lanes = Vec::new();
@@ -162,6 +170,7 @@ pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError
         database: spec.database,
         name: spec.name,
         uid: spec.uid,
+        files,
         brokers,
         home,
         limits: spec.limits,

@@ -12,7 +12,7 @@ use wafka_core::{EventId, PartitionId, TopicName};
 use wafka_storage::line::EventEncoder;
 
 use super::lane::Pending;
-use super::{Lane, LaneFiles, LaneState, State, Topic};
+use super::{Lane, LaneState, State, Topic};
 use crate::index::SparseIndex;
 use crate::options::IndexPlace;
 use crate::tail::Tail;
@@ -115,10 +115,9 @@ impl Topic {
             let lanes = state.lanes.iter().enumerate().filter(|(_, lane)| lane.unread);
             lanes.map(|(number, lane)| (number, lane.broker, lane.log.clone())).collect()
         };
-        let files = LaneFiles::new(self.database, &self.name);
         // One is enough: a log that is back is not verified again and again while another one is missing.
         unread.into_iter().any(|(number, broker, log)| {
-            let known = SparseIndex::open(index, &files.index(number)).last_known();
+            let known = SparseIndex::open(index, &self.files.index(number)).last_known();
             let request = OpenRequest { create: false, known };
             self.brokers[broker].with_shard(|shard| match shard.open(&log, request) {
                 Ok(opened) => {

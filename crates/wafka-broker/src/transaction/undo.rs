@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use wafka_core::Database;
 use wafka_core::storage::{Cursor, LogName, OpenRequest, Storage, StorageError};
 
 use super::log::{LoadedTransactions, TransactionLog};
@@ -13,7 +12,7 @@ use crate::catalog::{CatalogRecord, CatalogTopic, Loaded};
 use crate::error::StartError;
 use crate::index::SparseIndex;
 use crate::options::EngineOptions;
-use crate::topic::{LaneFiles, home_of};
+use crate::topic::home_of;
 
 /// What is needed to take transactions back, before any topic is open.
 pub(crate) struct Undo<'a> {
@@ -110,8 +109,7 @@ impl Undo<'_> {
 
     /// Cuts a topic's logs to where they ended; returns its journal if that was not there.
     fn cut(&self, topic: &CatalogTopic, before: &TopicBefore) -> Result<Option<LogName>, StartError> {
-        let Some(name) = topic.name() else { return Ok(None) };
-        let files = LaneFiles::new(Database(topic.database), &name);
+        let Some(files) = topic.files() else { return Ok(None) };
         for (index, end) in before.partitions.iter().enumerate() {
             let sparse = SparseIndex::open(self.options.index.as_ref(), &files.index(index));
             let last = sparse.last().filter(|entry| entry.offset < end.0);

@@ -292,3 +292,80 @@ fn what_cannot_be_read_whole_stays_where_it_is() {
     let error = place(&bench, "u", "w", RENAME).unwrap_err();
     assert!(error.to_string().starts_with("OFFLINE partition 2"), "{error}");
 }
+
+/// As the test before, with a topic that is to be replaced: it stays as it was, or the copy is in its place.
+#[test]
+fn what_is_not_replaced_stays_as_it_was() {
+    let operations =
+        [Operation::Write, Operation::Sync, Operation::SyncDir, Operation::Create, Operation::Open];
+    for (operation, copy, times) in operations.into_iter().flat_map(|operation| {
+        [
+            (operation, false, 1),
+            (operation, true, 1),
+            (operation, false, u64::MAX),
+            (operation, true, u64::MAX),
+        ]
+    }) {
+        for skip in 0.. {
+            let mut bench = Bench::direct(2);
+            let moved = told(&rich(&bench)).entries;
+            let target = bench.topic("u");
+            for n in 0..5 {
+                bench.add(&target, &n.to_string()).unwrap();
+            }
+            let before = told(&target);
+            let fault = Fault { operation, path_contains: String::new(), skip, times, kind: EIO };
+            bench.fs().inject(fault);
+            let done = place(&bench, "t", "u", Placing { copy, replace: true });
+            bench.fs().heal();
+            let context = format!("{operation:?} {skip} {times}, copy {copy}: {done:?}");
+            let engine = bench.engine();
+            assert_eq!(engine.topic(DB, b"t").is_some(), copy || done.is_err(), "{context}");
+            assert_eq!(target.is_deleted(), done.is_ok(), "{context}");
+            let found = told(&engine.topic(DB, b"u").unwrap());
+            match done.is_ok() {
+                true => assert_eq!(found.entries, moved, "{context}"),
+                false => assert_eq!(found, before, "{context}"),
+            }
+            drop(target);
+            bench.crash(skip);
+            let engine = bench.engine();
+            let found = told(&engine.topic(DB, b"u").unwrap());
+            let replaced = found.entries == moved;
+            assert!(replaced || found == before, "{context}");
+            assert!(replaced || done.is_err(), "{context}");
+            let source = engine.topic(DB, b"t").map(|topic| told(&topic).entries);
+            assert_eq!(source, (copy || !replaced).then(|| moved.clone()), "{context}");
+            // Nothing is left behind of the one that is not there.
+            let stem = if replaced { "u%" } else { "u" };
+            let of_target = |file: &&String| file.starts_with('u');
+            let fits = |file: &String| file[stem.len()..].starts_with(['-', '.']);
+            assert!(bench.files().iter().filter(of_target).all(fits), "{context}: {:?}", bench.files());
+            if done.is_ok() && times > 1 || skip > 60 {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_name_is_given_on_again_and_again() {
+    let mut bench = Bench::sim(2);
+    for n in 0..5 {
+        bench.add(&bench.topic("new"), &n.to_string()).unwrap();
+        assert_eq!(place(&bench, "new", "live", RENAME).unwrap(), Placed::Done);
+        bench.add(&bench.topic("live"), "more").unwrap();
+        assert_eq!(values(&bench.topic("live")), [n.to_string(), "more".to_owned()]);
+        if n % 2 == 0 {
+            bench.crash(n);
+            assert_eq!(values(&bench.topic("live")), [n.to_string(), "more".to_owned()]);
+        }
+        let files: Vec<String> = bench.files().into_iter().filter(|file| file.starts_with("live")).collect();
+        let expected = if n % 2 == 0 { ["live-1.txt", "live-2.txt"] } else { ["live%-1.txt", "live%-2.txt"] };
+        assert_eq!(files, expected);
+    }
+    // A topic that is made anew has the files that everybody expects.
+    place(&bench, "live", "old", RENAME).unwrap();
+    bench.add(&bench.topic("live"), "v").unwrap();
+    assert!(bench.files().contains(&"live-1.txt".to_owned()));
+}
