@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::Topic;
 use super::journal::JournalRecord;
+use super::{State, Topic};
 use crate::error::AppendError;
 use crate::ticket::Ticket;
 
@@ -102,9 +102,20 @@ impl Topic {
         Ok(Some(self.journal_ticket(state)))
     }
 
-    fn set_expiry(self: &Arc<Self>, state: &mut super::State, at_ms: Option<u64>) {
-        let before = std::mem::replace(&mut state.expire_at_ms, at_ms);
+    fn set_expiry(self: &Arc<Self>, state: &mut State, at_ms: Option<u64>) {
         state.journal.push(JournalRecord::Expire { at_ms });
+        self.change_expiry(state, at_ms);
+    }
+
+    /// The journal failed: who set a time that is not in the file is told so, and the topic must not be deleted then.
+    pub(super) fn take_back_expiry(self: &Arc<Self>, state: &mut State) {
+        if state.expire_at_ms != state.journal.durable_expire_at_ms {
+            self.change_expiry(state, state.journal.durable_expire_at_ms);
+        }
+    }
+
+    fn change_expiry(self: &Arc<Self>, state: &mut State, at_ms: Option<u64>) {
+        let before = std::mem::replace(&mut state.expire_at_ms, at_ms);
         self.watch.modified();
         self.expire_at.store(at_ms.unwrap_or(NEVER), Ordering::Release);
         self.deadlines.change(self, before, at_ms);

@@ -223,6 +223,7 @@ impl State {
             // A line that cannot be read may have said that it lives on.
             self.expire_at_ms = None;
         }
+        self.journal.durable_expire_at_ms = self.expire_at_ms;
         let partitions = self.lanes.len() as u64;
         let offsets: u64 = self.lanes.iter().map(|lane| lane.next_offset).sum();
         self.cycle = u16::try_from((offsets + partitions - 1) % partitions).unwrap_or(0);

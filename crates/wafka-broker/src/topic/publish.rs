@@ -193,7 +193,7 @@ impl Topic {
     }
 
     /// Takes the journal offline: the batch `number`, and what waits behind it, is lost.
-    fn fail_journal(&self, state: &mut State, number: u64, reason: &Arc<str>) {
+    fn fail_journal(self: &Arc<Self>, state: &mut State, number: u64, reason: &Arc<str>) {
         let journal = &mut state.journal;
         journal.failures.push_back(Failure {
             epoch: journal.epoch,
@@ -205,6 +205,7 @@ impl Topic {
             // Who waits for the batch after this one is answered too.
             journal.skip_batch();
         }
+        self.take_back_expiry(state);
         self.ever_failed.store(true, Ordering::Release);
         tracing::error!(topic = %self.name, %reason, "journal is offline");
     }

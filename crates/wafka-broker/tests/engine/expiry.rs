@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use wafka_broker::{AppendError, ExpireIf, Expiry, Topic, Transaction, wait};
+use wafka_broker::{AppendError, ExpireIf, Expiry, GroupStart, Topic, Transaction, wait};
 use wafka_core::{Clock, Database};
 use wafka_storage::fs::{Operation, SimFs};
+use wafka_storage::text::CommitJournalUse;
 
 use crate::support::{Bench, DB, EIO, Home, eventually, name, values};
 
@@ -101,6 +102,55 @@ fn the_time_survives_a_crash_and_passes_while_the_server_is_down() {
     assert!(bench.engine().topic(DB, b"t").is_none());
     assert_eq!(bench.engine().topic(DB, b"u").unwrap().expire_at_ms(), Some(8_000));
     eventually("the other to be cleared away", || bench.engine().topic_count(DB) == 2);
+}
+
+/// Who is told that the journal failed must not lose the topic by what was not written.
+#[test]
+fn a_time_that_is_not_written_does_not_count() {
+    let clock = HandClock(Arc::new(AtomicU64::new(1_000)));
+    let mut bench = Bench::new(Home::Sim(SimFs::new()), 1);
+    bench.options.clock = Arc::new(clock.clone());
+    // A fault of a file is a fault of its log.
+    bench.commit_journal = CommitJournalUse::Never;
+    bench.start().unwrap();
+    let topic = bench.topic("t");
+    bench.add(&topic, "a").unwrap();
+    let mut groups = 0u32;
+    for (operation, written, tried) in [
+        (Operation::Write, None, Some(3_000)),
+        (Operation::Sync, Some(8_000), Some(3_000)),
+        (Operation::Sync, Some(8_000), None),
+    ] {
+        if let Some(at) = written {
+            expire(&bench, &topic, at);
+        }
+        let written = written.and_then(|at| u64::try_from(at).ok());
+        bench.fault(operation, "t.journal", EIO, 1);
+        let ticket = match tried {
+            Some(at) => match topic.expire(at, ExpireIf::default()) {
+                Ok(Expiry::Set(ticket)) => ticket,
+                other => panic!("{other:?}"),
+            },
+            None => topic.persist().unwrap().unwrap(),
+        };
+        bench.engine().kick();
+        let error = wait(topic.committed(ticket)).unwrap_err().to_string();
+        assert!(error.contains("journal is offline"), "{error}");
+        assert_eq!(topic.expire_at_ms(), written);
+        assert_eq!(bench.engine().expiring(DB).topics, u64::from(written.is_some()));
+        bench.fs().heal();
+        eventually("the journal to come back", || {
+            groups += 1;
+            let made = topic.create_group(&groups.to_le_bytes(), GroupStart::Last, None);
+            bench.engine().kick();
+            made.is_ok_and(|ticket| wait(topic.committed(ticket)).is_ok())
+        });
+    }
+    clock.0.store(7_999, Ordering::SeqCst);
+    drop(topic);
+    bench.crash(1);
+    assert_eq!(bench.topic("t").expire_at_ms(), Some(8_000));
+    assert_eq!(values(&bench.topic("t")), ["a"]);
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub(crate) struct JournalBatch {
     pub(crate) snapshot: Option<Offset>,
     /// The trim floor that the batch, or one before it, says.
     pub(crate) floor: EventId,
+    /// When the topic's time comes, as the batch, or one before it, says.
+    pub(crate) expire_at_ms: Option<u64>,
     /// Every idempotence record of an event at or below this id is told by the batch, or one before it.
     pub(crate) told: EventId,
 }
@@ -76,6 +78,8 @@ pub(crate) struct Journal {
     snapshot_bytes: u64,
     /// What the file says is trimmed: what is above it may not be given back yet.
     pub(crate) durable_floor: EventId,
+    /// When the topic's time comes, as the file says.
+    pub(crate) durable_expire_at_ms: Option<u64>,
     /// Everything below this offset is told by a snapshot and can be trimmed.
     pub(crate) obsolete_below: Offset,
     /// After a rewrite that failed: none is tried before.
@@ -102,6 +106,7 @@ impl Journal {
             bytes_since_snapshot: 0,
             snapshot_bytes: 0,
             durable_floor: EventId::MIN,
+            durable_expire_at_ms: None,
             obsolete_below: 0,
             rewrite_after: None,
         }
@@ -156,6 +161,7 @@ impl Journal {
     pub(crate) fn committed(&mut self, batch: &JournalBatch) {
         self.bytes_since_snapshot += batch.bytes.len() as u64;
         self.durable_floor = self.durable_floor.max(batch.floor);
+        self.durable_expire_at_ms = batch.expire_at_ms;
         if let Some(offset) = batch.snapshot {
             self.obsolete_below = offset;
             self.snapshot_bytes = batch.bytes.len() as u64;
@@ -196,6 +202,7 @@ pub(crate) struct JournalDraft {
     log: LogName,
     first_offset: Offset,
     floor: EventId,
+    expire_at_ms: Option<u64>,
     told: EventId,
 }
 
@@ -232,6 +239,7 @@ impl State {
             // No other batch is on its way: the end stays where it is until this one is there.
             first_offset: self.journal.end.offset,
             floor: self.floor,
+            expire_at_ms: self.expire_at_ms,
             told: self.idempotence_told(),
         })
     }
@@ -261,6 +269,7 @@ impl JournalDraft {
             lines: self.records.len() as u64,
             snapshot: self.is_snapshot.then_some(self.first_offset),
             floor: self.floor,
+            expire_at_ms: self.expire_at_ms,
             told: self.told,
         }
     }
