@@ -20,6 +20,9 @@ const READY: &str = "wafka ready on ";
 /// Between two looks at something that gives no signal.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
+/// Between two tries to take a port that somebody else has.
+const PORT_EVERY: Duration = Duration::from_millis(100);
+
 /// How a server is to be started.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -102,6 +105,26 @@ impl Setup {
     #[track_caller]
     pub fn start(&self) -> Server {
         Server::spawn(&mut self.command(), self.clone()).unwrap_or_else(|failure| panic!("{failure}"))
+    }
+
+    /// Starts a server; while somebody else has its port, for a connection perhaps, waits until it is free.
+    ///
+    /// # Panics
+    /// When the server does not start, or the port stays taken.
+    #[must_use]
+    #[track_caller]
+    pub fn start_when_free(&self) -> Server {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match Server::spawn(&mut self.command(), self.clone()) {
+                Ok(server) => return server,
+                Err(failure) if failure.stderr.contains("cannot listen on") && Instant::now() < deadline => {
+                    // A port that becomes free gives no signal.
+                    std::thread::sleep(PORT_EVERY);
+                }
+                Err(failure) => panic!("{failure}"),
+            }
+        }
     }
 
     /// Starts a server that is to refuse to start, and returns what it said.

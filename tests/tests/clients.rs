@@ -83,7 +83,7 @@ impl Restartable {
         } else {
             server.stop()
         };
-        self.server = Some(self.setup.start());
+        self.server = Some(self.setup.start_when_free());
     }
 
     fn log(&self) -> String {

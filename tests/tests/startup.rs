@@ -174,6 +174,14 @@ fn a_port_that_is_taken_is_named() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
     refused(&Setup::new().set("server.port", &port), &["cannot listen", &port, "in use"]);
+    // A test that needs this very port waits for it.
+    let waits = std::thread::spawn({
+        let setup = Setup::new().set("server.port", &port);
+        move || setup.start_when_free()
+    });
+    refused(&Setup::new().set("server.port", &port), &["cannot listen", &port, "in use"]);
+    drop(listener);
+    assert_eq!(waits.join().unwrap().addr().port().to_string(), port);
 }
 
 #[test]
