@@ -318,10 +318,14 @@ impl RequestScanner {
 #[inline]
 fn short_number(buf: &[u8], pos: usize) -> Option<(usize, usize)> {
     match *buf.get(pos..)? {
-        // Nearly all counts and most lengths have one or two digits.
+        // Nearly all counts have one or two digits, most lengths up to four.
         [a @ b'0'..=b'9', b'\r', b'\n', ..] => Some((usize::from(a - b'0'), pos + 3)),
-        [a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', b'\n', ..] => {
-            Some((usize::from(a - b'0') * 10 + usize::from(b - b'0'), pos + 4))
+        [a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', b'\n', ..] => Some((decimal([0, 0, a, b]), pos + 4)),
+        [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', b'\r', b'\n', ..] => {
+            Some((decimal([0, a, b, c]), pos + 5))
+        }
+        [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', d @ b'0'..=b'9', b'\r', b'\n', ..] => {
+            Some((decimal([a, b, c, d]), pos + 6))
         }
         [b'1'..=b'9', ref rest @ ..] => {
             let digits = 1 + rest.iter().take(9).take_while(|byte| byte.is_ascii_digit()).count();
@@ -334,6 +338,12 @@ fn short_number(buf: &[u8], pos: usize) -> Option<(usize, usize)> {
         }
         _ => None,
     }
+}
+
+/// The number of these digits; 0 stands for none.
+#[inline]
+fn decimal(digits: [u8; 4]) -> usize {
+    digits.into_iter().fold(0, |number, digit| number * 10 + usize::from(digit.saturating_sub(b'0')))
 }
 
 #[cfg(test)]
