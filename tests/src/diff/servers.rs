@@ -12,7 +12,7 @@ use crate::{Server, Setup};
 const WAKE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The same where readers that are not to be woken up are expected to be.
-const SHORT_WAKE_PATIENCE: Duration = Duration::from_secs(1);
+const SHORT_WAKE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is compared with a reference.
 #[derive(Debug)]
