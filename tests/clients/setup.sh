@@ -4,17 +4,31 @@
 #   tests/clients/setup.sh CLIENT...
 #
 # Everything goes into $CARGO_TARGET_DIR/clients/CLIENT (target/clients/CLIENT), and is made anew only when a file of the
-# client's directory has changed. redis-rs is not among them: Cargo builds it with the tests.
+# client's directory has changed. redis-rs is not among them: Cargo builds it with the tests. A client that cannot be made
+# ready does not keep the others from it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 # What another program said about Node, Go or Java is not for here.
 exec </dev/null
+
+if [ $# -gt 1 ]; then
+    failed=()
+    for client in "$@"; do
+        ./setup.sh "$client" || failed+=("$client")
+    done
+    [ ${#failed[@]} = 0 ] && exit
+    echo "setup.sh: not ready: ${failed[*]}" >&2
+    exit 1
+fi
+
 mkdir -p "${CARGO_TARGET_DIR:-../../target}"
 cache=$(cd "${CARGO_TARGET_DIR:-../../target}" && pwd)/clients
 mkdir -p "$cache"
 # Tests of several clients may come here at once.
 exec 9>"$cache/lock"
 flock 9
+
+. ./languages.sh
 
 # python_environment REQUIREMENTS: in $out/venv.
 python_environment() {
@@ -23,11 +37,12 @@ python_environment() {
 }
 
 node_modules() {
-    cp "$1/package.json" "$1/package-lock.json" "$out"
-    (cd "$out" && npm ci --ignore-scripts --no-audit --no-fund --loglevel error >/dev/null)
+    use_node
+    npm_ci "$1" "$out"
 }
 
 java_classes() {
+    check_java
     mvn --quiet --batch-mode --no-transfer-progress -Dstyle.color=never -f "$1/pom.xml" dependency:copy-dependencies \
         -DincludeScope=runtime -DoutputDirectory="$out/lib"
     javac -nowarn -d "$out/classes" -cp "$out/lib/*" "$1/Client.java"
@@ -50,7 +65,10 @@ make_ready() {
         redis-cli) ;;
         redis-py) python_environment redis-py/requirements.txt ;;
         node-redis | ioredis) node_modules "$1" ;;
-        go-redis) (cd go-redis && go build -o "$out/client" .) ;;
+        go-redis)
+            use_go
+            (cd go-redis && go build -o "$out/client" .)
+            ;;
         jedis | lettuce) java_classes "$1" ;;
         hiredis) hiredis ;;
         *) echo "setup.sh: no client is called $1" >&2 && return 2 ;;
@@ -59,7 +77,7 @@ make_ready() {
 
 for client in "$@"; do
     out=$cache/$client
-    made_from=$(cat setup.sh "$client"/* | cksum)
+    made_from=$(cat setup.sh languages.sh node/* "$client"/* | cksum)
     if [ "$(cat "$out/made-from" 2>/dev/null)" = "$made_from" ]; then
         continue
     fi

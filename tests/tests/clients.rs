@@ -7,12 +7,15 @@
     reason = "a failure here is a failed test"
 )]
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use tempfile::TempDir;
 use wafka_tests::{Server, Setup, python, repository, target_dir};
 
 /// How long a program may take between two of its lines.
@@ -143,9 +146,9 @@ fn python_program(file: &str) -> Command {
 }
 
 fn node_program(client: &str) -> Command {
-    let modules = ready(client).join("node_modules");
-    let mut command = Command::new("node");
-    command.env("NODE_PATH", modules).arg(source(client, "client.cjs"));
+    let out = ready(client);
+    let mut command = Command::new(out.join("node"));
+    command.env("NODE_PATH", out.join("node_modules")).arg(source(client, "client.cjs"));
     command
 }
 
@@ -215,4 +218,42 @@ fn redis_rs() {
 #[test]
 fn hiredis() {
     scenario(|| Command::new(ready("hiredis").join("client")));
+}
+
+/// Programs of these names that know their version and nothing else.
+fn old_programs(programs: [(&str, &str); 3]) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, version) in programs {
+        let path = dir.path().join(name);
+        let script = format!(
+            "#!/bin/sh\ncase \"$*\" in --version | 'env GOVERSION') echo '{version}' ;; *) exit 1 ;; esac\n"
+        );
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    dir
+}
+
+/// One whose language is too old says so, and the next is made ready.
+#[test]
+fn clients_that_cannot_be_made_ready() {
+    let old = old_programs([("go", "go1.19.8"), ("npm", "9.2.0"), ("node", "v18.20.4")]);
+    let cache = tempfile::tempdir().unwrap();
+    let path = format!("{}:{}", old.path().display(), std::env::var("PATH").unwrap());
+    let mut setup = Command::new(repository().join("tests/clients/setup.sh"));
+    setup.args(["go-redis", "ioredis", "redis-cli"]).env("PATH", path).env("CARGO_TARGET_DIR", cache.path());
+    let output = setup.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    for expected in [
+        "Go is too old or missing: go1.19.8 found, at least 1.",
+        "Node is too old or missing: v18.20.4 found, at least 20 needed",
+        "setup.sh: not ready: go-redis ioredis\n",
+    ] {
+        assert!(errors.contains(expected), "{expected}\n{errors}");
+    }
+    let made: Vec<_> = ["go-redis", "ioredis", "redis-cli"]
+        .map(|client| cache.path().join("clients").join(client).join("made-from").exists())
+        .into();
+    assert_eq!(made, [false, false, true]);
 }
