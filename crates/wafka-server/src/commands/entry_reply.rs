@@ -54,6 +54,9 @@ impl OpenHeader {
     }
 }
 
+/// What a reply that ends early has left for headers that grow when they are closed, in bytes.
+pub(crate) const HEADERS_LEN_MAX: usize = 64;
+
 /// How much a read may write.
 #[derive(Clone, Copy)]
 struct Room {
@@ -66,6 +69,8 @@ struct Room {
     first_always: bool,
     /// No further entry is begun once the buffer has this length.
     stop_len: usize,
+    /// See [`EntryOptions`].
+    ends_early: bool,
 }
 
 /// How entries are written.
@@ -81,6 +86,9 @@ pub(crate) struct EntryOptions {
     pub(crate) collect_ids: bool,
     /// The first is let through whatever its size and whatever stands before it in the reply.
     pub(crate) first_always: bool,
+    /// Where the reply has no room for a further entry, it ends before that, for a reader that goes on from there; an
+    /// error otherwise, and where there is no room for one.
+    pub(crate) ends_early: bool,
 }
 
 /// What was written.
@@ -115,24 +123,26 @@ impl EntryReply<'_> {
 impl EntrySink for EntryReply<'_> {
     fn entry(&mut self, id: EventId, fields: &EntryFields<'_>) -> ControlFlow<()> {
         let is_first = self.written.count == 0 && self.room.first_always;
-        if self.out.len() >= self.room.stop_len && !is_first {
+        let at = self.out.len();
+        if at >= self.room.stop_len && !is_first {
             self.written.stopped = true;
             return ControlFlow::Break(());
         }
         write_entry(self.out, fields, self.with_delivery.then_some((0, 0)));
+        if self.out.len() > self.room.len_max {
+            if !is_first {
+                self.out.truncate(at);
+                self.written.stopped = self.room.ends_early && self.written.count > 0;
+                self.full = !self.written.stopped;
+                return ControlFlow::Break(());
+            }
+            self.written.beyond = true;
+        }
         self.written.count += 1;
         if self.collect_ids {
             self.written.ids.push(id);
         }
-        if self.out.len() <= self.room.len_max {
-            return ControlFlow::Continue(());
-        }
-        if is_first {
-            self.written.beyond = true;
-            return ControlFlow::Continue(());
-        }
-        self.full = true;
-        ControlFlow::Break(())
+        ControlFlow::Continue(())
     }
 }
 
@@ -191,11 +201,13 @@ pub(crate) async fn append_with(
     let limit = session.reply_limit();
     let begin = session.out_len() - session.reply_len();
     let stop_len = options.max_size.and_then(|size| usize::try_from(size).ok());
+    let left = if options.ends_early { HEADERS_LEN_MAX } else { 0 };
     let room = Room {
-        len_max: begin.saturating_add(limit),
+        len_max: begin.saturating_add(limit.saturating_sub(left)),
         limit,
         first_always: options.first_always || !session.has_entries(),
         stop_len: stop_len.map_or(usize::MAX, |size| begin.saturating_add(size)),
+        ends_early: options.ends_early,
     };
     let readiness = match target.topic.in_memory(&range) {
         true => Readiness::InMemory,

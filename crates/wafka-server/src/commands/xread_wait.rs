@@ -198,10 +198,16 @@ async fn try_look(
             continue;
         }
         let begin = reply.begin(session, key);
-        let options = EntryOptions { framed: true, max_size: reply.max_size(), ..EntryOptions::default() };
-        match append_with(session, &target, range, options).await?.count {
-            0 => session.out().truncate(begin),
-            count => reply.keep(count),
+        let max_size = reply.max_size();
+        let options = EntryOptions { framed: true, max_size, ends_early: true, ..EntryOptions::default() };
+        match append_with(session, &target, range, options).await {
+            Ok(written) if written.count > 0 => reply.keep(written.count),
+            Ok(_) => session.out().truncate(begin),
+            Err(CommandError::ReplyTooLarge { .. }) if reply.has_events() => {
+                session.out().truncate(begin);
+                break;
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(reply.finish(session))

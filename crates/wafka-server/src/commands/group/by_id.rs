@@ -8,7 +8,9 @@ use wafka_core::EventId;
 use wafka_protocol::{ReplyWriter, RespVersion};
 
 use crate::command::CommandError;
-use crate::commands::entry_reply::{READY_COUNT_MAX, Readiness, Wait, read_into, write_entry};
+use crate::commands::entry_reply::{
+    HEADERS_LEN_MAX, READY_COUNT_MAX, Readiness, Wait, read_into, write_entry,
+};
 use crate::session::Session;
 
 /// An event that is wanted.
@@ -28,6 +30,17 @@ pub(super) enum Gone {
     LeftOut,
 }
 
+/// How events are written.
+#[derive(Clone, Copy)]
+pub(super) struct ByIdOptions {
+    pub(super) gone: Gone,
+    /// No further one is begun once this reply has so many bytes.
+    pub(super) max_size: Option<u64>,
+    /// Where the reply has no room for a further one, it ends before that; an error otherwise, and where there is no
+    /// room for one.
+    pub(super) ends_early: bool,
+}
+
 /// What was written.
 #[derive(Default, Debug)]
 pub(super) struct WrittenById {
@@ -39,8 +52,8 @@ pub(super) struct WrittenById {
     pub(super) stopped: bool,
 }
 
-/// Appends the entries of `wanted`, in that order and without an array around them, to what `session` replies. No
-/// further one is begun once the reply has `max_size` bytes; one is written in any case.
+/// Appends the entries of `wanted`, in that order and without an array around them, to what `session` replies; one is
+/// written in any case.
 ///
 /// # Errors
 /// When an event cannot be read, or the reply would become too large.
@@ -48,9 +61,9 @@ pub(super) async fn append_by_id(
     session: &mut Session,
     topic: &Arc<Topic>,
     wanted: Vec<WantedEvent>,
-    gone: Gone,
-    max_size: Option<u64>,
+    options: ByIdOptions,
 ) -> Result<WrittenById, CommandError> {
+    let ByIdOptions { gone, max_size, ends_early } = options;
     let (Some(lowest), Some(highest)) =
         (wanted.iter().map(|event| event.id).min(), wanted.iter().map(|event| event.id).max())
     else {
@@ -60,9 +73,10 @@ pub(super) async fn append_by_id(
     let begin = session.out_len() - session.reply_len();
     let max_size = max_size.and_then(|size| usize::try_from(size).ok());
     let room = Room {
-        len_max: begin.saturating_add(limit),
+        len_max: begin.saturating_add(limit.saturating_sub(if ends_early { HEADERS_LEN_MAX } else { 0 })),
         stop_len: max_size.map_or(usize::MAX, |size| begin.saturating_add(size)),
         first_always: !session.has_entries(),
+        ends_early,
     };
     let range = ReadRange { from: lowest, to: highest, count: None, reverse: false, partition: None };
     let readiness = match topic.in_memory(&range) {
@@ -93,6 +107,7 @@ struct Room {
     len_max: usize,
     stop_len: usize,
     first_always: bool,
+    ends_early: bool,
 }
 
 struct ByIdSink<'a> {
@@ -114,12 +129,18 @@ impl ByIdSink<'_> {
         !self.written.stopped
     }
 
-    /// Counts an element; the first is let through whatever its size.
-    fn count(&mut self) -> ControlFlow<()> {
+    /// Counts an element that begins at `at`, or takes it back if there is no room for it; the first is let through
+    /// whatever its size.
+    fn count(&mut self, at: usize) -> ControlFlow<()> {
+        let is_first = self.written.entries == 0 && self.room.first_always;
+        if self.out.len() > self.room.len_max && !is_first {
+            self.out.truncate(at);
+            self.written.stopped = self.room.ends_early && self.written.entries > 0;
+            self.full = !self.written.stopped;
+            return ControlFlow::Break(());
+        }
         self.written.entries += 1;
-        let is_first = self.written.entries == 1 && self.room.first_always;
-        self.full = self.out.len() > self.room.len_max && !is_first;
-        if self.full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        ControlFlow::Continue(())
     }
 }
 
@@ -129,9 +150,11 @@ impl EntrySink for ByIdSink<'_> {
         if !self.has_room() {
             return ControlFlow::Break(());
         }
+        let at = self.out.len();
         write_entry(self.out, fields, delivery);
+        self.count(at)?;
         self.written.live.push(id);
-        self.count()
+        ControlFlow::Continue(())
     }
 }
 
@@ -144,10 +167,11 @@ impl IdSink for ByIdSink<'_> {
         if !self.has_room() {
             return ControlFlow::Break(());
         }
+        let at = self.out.len();
         let mut writer = ReplyWriter::new(self.out, self.version);
         writer.array(2);
         writer.bulk_id(id);
         writer.null_array();
-        self.count()
+        self.count(at)
     }
 }

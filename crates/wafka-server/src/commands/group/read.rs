@@ -9,7 +9,7 @@ use wafka_broker::{Delivered, ReadRange, Ticket, Topic};
 use wafka_core::EventId;
 use wafka_protocol::error_text::stream as text;
 
-use super::by_id::{Gone, WantedEvent, WrittenById, append_by_id};
+use super::by_id::{ByIdOptions, Gone, WantedEvent, WrittenById, append_by_id};
 use super::found;
 use super::line::Line;
 use super::xreadgroup::{GroupRead, Wanted, wanted};
@@ -100,19 +100,35 @@ async fn try_look(
         if reply.is_full(session) {
             break;
         }
-        match stream.wanted {
+        let end = session.out().len();
+        let result = match stream.wanted {
             Wanted::New => {
                 let look = NewEvents { request, stream, share: line.share(at) };
-                if look.take(session, &mut reply, changes).await? {
-                    line.took_all(at);
-                }
+                look.take(session, &mut reply, changes).await
             }
-            Wanted::Pending(after) => {
-                history(session, request, stream, after, &mut reply, changes).await?;
+            Wanted::Pending(after) => history(session, request, stream, after, &mut reply, changes).await,
+        };
+        match result {
+            Ok(true) => line.took_all(at),
+            Ok(false) => {}
+            Err(error) if reply.has_events() => {
+                end_early(session, end, error)?;
+                break;
             }
+            Err(error) => return Err(error),
         }
     }
     Ok(reply.finish(session))
+}
+
+/// Ends the reply where it was right before an error: what was delivered must be answered. The error comes again when
+/// the reader goes on.
+fn end_early(session: &mut Session, end: usize, error: CommandError) -> Result<(), CommandError> {
+    if matches!(error, CommandError::Closed) {
+        return Err(error);
+    }
+    session.out().truncate(end);
+    Ok(())
 }
 
 /// A look for events that are new to the group.
@@ -140,9 +156,18 @@ impl NewEvents<'_> {
         }
         let left = reply.count().map(|count| count.saturating_sub(events));
         if drained && left != Some(0) {
-            let new = self.deliver(session, reply, left, changes).await?;
-            events += new.count;
-            drained = !new.stopped && left.is_none_or(|left| new.count < left);
+            let end = session.out().len();
+            match self.deliver(session, reply, left, changes).await {
+                Ok(new) => {
+                    events += new.count;
+                    drained = !new.stopped && left.is_none_or(|left| new.count < left);
+                }
+                Err(error) if events > 0 => {
+                    end_early(session, end, error)?;
+                    drained = false;
+                }
+                Err(error) => return Err(error),
+            }
         }
         if events == 0 {
             session.out().truncate(begin);
@@ -171,7 +196,8 @@ impl NewEvents<'_> {
                 delivery: Some((now_ms.saturating_sub(entry.delivered_ms), entry.deliveries)),
             });
             let wanted = wanted.collect();
-            let written = append_by_id(session, topic, wanted, Gone::LeftOut, reply.max_size()).await?;
+            let options = ByIdOptions { gone: Gone::LeftOut, max_size: reply.max_size(), ends_early: true };
+            let written = append_by_id(session, topic, wanted, options).await?;
             if written.live.is_empty() {
                 return Ok(written);
             }
@@ -202,6 +228,7 @@ impl NewEvents<'_> {
             with_delivery: self.request.claim_ms.is_some(),
             max_size: reply.max_size(),
             collect_ids: true,
+            ends_early: true,
             ..EntryOptions::default()
         };
         loop {
@@ -251,7 +278,7 @@ fn tell_if_made(session: &Session, ticket: Option<Ticket>, key: &[u8]) {
     }
 }
 
-/// Writes what is pending for the consumer above an id, live events and those that are gone.
+/// Writes what is pending for the consumer above an id, live events and those that are gone; no new event is taken.
 async fn history(
     session: &mut Session,
     request: &GroupRead<'_>,
@@ -259,7 +286,7 @@ async fn history(
     after: EventId,
     reply: &mut StreamsReply,
     changes: &mut Changes,
-) -> Result<(), CommandError> {
+) -> Result<bool, CommandError> {
     let missing = || text::no_group_to_read(stream.key, request.group);
     let topic = &stream.topic;
     let pending =
@@ -267,13 +294,22 @@ async fn history(
     let (ids, ticket) = found(pending, missing)?;
     tell_if_made(session, ticket, stream.key);
     changes.add(topic, ticket);
-    reply.begin(session, stream.key);
+    let begin = reply.begin(session, stream.key);
     let header = OpenHeader::array(session.out(), ids.len() as u64);
     let wanted = ids.into_iter().map(|id| WantedEvent { id, delivery: None }).collect();
-    let written = append_by_id(session, topic, wanted, Gone::Shown, reply.max_size()).await?;
+    let options = ByIdOptions { gone: Gone::Shown, max_size: reply.max_size(), ends_early: true };
+    let written = append_by_id(session, topic, wanted, options).await?;
+    if written.stopped && written.entries == 0 {
+        // An empty list says that nothing is left.
+        session.out().truncate(begin);
+        return Ok(false);
+    }
     header.close(session.out(), written.entries);
-    reply.keep(written.entries);
+    if session.is_reply_too_large() {
+        return Err(CommandError::ReplyTooLarge { limit: session.reply_limit() });
+    }
     let again = topic.redelivered(request.group, request.consumer, &written.live, session.now_ms());
     changes.add(topic, found(again, missing)?);
-    Ok(())
+    reply.keep(written.entries);
+    Ok(false)
 }

@@ -7,7 +7,7 @@ use wafka_core::EventId;
 use wafka_protocol::error_text::stream as text;
 use wafka_protocol::parse::parse_i64;
 
-use super::by_id::{Gone, WantedEvent, append_by_id};
+use super::by_id::{ByIdOptions, Gone, WantedEvent, append_by_id};
 use super::{commit, found, topic_with_group};
 use crate::command::{Args, CommandError, HandlerFuture};
 use crate::commands::arguments::{event_id, is_word};
@@ -141,7 +141,8 @@ pub(super) async fn reply_claimed(
     }
     let header = OpenHeader::array(session.out(), ids.len() as u64);
     let wanted = ids.into_iter().map(|id| WantedEvent { id, delivery: None }).collect();
-    let written = append_by_id(session, topic, wanted, Gone::LeftOut, None).await?;
+    let options = ByIdOptions { gone: Gone::LeftOut, max_size: None, ends_early: false };
+    let written = append_by_id(session, topic, wanted, options).await?;
     header.close(session.out(), written.entries);
     Ok(())
 }
