@@ -1,10 +1,11 @@
 //! The engine: brokers, catalog and topics together.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use wafka_core::storage::{LogName, Storage};
@@ -137,21 +138,9 @@ impl Engine {
             threads.push(broker.start().map_err(StartError::Thread)?);
         }
         let engine = Arc::downgrade(self);
-        let reclaimer = std::thread::Builder::new().name("reclaim".to_owned()).spawn(move || {
-            loop {
-                match receiver.recv_timeout(RETRY_AFTER) {
-                    Ok(topic) => topic.reclaim(),
-                    Err(RecvTimeoutError::Disconnected) => break,
-                    Err(RecvTimeoutError::Timeout) => {
-                        if let Some(engine) = engine.upgrade() {
-                            engine.settle_catalog();
-                            engine.finish_deletions();
-                            engine.reopen_degraded();
-                        }
-                    }
-                }
-            }
-        });
+        let reclaimer = std::thread::Builder::new()
+            .name("reclaim".to_owned())
+            .spawn(move || Engine::run_upkeep(&engine, &receiver));
         threads.push(reclaimer.map_err(StartError::Thread)?);
         let (engine, deadlines) = (Arc::downgrade(self), Arc::clone(&self.deadlines));
         let expiry = std::thread::Builder::new()
@@ -159,6 +148,28 @@ impl Engine {
             .spawn(move || Engine::run_expiry(&engine, &deadlines));
         *self.expiry_thread.lock() = Some(expiry.map_err(StartError::Thread)?);
         Ok(())
+    }
+
+    /// Gives back space as it is asked for, and again and again looks after what could not be done before, however much
+    /// is asked for.
+    fn run_upkeep(engine: &Weak<Engine>, requests: &Receiver<Arc<Topic>>) {
+        let mut next = Instant::now() + RETRY_AFTER;
+        loop {
+            match requests.recv_timeout(next.saturating_duration_since(Instant::now())) {
+                Ok(topic) => topic.reclaim(),
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if Instant::now() < next {
+                continue;
+            }
+            if let Some(engine) = engine.upgrade() {
+                engine.settle_catalog();
+                engine.finish_deletions();
+                engine.reopen_degraded();
+            }
+            next = Instant::now() + RETRY_AFTER;
+        }
     }
 
     /// Commits and syncs everything accepted and ends the threads. Nothing may be appended any more.

@@ -1,12 +1,14 @@
 //! A partition whose log cannot be opened when the server starts: the others serve, and nothing is passed over silently.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use wafka_broker::{AppendError, GroupStart, Placed, Placing, ReadError, ReadRange, TopicError};
 use wafka_core::{EventId, PartitionId};
 use wafka_storage::fs::{FileSystem, Operation};
 
 use crate::support::{
-    ALL, Bench, DB, EIO, accept, eventually, ids, is_offline, maxlen, name, path, read, state, strings,
-    values,
+    ALL, Bench, DB, EAGER, EIO, StopOnDrop, accept, eventually, ids, is_offline, maxlen, name, path, read,
+    state, strings, values,
 };
 
 /// A topic `t` of two partitions with events `0` to `7`, stopped.
@@ -99,6 +101,31 @@ fn a_disk_that_fails_takes_its_partition_and_no_more() {
     let expected: Vec<String> = (0..10).map(|n| n.to_string()).collect();
     assert_eq!(values(&topic), expected);
     assert!(matches!(state(&topic, 1), wafka_broker::PartitionState::Online));
+}
+
+/// However often space is given back, partitions are looked for.
+#[test]
+fn a_partition_comes_back_on_a_busy_server() {
+    let mut bench = filled();
+    bench.options.reclaim = EAGER;
+    bench.fault(Operation::Open, "t-1.txt", EIO, u64::MAX);
+    bench.start().unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let stopper = StopOnDrop(&stop);
+        let (bench, stop) = (&bench, &stop);
+        let busy = scope.spawn(move || {
+            let topic = bench.topic("busy");
+            while !stop.load(Ordering::SeqCst) {
+                bench.add(&topic, "x").unwrap();
+                bench.trim(&topic, &maxlen(0)).unwrap();
+            }
+        });
+        bench.fs().heal();
+        eventually("the partition to come back", || read(&bench.topic("t"), &ALL).is_ok());
+        drop(stopper);
+        busy.join().unwrap();
+    });
 }
 
 #[test]
