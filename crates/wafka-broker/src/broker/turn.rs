@@ -79,8 +79,13 @@ impl Broker {
                 (batch.slot, Lines::Journal(batch))
             }
         };
-        let mut work = Work { topic, slot, lines, outcome: Outcome::Committed { begin: Cursor::default() } };
-        if work.slot.is_none() {
+        let outcome = match &lines {
+            Lines::Journal(batch) => batch.check().err().map(|reason| Outcome::Failed { reason }),
+            Lines::Partition(..) => None,
+        };
+        let outcome = outcome.unwrap_or(Outcome::Committed { begin: Cursor::default() });
+        let mut work = Work { topic, slot, lines, outcome };
+        if let (None, Outcome::Committed { .. }) = (work.slot, &work.outcome) {
             self.open_journal(writer, &mut work);
         }
         if let (Some(slot), Outcome::Committed { .. }) = (work.slot, &work.outcome) {

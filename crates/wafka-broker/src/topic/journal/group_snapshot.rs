@@ -8,6 +8,8 @@ use crate::group::{Group, Groups, NOBODY, Pending};
 
 /// So many consumers, or runs of pending entries, stand in one line at most.
 const LINE_ITEMS_MAX: usize = 5_000;
+/// The names of consumers in one line have about so many bytes at most, but for the last one's.
+const LINE_NAMES_BYTES: usize = 256 << 10;
 
 /// The records that make the groups as they are.
 pub(super) fn parts(groups: &Groups) -> impl Iterator<Item = GroupRecord> {
@@ -26,13 +28,19 @@ pub(super) fn parts(groups: &Groups) -> impl Iterator<Item = GroupRecord> {
 }
 
 fn consumers(name: &BytesText, group: &Group, records: &mut Vec<GroupRecord>) {
-    let all: Vec<_> = group
-        .consumers
-        .iter()
-        .map(|(_, consumer)| (BytesText::from(&*consumer.name), consumer.seen_ms, consumer.active_ms))
-        .collect();
-    for some in all.chunks(LINE_ITEMS_MAX) {
-        let consumers = some.to_vec();
+    let mut lines: Vec<Vec<_>> = Vec::new();
+    let mut bytes = 0;
+    for (_, consumer) in group.consumers.iter() {
+        if bytes > LINE_NAMES_BYTES || lines.last().is_none_or(|line| line.len() >= LINE_ITEMS_MAX) {
+            lines.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += consumer.name.len();
+        if let Some(line) = lines.last_mut() {
+            line.push((BytesText::from(&*consumer.name), consumer.seen_ms, consumer.active_ms));
+        }
+    }
+    for consumers in lines {
         records.push(GroupRecord::GroupConsumers(GroupConsumers { group: name.clone(), consumers }));
     }
 }
@@ -105,4 +113,35 @@ fn push(name: &BytesText, consumer: Option<BytesText>, bucket: Bucket, records: 
     records.extend(bucket.entries.into_iter().map(|entries| record(entries, Vec::new())));
     // Behind what they are among.
     records.extend(bucket.gone.into_iter().map(|gone| record(Vec::new(), gone)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_consumers_end_by_their_bytes_too() {
+        let mut groups = Groups::default();
+        groups.create(b"g", EventId::MIN, None);
+        // Names of the hardest kind: every byte takes six in JSON.
+        let name = |number: u32| [&[1; 60_000][..], &number.to_be_bytes()].concat();
+        let group = groups.get_mut(b"g").unwrap();
+        for number in 0..100 {
+            group.consumers.ensure(&name(number), 7);
+        }
+        for number in 0..6_000_u32 {
+            group.consumers.ensure(&number.to_be_bytes(), 7);
+        }
+        let records: Vec<_> = parts(&groups).collect();
+        assert!(records.len() < 40);
+        let mut again = Groups::default();
+        for record in records {
+            assert!(serde_json::to_string(&record).unwrap().len() < 4 << 20);
+            record.apply(&mut again);
+        }
+        let names = |groups: &Groups| -> Vec<_> {
+            groups.get(b"g").unwrap().consumers.iter().map(|(_, consumer)| consumer.name.clone()).collect()
+        };
+        assert_eq!(names(&again), names(&groups));
+    }
 }

@@ -16,6 +16,7 @@ use std::time::Instant;
 
 use wafka_core::storage::{Batch, Cursor, LogName, LogSlot};
 use wafka_core::{EventId, Offset, TopicName};
+use wafka_storage::LINE_BYTES_MAX;
 use wafka_storage::line::{RecordKind, encode_record};
 
 pub(crate) use group_record::*;
@@ -36,6 +37,8 @@ pub(crate) struct JournalBatch {
     pub(crate) bytes: Vec<u8>,
     pub(crate) first_offset: Offset,
     pub(crate) lines: u64,
+    /// The length of the longest line, in bytes.
+    longest_line: u64,
     /// The offset of the snapshot within the batch, if there is one.
     pub(crate) snapshot: Option<Offset>,
     /// The trim floor that the batch, or one before it, says.
@@ -49,6 +52,18 @@ pub(crate) struct JournalBatch {
 impl JournalBatch {
     pub(crate) fn batch(&self) -> Batch<'_> {
         Batch { first_offset: self.first_offset, lines: self.lines, bytes: &self.bytes }
+    }
+
+    /// Whether a start can read the batch back: to it, a line that is too long is damage.
+    ///
+    /// # Errors
+    /// When it cannot; the error is the reason not to write it.
+    pub(crate) fn check(&self) -> Result<(), Arc<str>> {
+        if self.longest_line <= LINE_BYTES_MAX {
+            return Ok(());
+        }
+        let (bytes, log) = (self.longest_line, &self.log);
+        Err(format!("a line of {bytes} bytes for {log}: one has {LINE_BYTES_MAX} at most").into())
     }
 }
 
@@ -249,7 +264,9 @@ impl JournalDraft {
     /// The lines of the batch.
     pub(crate) fn encode(self, name: &TopicName, now_ms: u64) -> JournalBatch {
         let mut bytes = Vec::new();
+        let mut longest_line = 0;
         for (at, record) in self.records.iter().enumerate() {
+            let begin = bytes.len();
             encode_record(
                 &mut bytes,
                 RecordKind::Journal,
@@ -259,6 +276,7 @@ impl JournalDraft {
                 record,
             )
             .expect("invariant: a journal record serializes to one line of JSON");
+            longest_line = longest_line.max((bytes.len() - begin) as u64);
         }
         JournalBatch {
             number: self.number,
@@ -267,10 +285,36 @@ impl JournalDraft {
             bytes,
             first_offset: self.first_offset,
             lines: self.records.len() as u64,
+            longest_line,
             snapshot: self.is_snapshot.then_some(self.first_offset),
             floor: self.floor,
             expire_at_ms: self.expire_at_ms,
             told: self.told,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_no_start_could_read_is_not_written() {
+        let draft = JournalDraft {
+            records: vec![JournalRecord::Trim { up_to: IdText(EventId::MIN) }],
+            is_snapshot: false,
+            number: 1,
+            slot: None,
+            log: LogName::new(wafka_core::Database(0), "t.journal"),
+            first_offset: 0,
+            floor: EventId::MIN,
+            told: EventId::MIN,
+            expire_at_ms: None,
+        };
+        let mut batch = draft.encode(&TopicName::new(b"t").unwrap(), 1_000);
+        assert_eq!(batch.longest_line, batch.bytes.len() as u64);
+        assert_eq!(batch.check(), Ok(()));
+        batch.longest_line = LINE_BYTES_MAX + 1;
+        assert!(batch.check().unwrap_err().contains("1073741825 bytes"));
     }
 }
