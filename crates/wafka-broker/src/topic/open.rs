@@ -187,6 +187,7 @@ pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError
         state: Mutex::new(state),
     });
     topic.register();
+    topic.write_wanted_snapshot();
     Ok(topic)
 }
 

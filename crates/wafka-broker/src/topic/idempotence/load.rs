@@ -80,7 +80,12 @@ impl State {
         let ends: Vec<Offset> = self.lanes.iter().map(end).collect();
         let is_lost =
             |(lane, offset): (u16, Offset)| ends.get(usize::from(lane)).is_none_or(|end| offset >= *end);
+        let before = idempotence.records.len();
         idempotence.records.forget(|_, place| place.is_some_and(is_lost));
+        if idempotence.records.len() < before {
+            // Other events take these places: the next start must not find the records in the journal again.
+            self.journal.want_snapshot();
+        }
         (idempotence.durable, idempotence.told_duplicates) = (idempotence.told, idempotence.duplicates);
         let oldest = EventId::new((now_ms + 1).saturating_sub(idempotence.settings.duration_ms()), 0);
         if let Some(from) = idempotence.told.next() {

@@ -7,9 +7,9 @@ use std::time::Instant;
 use wafka_core::storage::{OpenRequest, StorageError};
 use wafka_storage::line::RecordLine;
 
-use super::super::State;
 use super::super::lane::LaneState;
 use super::super::open::{report, scan};
+use super::super::{State, Topic};
 use super::{Journal, JournalRecord, Replay};
 use crate::broker::Broker;
 
@@ -60,6 +60,18 @@ impl State {
             ));
         }
         read
+    }
+}
+
+impl Topic {
+    /// Queues the journal where opening the topic asked for a snapshot, ahead of every new event.
+    pub(in crate::topic) fn write_wanted_snapshot(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        if state.journal.held.is_none() && state.journal.has_pending() {
+            // Nobody waits for it, so nobody kicks.
+            let _ = self.journal_ticket(&mut state);
+            self.brokers[self.home].wake();
+        }
     }
 }
 
