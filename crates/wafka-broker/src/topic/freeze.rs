@@ -88,23 +88,33 @@ impl Drop for Swap<'_> {
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::{Duration, Instant};
 
     #[test]
     fn a_rewrite_waits_for_transactions_and_they_for_it() {
         let freeze = Freeze::default();
         let thawed = AtomicBool::new(false);
+        let swapped = AtomicBool::new(false);
         freeze.freeze();
         std::thread::scope(|scope| {
             let swap = scope.spawn(|| {
                 let swap = freeze.swap();
-                assert!(thawed.load(Ordering::SeqCst));
+                assert!(thawed.load(Ordering::SeqCst), "it did not wait for the transaction");
+                swapped.store(true, Ordering::SeqCst);
                 swap.is_some()
             });
+            let end = Instant::now() + Duration::from_secs(20);
+            while !freeze.state.lock().swapping {
+                assert!(Instant::now() < end, "the rewrite does not come");
+                std::thread::yield_now();
+            }
             let next = scope.spawn(|| {
-                // Perhaps before the rewrite, perhaps behind it.
                 freeze.freeze();
+                assert!(swapped.load(Ordering::SeqCst), "it did not wait for the rewrite");
                 freeze.thaw();
             });
+            // The lock was free since `swapping` was set: the rewrite waits, or went on wrongly.
+            assert!(!swap.is_finished() && !next.is_finished());
             thawed.store(true, Ordering::SeqCst);
             freeze.thaw();
             assert!(swap.join().unwrap());
