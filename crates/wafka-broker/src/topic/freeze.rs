@@ -13,7 +13,7 @@ pub(crate) struct Freeze {
 struct State {
     /// Transactions under way.
     transactions: usize,
-    /// One of them ended without anybody knowing how: its logs stay as they are until the next start.
+    /// One of them failed, or nobody knows how it ended: its logs stay as they are until the next start.
     for_good: bool,
     /// A rewrite takes its place, or waits for that.
     swapping: bool,

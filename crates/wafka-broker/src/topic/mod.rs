@@ -1,8 +1,9 @@
 //! A topic: its partitions, the order of its events, and what became of them.
 //!
-//! Everything of a topic that changes stands under one lock, [`State`], held for the few dozen nanoseconds that an
-//! append takes. The lock is never held over a write or a sync. Trimming and single deletions look events up under it,
-//! which may read files.
+//! Everything of a topic that changes stands under one lock, [`State`]. An append holds it for some dozen nanoseconds;
+//! gathering a snapshot of many pending entries takes longer. It is never held over a write or a sync. Reading files
+//! under it is for what must not change meanwhile: where trimming ends, the first event's id for a
+//! group's lag. Events to be deleted are looked up before it is taken.
 
 mod append;
 mod by_id;
