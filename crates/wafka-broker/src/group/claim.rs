@@ -359,25 +359,17 @@ impl Group {
         floor: EventId,
         now_ms: u64,
     ) -> (Vec<Claimable>, Vec<EventId>) {
-        let released: Vec<EventId> = self.pending.released().take(count).collect();
-        let mut line = released;
-        if line.len() < count {
-            let more = count - line.len();
-            let latest = now_ms.saturating_sub(min_idle_ms);
-            line.extend(
-                self.pending.by_time().take_while(|(at, _)| *at <= latest).take(more).map(|(_, id)| id),
-            );
-        }
-        let (mut idle, mut gone) = (Vec::with_capacity(line.len().min(1024)), Vec::new());
-        for id in line {
-            match self.pending.get(id) {
-                Some(entry) if Group::is_gone(id, entry, floor) => gone.push(id),
-                Some(entry) => idle.push(Claimable {
-                    id,
-                    delivered_ms: entry.delivered_ms,
-                    deliveries: entry.deliveries,
-                }),
-                None => {}
+        let latest = now_ms.saturating_sub(min_idle_ms);
+        let (mut idle, mut gone) = (Vec::with_capacity(count.min(1024)), Vec::new());
+        for (id, entry) in self.pending.in_line(latest) {
+            if idle.len() == count {
+                break;
+            }
+            if Group::is_gone(id, entry, floor) {
+                // It goes from the group, and takes nobody's place.
+                gone.push(id);
+            } else {
+                idle.push(Claimable { id, delivered_ms: entry.delivered_ms, deliveries: entry.deliveries });
             }
         }
         (idle, gone)

@@ -117,11 +117,23 @@ impl PendingList {
 
     /// Those with an owner and when they were delivered, longest idle first.
     pub(crate) fn by_time(&mut self) -> impl Iterator<Item = (u64, EventId)> {
+        self.times().iter().copied()
+    }
+
+    /// The released ones, and then those with an owner that were delivered at `latest` or before, longest idle first.
+    pub(crate) fn in_line(&mut self, latest: u64) -> impl Iterator<Item = (EventId, &Pending)> {
+        self.times();
         let entries = &self.entries;
-        let by_time = self.by_time.get_or_insert_with(|| {
+        let delivered = self.by_time.iter().flatten().take_while(move |(at, _)| *at <= latest);
+        let ids = self.released.values().chain(delivered.map(|(_, id)| id));
+        ids.filter_map(|id| entries.get(id).map(|entry| (*id, entry)))
+    }
+
+    fn times(&mut self) -> &BTreeSet<(u64, EventId)> {
+        let entries = &self.entries;
+        self.by_time.get_or_insert_with(|| {
             let owned = entries.iter().filter(|(_, entry)| entry.owner != NOBODY);
             owned.map(|(id, entry)| (entry.delivered_ms, *id)).collect()
-        });
-        by_time.iter().copied()
+        })
     }
 }

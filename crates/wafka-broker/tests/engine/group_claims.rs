@@ -224,3 +224,15 @@ fn events_are_read_by_their_ids_wherever_they_are() {
         check(&back);
     }
 }
+
+#[test]
+fn what_is_gone_takes_nobodys_place_in_a_claim() {
+    let bench = Bench::sim(2);
+    let (topic, all) = with_group(&bench, 8);
+    assert_eq!(bench.consume(&topic, "g", "a", 8).len(), 8);
+    bench.delete(&topic, &all[..3]).unwrap();
+    let line = topic.claimable(b"g", 10, Some(2), NOW + 10).unwrap();
+    assert_eq!(line.iter().map(|entry| entry.id).collect::<Vec<_>>(), all[3..5]);
+    assert_eq!(brief(&topic).len(), 5, "those that are gone left the group");
+    assert!(topic.claimable(b"g", 11, Some(2), NOW + 10).unwrap().is_empty());
+}

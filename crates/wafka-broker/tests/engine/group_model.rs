@@ -287,9 +287,14 @@ impl Run {
         idle.sort();
         let mut expected: Vec<EventId> = found.released.clone();
         expected.extend(idle.into_iter().map(|(_, id)| id));
-        expected.truncate(count as usize);
-        let (there, gone): (Vec<EventId>, Vec<EventId>) =
-            expected.into_iter().partition(|id| live.binary_search(id).is_ok());
+        let (mut there, mut gone) = (Vec::new(), Vec::new());
+        for id in expected {
+            if there.len() as u64 == count {
+                break;
+            }
+            let of = if live.binary_search(&id).is_ok() { &mut there } else { &mut gone };
+            of.push(id);
+        }
         for id in gone {
             found.remove(id);
         }
