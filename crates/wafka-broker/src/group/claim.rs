@@ -153,9 +153,7 @@ impl Topic {
                     found.remove(id);
                     gone.push(id);
                 }
-                Some(entry)
-                    if entry.owner != NOBODY
-                        && now_ms.saturating_sub(entry.delivered_ms) < request.min_idle_ms => {}
+                Some(entry) if entry.is_young(request.min_idle_ms, now_ms) => {}
                 None if !is_there(id) => {}
                 _ => {
                     found.claim(id, number, &terms);
@@ -193,25 +191,7 @@ impl Topic {
         let floor = state.floor;
         let found = state.group(group)?;
         let (number, created) = found.consumers.ensure(consumer, now_ms);
-        let mut looks = request.count.saturating_mul(LOOKS_PER_CLAIM);
-        let mut left = request.count;
-        let mut claimed = AutoClaimed::default();
-        for (id, entry) in found.pending.from(request.start) {
-            if looks == 0 || left == 0 {
-                claimed.next = id;
-                break;
-            }
-            looks -= 1;
-            if Group::is_gone(id, entry, floor) {
-                claimed.deleted.push(id);
-                left -= 1;
-            } else if entry.owner == NOBODY
-                || now_ms.saturating_sub(entry.delivered_ms) >= request.min_idle_ms
-            {
-                claimed.ids.push(id);
-                left -= 1;
-            }
-        }
+        let mut claimed = found.idle_from(request, floor, now_ms);
         for id in &claimed.deleted {
             found.remove(*id);
         }
@@ -221,6 +201,47 @@ impl Topic {
         claimed.made_consumer = created;
         claimed.ticket = self.note_claim(state, &terms, created, &claimed.ids, &claimed.deleted);
         Ok(claimed)
+    }
+
+    /// What [`Topic::auto_claim`] would do now; nothing is changed.
+    ///
+    /// # Errors
+    /// When there is no such group.
+    pub fn auto_claimable(
+        &self,
+        group: &[u8],
+        request: &AutoClaimRequest,
+        now_ms: u64,
+    ) -> Result<AutoClaimed, GroupError> {
+        let mut state = self.state.lock();
+        let floor = state.floor;
+        Ok(state.group(group)?.idle_from(request, floor, now_ms))
+    }
+
+    /// Which entries [`Topic::claim`] would give to the consumer now, as far as their events are there, and which would be
+    /// pending no more; nothing is changed.
+    ///
+    /// # Errors
+    /// When there is no such group.
+    pub fn would_claim(
+        &self,
+        group: &[u8],
+        request: &ClaimRequest<'_>,
+        now_ms: u64,
+    ) -> Result<(Vec<EventId>, Vec<EventId>), GroupError> {
+        let mut state = self.state.lock();
+        let floor = state.floor;
+        let found = state.group(group)?;
+        let (mut ids, mut gone) = (Vec::new(), Vec::new());
+        for &id in request.ids {
+            match found.pending.get(id) {
+                Some(entry) if Group::is_gone(id, entry, floor) => gone.push(id),
+                Some(entry) if entry.is_young(request.min_idle_ms, now_ms) => {}
+                None if !request.force => {}
+                _ => ids.push(id),
+            }
+        }
+        Ok((ids, gone))
     }
 
     /// Entries that a consumer who reads new events may claim: at most `count`, released ones first, in that order, then
@@ -350,7 +371,36 @@ impl Topic {
     }
 }
 
+impl Pending {
+    /// Whether it was delivered to somebody too short a time ago to be claimed.
+    fn is_young(&self, min_idle_ms: u64, now_ms: u64) -> bool {
+        self.owner != NOBODY && now_ms.saturating_sub(self.delivered_ms) < min_idle_ms
+    }
+}
+
 impl Group {
+    /// What `XAUTOCLAIM` would claim.
+    fn idle_from(&self, request: &AutoClaimRequest, floor: EventId, now_ms: u64) -> AutoClaimed {
+        let mut looks = request.count.saturating_mul(LOOKS_PER_CLAIM);
+        let mut left = request.count;
+        let mut idle = AutoClaimed::default();
+        for (id, entry) in self.pending.from(request.start) {
+            if looks == 0 || left == 0 {
+                idle.next = id;
+                break;
+            }
+            looks -= 1;
+            if Group::is_gone(id, entry, floor) {
+                idle.deleted.push(id);
+                left -= 1;
+            } else if !entry.is_young(request.min_idle_ms, now_ms) {
+                idle.ids.push(id);
+                left -= 1;
+            }
+        }
+        idle
+    }
+
     /// The entries first in line, and those on the way there whose event is gone.
     fn idle(
         &mut self,

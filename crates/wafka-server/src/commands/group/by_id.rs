@@ -48,8 +48,31 @@ pub(super) struct WrittenById {
     pub(super) entries: u64,
     /// The events that are there, in the order they were wanted in.
     pub(super) live: Vec<EventId>,
+    /// Where the entry of each ends in the buffer of replies.
+    ends: Vec<usize>,
     /// There were more, and no room for them.
     pub(super) stopped: bool,
+}
+
+impl WrittenById {
+    /// Takes back the entries, written from `begin` on, that are not among `kept`: some of `live`, in the same order.
+    pub(super) fn keep(&mut self, out: &mut Vec<u8>, begin: usize, kept: &[EventId]) {
+        if self.live == kept {
+            return;
+        }
+        let mut kept = kept.iter().peekable();
+        let (mut from, mut to) = (begin, begin);
+        self.entries = 0;
+        for (id, &end) in self.live.iter().zip(&self.ends) {
+            if kept.next_if_eq(&id).is_some() {
+                out.copy_within(from..end, to);
+                to += end - from;
+                self.entries += 1;
+            }
+            from = end;
+        }
+        out.truncate(to);
+    }
 }
 
 /// Appends the entries of `wanted`, in that order and without an array around them, to what `session` replies; one is
@@ -154,6 +177,7 @@ impl EntrySink for ByIdSink<'_> {
         write_entry(self.out, fields, delivery);
         self.count(at)?;
         self.written.live.push(id);
+        self.written.ends.push(self.out.len());
         ControlFlow::Continue(())
     }
 }
@@ -173,5 +197,29 @@ impl IdSink for ByIdSink<'_> {
         writer.bulk_id(id);
         writer.null_array();
         self.count(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_kept_is_taken_back() {
+        let ids = [1, 2, 2, 3].map(|ms| EventId::new(ms, 0));
+        for (kept, left) in [
+            (&ids[..], "+OK one two TWO three"),
+            (&ids[1..2], "+OK two"),
+            (&ids[2..], "+OK two three"),
+            (&[ids[0], ids[3]][..], "+OK one three"),
+            (&[], "+OK"),
+        ] {
+            let mut out = b"+OK one two TWO three".to_vec();
+            let ends = vec![7, 11, 15, 21];
+            let mut written = WrittenById { entries: 4, live: ids.to_vec(), ends, stopped: false };
+            written.keep(&mut out, 3, kept);
+            assert_eq!(out, left.as_bytes());
+            assert_eq!(written.entries, kept.len() as u64);
+        }
     }
 }

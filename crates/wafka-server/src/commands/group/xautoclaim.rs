@@ -1,14 +1,15 @@
 //! `XAUTOCLAIM`.
 
-use wafka_broker::AutoClaimRequest;
+use wafka_broker::{AutoClaimRequest, AutoClaimed, ClaimRequest};
+use wafka_core::EventId;
+use wafka_protocol::ReplyWriter;
 use wafka_protocol::error_text::stream as text;
 use wafka_protocol::parse::parse_i64;
 
-use super::xclaim::reply_claimed;
+use super::xclaim::{ClaimedEvents, ID_LEN_MAX, check_room, reply_ids, room};
 use super::{commit, found, topic_with_group};
 use crate::command::{Args, CommandError, HandlerFuture};
 use crate::commands::arguments::{interval_start, is_word};
-use crate::commands::reply_room::ReplyRoom;
 use crate::notify::Classes;
 use crate::session::Session;
 
@@ -16,6 +17,8 @@ use crate::session::Session;
 const COUNT_DEFAULT: u64 = 100;
 /// Redis's highest `COUNT`, from the size of a list of ids.
 const COUNT_MAX: u64 = i64::MAX.unsigned_abs() / 16;
+/// No more are claimed in one go, whatever `COUNT` says: the topic is locked meanwhile. The reply tells where to go on.
+const CLAIMED_MAX: usize = 10_000;
 
 /// ```text
 /// XAUTOCLAIM key group consumer min-idle-time start [COUNT count] [JUSTID]
@@ -54,25 +57,62 @@ fn parse(args: &[&[u8]]) -> Result<AutoClaimRequest, CommandError> {
 pub(crate) fn xautoclaim<'a>(session: &'a mut Session, args: &'a Args<'a>) -> HandlerFuture<'a> {
     Box::pin(async move {
         let (key, group, consumer) = (args[1], args[2], args[3]);
-        let request = parse(args)?;
+        let mut request = parse(args)?;
         let topic = topic_with_group(session, key, group)?;
-        let claimed = topic.auto_claim(group, consumer, &request, session.now_ms());
+        check_room(session, 3)?;
+        let count_max = (room(session) / ID_LEN_MAX - 2).min(CLAIMED_MAX);
+        request.count = request.count.min(count_max as u64);
+        session.reply().array(3);
+        if request.just_ids {
+            let claimed = topic.auto_claim(group, consumer, &request, session.now_ms());
+            let claimed = found(claimed, || text::no_group(key, group))?;
+            session.reply().bulk_id(claimed.next);
+            reply_ids(session, &claimed.ids);
+            reply_ids(session, &claimed.deleted);
+            tell_if_made(session, claimed.made_consumer, key);
+            return commit(session, &topic, claimed.ticket).await;
+        }
+        let idle = topic.auto_claimable(group, &request, session.now_ms());
+        let AutoClaimed { next, ids, mut deleted, .. } = found(idle, || text::no_group(key, group))?;
+        let cursor_at = session.out_len();
+        session.reply().bulk_id(next);
+        let cursor_end = session.out_len();
+        let events = ClaimedEvents::write(session, &topic, ids.clone(), true).await?;
+        let last = events.ids().last();
+        let unread = ids.iter().find(|id| events.stopped() && last.is_none_or(|last| *id > last)).copied();
+        deleted.retain(|id| unread.is_none_or(|unread| *id < unread));
+        deleted.truncate(room(session) / ID_LEN_MAX);
+        let all: Vec<EventId> = events.ids().iter().chain(&deleted).copied().collect();
+        let claim = ClaimRequest {
+            min_idle_ms: request.min_idle_ms,
+            ids: &all,
+            delivered_ms: None,
+            deliveries: None,
+            force: false,
+            just_ids: false,
+            last_id: None,
+        };
+        let claimed = topic.claim(group, consumer, &claim, session.now_ms());
         let claimed = found(claimed, || text::no_group(key, group))?;
-        if claimed.made_consumer {
-            session.notify(Classes::STREAM, "xgroup-createconsumer", key);
+        events.keep(session, &claimed.ids);
+        if let Some(unread) = unread {
+            let mut cursor = Vec::new();
+            ReplyWriter::new(&mut cursor, session.version()).bulk_id(unread);
+            session.out().splice(cursor_at..cursor_end, cursor);
         }
-        let mut reply = session.reply();
-        reply.array(3);
-        reply.bulk_id(claimed.next);
-        reply_claimed(session, &topic, claimed.ids, request.just_ids).await?;
-        let room = ReplyRoom::of(session);
-        session.reply().array(claimed.deleted.len());
-        for id in claimed.deleted {
-            session.reply().bulk_id(id);
-            room.check(session.out())?;
-        }
+        // There is room for what comes behind the events, however close to the limit they end.
+        let is_close = room(session) < ID_LEN_MAX * (deleted.len() + 1);
+        session.note_entries(false, is_close);
+        reply_ids(session, &deleted);
+        tell_if_made(session, claimed.made_consumer, key);
         commit(session, &topic, claimed.ticket).await
     })
+}
+
+fn tell_if_made(session: &Session, made_consumer: bool, key: &[u8]) {
+    if made_consumer {
+        session.notify(Classes::STREAM, "xgroup-createconsumer", key);
+    }
 }
 
 #[cfg(test)]

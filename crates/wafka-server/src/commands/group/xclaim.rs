@@ -7,11 +7,11 @@ use wafka_core::EventId;
 use wafka_protocol::error_text::stream as text;
 use wafka_protocol::parse::parse_i64;
 
-use super::by_id::{ByIdOptions, Gone, WantedEvent, append_by_id};
+use super::by_id::{ByIdOptions, Gone, WantedEvent, WrittenById, append_by_id};
 use super::{commit, found, topic_with_group};
 use crate::command::{Args, CommandError, HandlerFuture};
 use crate::commands::arguments::{event_id, is_word};
-use crate::commands::entry_reply::OpenHeader;
+use crate::commands::entry_reply::{OpenHeader, READY_COUNT_MAX};
 use crate::notify::Classes;
 use crate::session::Session;
 
@@ -21,7 +21,7 @@ use crate::session::Session;
 /// ```
 ///
 /// Makes events that are pending with others the consumer's, and answers them; with `JUSTID` their ids.
-#[derive(PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 struct ClaimArgs {
     min_idle_ms: u64,
     ids: Vec<EventId>,
@@ -89,15 +89,28 @@ pub(crate) fn xclaim<'a>(session: &'a mut Session, args: &'a Args<'a>) -> Handle
         let (key, group, consumer) = (args[1], args[2], args[3]);
         let topic = topic_with_group(session, key, group)?;
         let claim = parse(args, session.now_ms())?;
-        let (just_id, force) = (claim.just_id, claim.force);
         let is_idle = claim.delivered_ms < session.now_ms();
-        let claimed = {
-            let (topic, now_ms) = (Arc::clone(&topic), session.now_ms());
-            let (group, consumer) = (group.to_vec(), consumer.to_vec());
-            let work = move || topic.claim(&group, &consumer, &claim.request(), now_ms);
-            // Only then events are looked up.
-            if force { session.blocking(move |_| work()).await? } else { work() }
+        let (just_id, is_long) = (claim.just_id, claim.ids.len() as u64 > READY_COUNT_MAX);
+        if just_id {
+            // What cannot be answered must not change hands.
+            check_room(session, claim.ids.len())?;
+        }
+        let (claim, work) = (Arc::new(claim), Work::new(session, &topic, group, consumer));
+        let (events, claim) = if just_id {
+            (None, claim)
+        } else {
+            let (look, asked) = (Arc::clone(&work), Arc::clone(&claim));
+            let look = move || look.topic.would_claim(&look.group, &asked.request(), look.now_ms);
+            let looked = if is_long { session.blocking(move |_| look()).await? } else { look() };
+            let (ids, gone) = found(looked, || text::no_group(key, group))?;
+            let written = ClaimedEvents::write(session, &topic, ids, false).await?;
+            let ids = written.ids().iter().copied().chain(gone).collect();
+            (Some(written), Arc::new(ClaimArgs { ids, ..ClaimArgs::clone(&claim) }))
         };
+        // With FORCE events are looked up.
+        let is_long = is_long || claim.force;
+        let work = move || work.topic.claim(&work.group, &work.consumer, &claim.request(), work.now_ms);
+        let claimed = if is_long { session.blocking(move |_| work()).await? } else { work() };
         let claimed = found(claimed, || text::no_group(key, group))?;
         if claimed.made_consumer {
             session.notify(Classes::STREAM, "xgroup-createconsumer", key);
@@ -105,9 +118,27 @@ pub(crate) fn xclaim<'a>(session: &'a mut Session, args: &'a Args<'a>) -> Handle
         if is_idle && !claimed.ids.is_empty() {
             topic.watch_point().notify_claimable(group);
         }
-        reply_claimed(session, &topic, claimed.ids, just_id).await?;
+        match events {
+            Some(events) => events.keep(session, &claimed.ids),
+            None => reply_ids(session, &claimed.ids),
+        }
         commit(session, &topic, claimed.ticket).await
     })
+}
+
+/// What a claim on another thread needs.
+struct Work {
+    topic: Arc<Topic>,
+    group: Vec<u8>,
+    consumer: Vec<u8>,
+    now_ms: u64,
+}
+
+impl Work {
+    fn new(session: &Session, topic: &Arc<Topic>, group: &[u8], consumer: &[u8]) -> Arc<Self> {
+        let (group, consumer) = (group.to_vec(), consumer.to_vec());
+        Arc::new(Work { topic: Arc::clone(topic), group, consumer, now_ms: session.now_ms() })
+    }
 }
 
 impl ClaimArgs {
@@ -124,27 +155,70 @@ impl ClaimArgs {
     }
 }
 
-/// Answers what was claimed: the events, or their ids alone.
-pub(super) async fn reply_claimed(
-    session: &mut Session,
-    topic: &Arc<Topic>,
-    ids: Vec<EventId>,
-    just_id: bool,
-) -> Result<(), CommandError> {
-    if just_id {
-        let mut reply = session.reply();
-        reply.array(ids.len());
-        for id in ids {
-            reply.bulk_id(id);
-        }
-        return Ok(());
+/// The most bytes that an id takes in a reply.
+pub(super) const ID_LEN_MAX: usize = 48;
+
+/// How many bytes the reply may still grow by.
+pub(super) fn room(session: &Session) -> usize {
+    session.reply_limit().saturating_sub(session.reply_len())
+}
+
+/// Whether so many ids can be answered.
+pub(super) fn check_room(session: &Session, ids: usize) -> Result<(), CommandError> {
+    // And the headers around them.
+    match (ids + 2) * ID_LEN_MAX <= room(session) {
+        true => Ok(()),
+        false => Err(CommandError::ReplyTooLarge { limit: session.reply_limit() }),
     }
-    let header = OpenHeader::array(session.out(), ids.len() as u64);
-    let wanted = ids.into_iter().map(|id| WantedEvent { id, delivery: None }).collect();
-    let options = ByIdOptions { gone: Gone::LeftOut, max_size: None, ends_early: false };
-    let written = append_by_id(session, topic, wanted, options).await?;
-    header.close(session.out(), written.entries);
-    Ok(())
+}
+
+/// Answers ids.
+pub(super) fn reply_ids(session: &mut Session, ids: &[EventId]) {
+    let mut reply = session.reply();
+    reply.array(ids.len());
+    for id in ids {
+        reply.bulk_id(*id);
+    }
+}
+
+/// Events in the reply that are to be claimed: they are read first, so that none changes hands unanswered.
+pub(super) struct ClaimedEvents {
+    header: OpenHeader,
+    begin: usize,
+    written: WrittenById,
+}
+
+impl ClaimedEvents {
+    /// Writes those of `ids` that are there; with `ends_early` as many as there is room for.
+    pub(super) async fn write(
+        session: &mut Session,
+        topic: &Arc<Topic>,
+        ids: Vec<EventId>,
+        ends_early: bool,
+    ) -> Result<Self, CommandError> {
+        let header = OpenHeader::array(session.out(), ids.len() as u64);
+        let begin = session.out_len();
+        let wanted = ids.into_iter().map(|id| WantedEvent { id, delivery: None }).collect();
+        let options = ByIdOptions { gone: Gone::LeftOut, max_size: None, ends_early };
+        let written = append_by_id(session, topic, wanted, options).await?;
+        Ok(ClaimedEvents { header, begin, written })
+    }
+
+    /// What was written.
+    pub(super) fn ids(&self) -> &[EventId] {
+        &self.written.live
+    }
+
+    /// Whether there was no room for all.
+    pub(super) fn stopped(&self) -> bool {
+        self.written.stopped
+    }
+
+    /// Takes back what somebody else got hold of meanwhile.
+    pub(super) fn keep(mut self, session: &mut Session, claimed: &[EventId]) {
+        self.written.keep(session.out(), self.begin, claimed);
+        self.header.close(session.out(), self.written.entries);
+    }
 }
 
 #[cfg(test)]
