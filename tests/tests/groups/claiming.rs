@@ -74,7 +74,7 @@ fn released_events_are_first_in_line() {
         let added: Vec<String> = (0..5).map(|_| add(&mut client, "topic")).collect();
         client.run("XREADGROUP GROUP g a COUNT 4 STREAMS topic >");
         let mut claimer = server.client();
-        claimer.send(&[
+        let claim = [
             "XREADGROUP",
             "GROUP",
             "g",
@@ -88,24 +88,11 @@ fn released_events_are_first_in_line() {
             "STREAMS",
             "topic",
             ">",
-        ]);
+        ];
+        claimer.send(&claim);
         // What is new comes after what is claimed, and there is none of that.
         assert_eq!(claimed(&claimer.reply()), [(added[4].clone(), 0, 0)]);
-        claimer.send(&[
-            "XREADGROUP",
-            "GROUP",
-            "g",
-            "b",
-            "BLOCK",
-            "0",
-            "COUNT",
-            "2",
-            "CLAIM",
-            "3600000",
-            "STREAMS",
-            "topic",
-            ">",
-        ]);
+        claimer.send(&claim);
         wait_for_blocked(&mut client, 1);
         let nack = format!("XNACK topic g FAIL IDS 2 {} {}", added[2], added[1]);
         assert_eq!(client.run(&nack), Reply::Int(2));

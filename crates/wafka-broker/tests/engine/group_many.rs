@@ -1,17 +1,14 @@
 //! Groups with a great many pending entries.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
-use wafka_broker::{Delivered, FsyncPolicy, GroupStart, IdSpec, PendingEntry, Topic, wait};
+use wafka_broker::{Delivered, GroupStart, IdSpec, PendingEntry, Topic, wait};
 use wafka_core::EventId;
 use wafka_storage::fs::SimFs;
-use wafka_storage::memory::MemoryStorage;
 use wafka_storage::text::CommitJournalUse;
 
 use crate::groups::{ALL_PENDING, NOW};
-use crate::support::{Bench, Home, StopOnDrop, accept};
+use crate::support::{Bench, Home, accept};
 
 /// Adds `count` events and delivers them to four consumers in turn, a thousand at a time.
 fn with_pending(bench: &Bench, count: u64) -> (Arc<Topic>, Vec<EventId>) {
@@ -116,63 +113,4 @@ fn of_a_snapshot_that_was_cut_short_nothing_counts() {
         assert_eq!(bench.topic("t").pending_summary(b"g").unwrap().count, count);
         bench.stop();
     }
-}
-
-/// Prints how long things take with a million pending entries: to be run by itself, optimized.
-#[test]
-#[ignore = "takes long, and says something only when it is optimized"]
-fn a_million_pending_entries() {
-    let mut bench = Bench::new(Home::Memory(MemoryStorage::new()), 2)
-        .with(|options| {
-            options.fsync = FsyncPolicy::No;
-            options.journal_snapshot_bytes = 1 << 30;
-        })
-        .started();
-    let begun = Instant::now();
-    let (topic, all) = with_pending(&bench, 1_000_000);
-    println!("a million events added and delivered: {:?}", begun.elapsed());
-    let time = |what: &str, work: &mut dyn FnMut()| {
-        let begun = Instant::now();
-        (0..1_000).for_each(|_| work());
-        println!("{what}: {:?} each", begun.elapsed() / 1_000);
-    };
-    time("XPENDING summary", &mut || assert!(topic.pending_summary(b"g").unwrap().count > 900_000));
-    let mut next = all.iter().step_by(7);
-    time("XACK of one", &mut || {
-        let (acked, ticket) = topic.ack(b"g", &[*next.next().unwrap()]).unwrap();
-        assert_eq!(acked, 1);
-        bench.commit(&topic, ticket);
-    });
-    let begun = Instant::now();
-    assert_eq!(topic.claimable(b"g", 0, Some(10), NOW * 2).unwrap().len(), 10);
-    println!("first XREADGROUP CLAIM: {:?}", begun.elapsed());
-    time("XREADGROUP CLAIM", &mut || {
-        assert_eq!(topic.claimable(b"g", 0, Some(10), NOW * 2).unwrap().len(), 10);
-    });
-    drop(topic);
-    bench.stop();
-    bench.options.journal_snapshot_bytes = 1;
-    let begun = Instant::now();
-    bench.start().unwrap();
-    println!("start: {:?}", begun.elapsed());
-    let topic = bench.topic("t");
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let _stop = StopOnDrop(&stop);
-        let worst = scope.spawn(|| {
-            let mut worst = Duration::ZERO;
-            while !stop.load(Ordering::SeqCst) {
-                let begun = Instant::now();
-                topic.pending_summary(b"g").unwrap();
-                worst = worst.max(begun.elapsed());
-            }
-            worst
-        });
-        let begun = Instant::now();
-        let (_, ticket) = topic.ack(b"g", &all[999_000..999_001]).unwrap();
-        bench.commit(&topic, ticket);
-        println!("XACK that says everything anew: {:?}", begun.elapsed());
-        stop.store(true, Ordering::SeqCst);
-        println!("XPENDING meanwhile, at worst: {:?}", worst.join().unwrap());
-    });
 }
