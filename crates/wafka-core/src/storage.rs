@@ -21,6 +21,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -238,6 +239,24 @@ pub enum StorageError {
         /// What was found and what was expected.
         reason: String,
     },
+    /// An option of the backend is missing, unknown or has a bad value.
+    #[error("storage backend '{backend}': option '{option}': {expected}")]
+    BadOption {
+        /// The backend.
+        backend: String,
+        /// The option's key.
+        option: String,
+        /// What is wrong and what was expected.
+        expected: String,
+    },
+    /// The backend is not configured, or does not open: what it holds is there, and out of reach.
+    #[error("storage backend '{backend}' is not available: {reason}")]
+    Unavailable {
+        /// The backend.
+        backend: String,
+        /// Why, and what there is instead.
+        reason: String,
+    },
     /// The backend cannot do this.
     #[error("storage backend '{backend}' does not support {operation}")]
     Unsupported {
@@ -248,10 +267,41 @@ pub enum StorageError {
     },
 }
 
+/// A backend's options: the keys of its table in the configuration.
+pub type Options = serde_json::Map<String, serde_json::Value>;
+
+/// Opens a storage backend by its name.
+pub trait StorageFactory: Send + Sync {
+    /// The name that configuration and catalog use.
+    fn name(&self) -> &str;
+
+    /// Checks options without opening anything, as far as that can be done: [`StorageFactory::open`] has the last word.
+    ///
+    /// # Errors
+    /// [`StorageError::BadOption`].
+    fn check(&self, options: &Options) -> Result<(), StorageError> {
+        let _ = options;
+        Ok(())
+    }
+
+    /// Opens the data that the backend keeps in `data_dir`, or that its options name, and makes what is missing. Called
+    /// once at a time for one directory.
+    ///
+    /// # Errors
+    /// When an option is missing, unknown or has a bad value, or the data cannot be opened.
+    fn open(&self, data_dir: &Path, options: &Options) -> Result<Arc<dyn Storage>, StorageError>;
+}
+
 /// A storage backend: makes shards, lists and deletes logs.
 pub trait Storage: Send + Sync {
     /// The name that configuration uses.
     fn name(&self) -> &str;
+
+    /// Whether what was synced is still there when the backend is opened again. One that says no is for data to throw
+    /// away: a topic in it is empty after each start.
+    fn is_durable(&self) -> bool {
+        true
+    }
 
     /// All logs there are, in no order.
     ///

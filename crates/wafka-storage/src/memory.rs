@@ -54,6 +54,10 @@ impl Storage for MemoryStorage {
         "memory"
     }
 
+    fn is_durable(&self) -> bool {
+        false
+    }
+
     fn list(&self) -> Result<Vec<LogName>, StorageError> {
         Ok(self.shared.logs.lock().keys().cloned().collect())
     }
