@@ -21,12 +21,13 @@ const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 100;
 
 /// Which crates of the workspace a crate may depend on. Arrows point one way, from the server to the core.
-const MAY_DEPEND_ON: [(&str, &[&str]); 6] = [
+const MAY_DEPEND_ON: [(&str, &[&str]); 7] = [
     ("wafka-core", &[]),
     ("wafka-protocol", &["wafka-core"]),
     ("wafka-storage", &["wafka-core"]),
     ("wafka-broker", &["wafka-core", "wafka-storage"]),
-    ("wafka-server", &["wafka-core", "wafka-protocol", "wafka-storage", "wafka-broker"]),
+    ("wafka-plugin", &["wafka-core"]),
+    ("wafka-server", &["wafka-core", "wafka-protocol", "wafka-storage", "wafka-broker", "wafka-plugin"]),
     ("wafka-bench", &[]),
 ];
 
