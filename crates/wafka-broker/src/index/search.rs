@@ -1,5 +1,6 @@
-//! Finding an entry of an index by bisection. What is in the file is read by the page, and looked for first near the
-//! place that was found last: who reads on from where it stopped needs one read instead of one for every halving.
+//! Finding an entry of an index by bisection. What is in the file is looked for first near the place that was found
+//! last, with a page of entries: who reads on from where it stopped needs one read instead of one for every halving. Who
+//! reads elsewhere looks at single entries until a page holds all that are left: the pages between would be read in vain.
 
 use wafka_storage::fs::read_full_at;
 
@@ -9,6 +10,8 @@ use super::{ENTRY_BYTES, ENTRY_LEN, IndexEntry, Inner};
 pub(super) const UNREADABLE_MAX: u64 = 64;
 /// So many entries are read at once: about a page of the file.
 const WINDOW_ENTRIES: u64 = 85;
+/// What lies within so many entries is near.
+const NEAR_ENTRIES: u64 = 16 * WINDOW_ENTRIES;
 const WINDOW_LEN: usize = WINDOW_ENTRIES as usize * ENTRY_LEN;
 
 /// One search, with the entries of the file that it read last.
@@ -46,16 +49,17 @@ impl<'i> Search<'i> {
             return flushed + recent.partition_point(|entry| test(entry)) as u64;
         }
         let (mut low, mut high) = (0, *flushed);
-        // From `near` upward in ever longer steps, the first of them within one window.
+        // From `near` upward, the first step within one window, then a few longer ones.
         let (mut at, mut step) = (near, WINDOW_ENTRIES - 1);
-        while at < high {
-            match self.get(at) {
+        while at < high && step <= NEAR_ENTRIES {
+            let entry = if at == near { self.get(at) } else { self.peek(at) };
+            match entry {
                 Some(entry) if test(&entry) => low = at + 1,
                 Some(_) => high = at,
                 None => break,
             }
             at = at.saturating_add(step);
-            step = step.saturating_mul(2);
+            step *= 2;
         }
         while low < high {
             if high - low <= WINDOW_ENTRIES {
@@ -79,6 +83,19 @@ impl<'i> Search<'i> {
             return self.inner.get(at);
         }
         self.look_at(at, at);
+        self.in_window(at)
+    }
+
+    /// As [`Search::get`], but reads no more than the entry.
+    fn peek(&self, at: u64) -> Option<IndexEntry> {
+        if at >= self.first && at - self.first < self.entries {
+            self.in_window(at)
+        } else {
+            self.inner.get(at)
+        }
+    }
+
+    fn in_window(&self, at: u64) -> Option<IndexEntry> {
         let at = usize::try_from(at.checked_sub(self.first).filter(|at| *at < self.entries)?).ok()?;
         IndexEntry::from_bytes(self.window.as_chunks().0.get(at)?)
     }
@@ -86,7 +103,7 @@ impl<'i> Search<'i> {
     /// The readable entry nearest to `at` among `low..=at`.
     fn readable(&mut self, low: u64, at: u64) -> Probe {
         let lowest = low.max(at.saturating_sub(UNREADABLE_MAX));
-        match (lowest..=at).rev().find_map(|at| Some((at, self.get(at)?))) {
+        match (lowest..=at).rev().find_map(|at| Some((at, self.peek(at)?))) {
             Some((at, entry)) => Probe::Entry(at, entry),
             None if lowest == low => Probe::AllUnreadable,
             None => Probe::GivenUp,

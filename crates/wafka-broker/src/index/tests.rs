@@ -42,6 +42,59 @@ fn where_the_search_before_ended_does_not_matter() {
     }
 }
 
+/// Counts the bytes that are read.
+struct Counting(Arc<dyn File>, AtomicU64);
+
+impl File for Counting {
+    fn read_at(&self, into: &mut [u8], position: u64) -> io::Result<usize> {
+        self.1.fetch_add(into.len() as u64, Ordering::Relaxed);
+        self.0.read_at(into, position)
+    }
+
+    fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize> {
+        self.0.write_at(bytes, position)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+}
+
+#[test]
+fn a_search_far_from_the_last_one_reads_single_entries_and_one_page() {
+    const ENTRIES: u64 = 200_000;
+    let dir = tempfile::tempdir().unwrap();
+    let index = SparseIndex::open(Some(&place(dir.path())), Path::new("t-1.idx"));
+    index.push((1..=ENTRIES).map(entry));
+    index.flush(ENTRIES as usize).unwrap();
+    let counting = Arc::new(Counting(index.inner.read().file.clone().unwrap(), AtomicU64::new(0)));
+    index.inner.write().file = Some(counting.clone());
+    let bytes_of = |n: u64| {
+        counting.1.store(0, Ordering::Relaxed);
+        let found = index.seek(EventId::new(n * 10 + 1, 0));
+        assert_eq!(found.map(|(_, ordinal)| ordinal), Some(n * 5), "{n}");
+        counting.1.load(Ordering::Relaxed)
+    };
+    let page = 85 * ENTRY_BYTES;
+    // Steps upward from where the last search ended, and halvings.
+    let singles = 5 + u64::from(ENTRIES.ilog2() + 1);
+    for n in (1..=ENTRIES).step_by(9973) {
+        // The page where the last search ended, single entries, the page with what is left.
+        let far = bytes_of(n);
+        assert!(far <= 2 * page + singles * ENTRY_BYTES, "{far} bytes for {n}");
+        let near = bytes_of((n + 1).min(ENTRIES));
+        assert!(near <= 2 * page, "{near} bytes for the one behind {n}");
+    }
+}
+
 #[test]
 fn survives_reopening_and_is_cut_where_the_log_ends() {
     let dir = tempfile::tempdir().unwrap();
