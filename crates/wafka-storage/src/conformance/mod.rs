@@ -1,9 +1,12 @@
 //! The one suite that every storage backend passes. A backend's tests call [`run`]; it panics where the backend does not
 //! keep the contract of [`wafka_core::storage`].
 
+mod faults;
 mod logs;
+mod many;
 mod reads;
 mod rewrites;
+mod rewrites_beside;
 
 use wafka_core::storage::{
     Batch, Chunk, Cursor, LogName, LogReader, LogSlot, OpenRequest, Opened, Shard, Storage,
@@ -11,6 +14,15 @@ use wafka_core::storage::{
 use wafka_core::{BrokerId, Database, Offset};
 
 use crate::line;
+
+/// What a backend can be made to fail at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Failing {
+    /// The next append to the log: the device refuses, is full, the connection broke, …
+    Append,
+    /// The next sync that covers the log.
+    Sync,
+}
 
 /// How the suite gets at a backend.
 pub trait Harness {
@@ -24,6 +36,18 @@ pub trait Harness {
     fn rewrites(&self) -> bool {
         true
     }
+
+    /// Whether [`Harness::fail_next`] does what it says. Without it the cases about faults are passed over: a backend
+    /// whose writes can fail should have a way to make them.
+    fn faults(&self) -> bool {
+        false
+    }
+
+    /// Makes the backend itself fail, once, as `failing` says; all else goes well. Other logs of the same shard may fail
+    /// with it.
+    fn fail_next(&mut self, failing: Failing, log: &LogName) {
+        let _ = (failing, log);
+    }
 }
 
 /// Makes a backend without logs.
@@ -34,11 +58,16 @@ pub type Make<'a> = &'a mut dyn FnMut() -> Box<dyn Harness>;
 /// # Panics
 /// When the backend breaks the contract.
 pub fn run(make: Make<'_>) {
-    for case in logs::CASES.iter().chain(reads::CASES) {
+    for case in logs::CASES.iter().chain(many::CASES).chain(reads::CASES) {
         case(&mut *make());
     }
     if make().rewrites() {
-        for case in rewrites::CASES {
+        for case in rewrites::CASES.iter().chain(rewrites_beside::CASES) {
+            case(&mut *make());
+        }
+    }
+    if make().faults() {
+        for case in faults::CASES {
             case(&mut *make());
         }
     }

@@ -10,10 +10,12 @@ use wafka_core::storage::{Batch, Cursor, LogReader, LogSlot, OpenRequest, Opened
 
 use super::*;
 pub(super) use crate::conformance::line_of;
-use crate::conformance::{self, Harness, lines_of};
+use crate::conformance::{self, Failing, Harness, lines_of};
 use crate::fs::{Fault, FaultKind, Operation, SimFs, StdFs};
 
 struct OnFs {
+    /// The file system, when it can be made to fail.
+    sim: Option<SimFs>,
     options: TextOptions,
     fs: Arc<dyn FileSystem>,
     dir: PathBuf,
@@ -30,7 +32,15 @@ impl OnFs {
     ) -> Box<dyn Harness> {
         let options = TextOptions { commit_journal, commit_journal_bytes: 1 << 17, ..TextOptions::default() };
         let storage = TextStorage::open(Arc::clone(&fs), &dir, options.clone()).unwrap();
-        Box::new(OnFs { options, fs, dir, storage, _temporary: temporary })
+        Box::new(OnFs { sim: None, options, fs, dir, storage, _temporary: temporary })
+    }
+
+    fn simulated(commit_journal: CommitJournalUse) -> Box<dyn Harness> {
+        let fs = SimFs::new();
+        let options = TextOptions { commit_journal, commit_journal_bytes: 1 << 17, ..TextOptions::default() };
+        let storage = TextStorage::open(Arc::new(fs.clone()), Path::new("data"), options.clone()).unwrap();
+        let sim = Some(fs.clone());
+        Box::new(OnFs { sim, options, fs: Arc::new(fs), dir: "data".into(), storage, _temporary: None })
     }
 }
 
@@ -41,6 +51,26 @@ impl Harness for OnFs {
 
     fn restart(&mut self) {
         self.storage = TextStorage::open(Arc::clone(&self.fs), &self.dir, self.options.clone()).unwrap();
+    }
+
+    /// With a commit journal it is not the log's own file whose sync counts.
+    fn faults(&self) -> bool {
+        self.sim.is_some() && self.options.commit_journal == CommitJournalUse::Never
+    }
+
+    fn fail_next(&mut self, failing: Failing, log: &LogName) {
+        let operation = match failing {
+            Failing::Append => Operation::Write,
+            Failing::Sync => Operation::Sync,
+        };
+        let path_contains = format!("{}.txt", log.stem());
+        let sim = self.sim.as_ref().unwrap();
+        // A part of the lines is written before the device refuses.
+        if failing == Failing::Append {
+            let kind = FaultKind::ShortWrite(200);
+            sim.inject(Fault { operation, path_contains: path_contains.clone(), skip: 0, times: 1, kind });
+        }
+        sim.inject(Fault { operation, path_contains, skip: 0, times: 1, kind: EIO });
     }
 }
 
@@ -58,7 +88,7 @@ fn it_conforms_on_the_file_system() {
 #[test]
 fn it_conforms_on_the_simulated_file_system() {
     for commit_journal in [CommitJournalUse::Never, CommitJournalUse::Auto, CommitJournalUse::Always] {
-        conformance::run(&mut || OnFs::boxed(Arc::new(SimFs::new()), "data".into(), None, commit_journal));
+        conformance::run(&mut || OnFs::simulated(commit_journal));
     }
 }
 
