@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use wafka_core::partitioner::Options;
+use wafka_core::partitioner::{CreateRequest, Options};
 use wafka_core::storage::{Batch, Cursor, LogName, LogSlot, OpenRequest, StorageError};
 use wafka_core::{Database, Offset, TopicName};
 use wafka_storage::line::{RecordKind, RecordLine, encode_record};
@@ -49,6 +49,11 @@ impl CatalogTopic {
 
     pub(crate) fn name(&self) -> Option<TopicName> {
         TopicName::from_file_stem(&self.topic)
+    }
+
+    /// What the topic's strategy is told when it is made. The topic may be about to get another name.
+    pub(crate) fn create_request<'a>(&'a self, name: &'a TopicName) -> CreateRequest<'a> {
+        CreateRequest { topic: name.as_bytes(), partitions: self.partitions, options: &self.options }
     }
 }
 

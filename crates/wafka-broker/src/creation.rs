@@ -104,9 +104,7 @@ impl Engine {
         }
         let record = || {
             let factory = self.options.partitioners.get(&wish.spec.partitioner)?;
-            // Made once more when the topic is opened; here it shows whether the options are right.
-            factory.create(&wish.spec.options)?;
-            Ok(CatalogTopic {
+            let record = CatalogTopic {
                 partitions: self.partitions(&wish.spec)?,
                 uid: catalog.next_uid(),
                 database: wish.database.0,
@@ -115,7 +113,10 @@ impl Engine {
                 partitioner_version: factory.version(),
                 options: wish.spec.options.clone(),
                 second_files: false,
-            })
+            };
+            // Made once more when the topic is opened; here it shows whether the options are right.
+            factory.create(&record.create_request(&wish.name))?;
+            Ok(record)
         };
         let mut record = record;
         record().map_err(Err)
@@ -174,7 +175,7 @@ impl Engine {
 
     fn open_new(&self, making: &Making) -> Result<Arc<Topic>, TopicError> {
         let factory = self.options.partitioners.get(&making.record.partitioner)?;
-        let partitioner = factory.create(&making.record.options)?;
+        let partitioner = factory.create(&making.record.create_request(&making.wish.name))?;
         let topic =
             self.open_with(&making.record, making.wish.name.clone(), Ok(partitioner), Opening::New)?;
         match topic.check_empty().and_then(|()| topic.check_no_journal()) {

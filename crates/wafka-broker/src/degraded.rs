@@ -49,7 +49,12 @@ impl Engine {
         topic.close_slots();
         let record = topic.catalog_record();
         let opened = self
-            .open_with(&record, topic.name().clone(), self.partitioner_of(&record), Opening::Start)
+            .open_with(
+                &record,
+                topic.name().clone(),
+                self.partitioner_of(&record, topic.name()),
+                Opening::Start,
+            )
             .map_err(TopicError::from);
         match opened {
             Ok(again) => {

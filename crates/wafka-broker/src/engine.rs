@@ -336,13 +336,13 @@ impl Engine {
             )));
         }
         let factory = self.options.partitioners.get(&spec.partitioner)?;
-        let partitioner = factory.create(&spec.options)?;
         let record = CatalogTopic {
             partitioner: spec.partitioner.clone(),
             partitioner_version: factory.version(),
             options: spec.options.clone(),
             ..current
         };
+        let partitioner = factory.create(&record.create_request(topic.name()))?;
         catalog.append(&[CatalogRecord::Alter(record.clone())], self.options.clock.now_ms())?;
         topic.set_partitioner(partitioner, record.partitioner, record.partitioner_version, record.options);
         Ok(())
@@ -372,7 +372,7 @@ impl Engine {
         let Some(name) = record.name() else {
             return Err(StartError::Catalog(format!("'{}' is no topic's name", record.topic)));
         };
-        let partitioner = self.partitioner_of(record);
+        let partitioner = self.partitioner_of(record, &name);
         if let Err(reason) = &partitioner {
             tracing::error!(topic = %name, %reason, "topic is read-only");
         }

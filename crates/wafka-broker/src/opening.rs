@@ -23,7 +23,11 @@ pub(crate) enum Opening {
 
 impl Engine {
     /// The strategy of a topic, or why there is none.
-    pub(crate) fn partitioner_of(&self, record: &CatalogTopic) -> Result<Box<dyn Partitioner>, String> {
+    pub(crate) fn partitioner_of(
+        &self,
+        record: &CatalogTopic,
+        name: &TopicName,
+    ) -> Result<Box<dyn Partitioner>, String> {
         let factory =
             self.options.partitioners.get(&record.partitioner).map_err(|error| error.to_string())?;
         if factory.version() != record.partitioner_version {
@@ -34,7 +38,7 @@ impl Engine {
                 factory.version()
             ));
         }
-        factory.create(&record.options).map_err(|error| error.to_string())
+        factory.create(&record.create_request(name)).map_err(|error| error.to_string())
     }
 
     /// Opens a topic, which nobody finds yet.

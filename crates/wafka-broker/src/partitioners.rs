@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use wafka_core::partitioner::{
-    Options, Partitioner, PartitionerError, PartitionerFactory, Route, RouteRequest,
+    CreateRequest, Options, Partitioner, PartitionerError, PartitionerFactory, Route, RouteRequest,
 };
 
 /// The strategies there are, by name.
@@ -80,8 +80,8 @@ impl PartitionerFactory for RoundRobinFactory {
         1
     }
 
-    fn create(&self, options: &Options) -> Result<Box<dyn Partitioner>, PartitionerError> {
-        refuse_options(self.name(), options, &[])?;
+    fn create(&self, request: &CreateRequest<'_>) -> Result<Box<dyn Partitioner>, PartitionerError> {
+        refuse_options(self.name(), request.options, &[])?;
         Ok(Box::new(RoundRobin))
     }
 }
@@ -108,9 +108,9 @@ impl PartitionerFactory for KeyFactory {
         1
     }
 
-    fn create(&self, options: &Options) -> Result<Box<dyn Partitioner>, PartitionerError> {
-        refuse_options(self.name(), options, &[PARTITION_KEY])?;
-        match options.get(PARTITION_KEY).and_then(|value| value.as_str()) {
+    fn create(&self, request: &CreateRequest<'_>) -> Result<Box<dyn Partitioner>, PartitionerError> {
+        refuse_options(self.name(), request.options, &[PARTITION_KEY])?;
+        match request.options.get(PARTITION_KEY).and_then(|value| value.as_str()) {
             Some(field) if !field.is_empty() => Ok(Box::new(Key { field: field.as_bytes().into() })),
             _ => Err(PartitionerError::BadOption {
                 partitioner: self.name().to_owned(),
@@ -196,10 +196,14 @@ mod tests {
         serde_json::from_str(json).unwrap()
     }
 
+    fn create(name: &str, json: &str) -> Result<Box<dyn Partitioner>, PartitionerError> {
+        let request = CreateRequest { topic: b"t", partitions: 4, options: &options(json) };
+        Partitioners::built_in().get(name)?.create(&request)
+    }
+
     #[test]
     fn options_are_checked() {
-        let all = Partitioners::built_in();
-        let error = |name: &str, json: &str| match all.get(name).unwrap().create(&options(json)) {
+        let error = |name: &str, json: &str| match create(name, json) {
             Ok(_) => panic!("{name} took {json}"),
             Err(error) => error.to_string(),
         };
@@ -207,18 +211,18 @@ mod tests {
         assert!(error("key", r#"{"partition_key":7}"#).contains("required"));
         assert!(error("key", r#"{"partition_key":"a","x":1}"#).contains("'x': unknown, expected one of"));
         assert!(error("round-robin", r#"{"x":1}"#).contains("no options"));
-        assert!(matches!(all.get("nope"), Err(PartitionerError::Unknown { .. })));
+        assert!(matches!(create("nope", "{}"), Err(PartitionerError::Unknown { .. })));
     }
 
     #[test]
     fn events_without_the_field_are_unkeyed() {
-        let all = Partitioners::built_in();
-        let mut key = all.get("key").unwrap().create(&options(r#"{"partition_key":"truck"}"#)).unwrap();
+        let mut key = create("key", r#"{"partition_key":"truck"}"#).unwrap();
         let flat: [&[u8]; 2] = [b"status", b"ontime"];
-        let request = RouteRequest { topic: b"t", fields: Fields::new(&flat).unwrap(), partitions: 4 };
+        let fields = Fields::new(&flat).unwrap();
+        let request = RouteRequest { topic: b"t", fields, partitions: 4, open: None };
         assert_eq!(key.route(&request), Ok(Route::Unkeyed));
         let flat: [&[u8]; 2] = [b"truck", b"21"];
-        let request = RouteRequest { topic: b"t", fields: Fields::new(&flat).unwrap(), partitions: 4 };
+        let request = RouteRequest { fields: Fields::new(&flat).unwrap(), ..request };
         let expected = u16::try_from((-973_932_308_i32 as u32 & 0x7fff_ffff) % 4).unwrap();
         assert_eq!(key.route(&request), Ok(Route::Partition(expected)));
     }

@@ -106,7 +106,7 @@ impl Engine {
         catalog.append(&[CatalogRecord::Prepare(record.clone())], now_ms)?;
         let made = self.write_copy(source, &record, to.1).and_then(|()| {
             let copy =
-                self.open_with(&record, to.1.clone(), self.partitioner_of(&record), Opening::Written)?;
+                self.open_with(&record, to.1.clone(), self.partitioner_of(&record, to.1), Opening::Written)?;
             Ok(copy)
         });
         let copy = match made {
@@ -176,7 +176,7 @@ impl Engine {
         let files = LaneFiles::new(Database(record.database), name, record.second_files);
         let logs: Vec<_> = (0..usize::from(record.partitions)).map(|at| files.partition(at)).collect();
         self.storage.create(&logs)?;
-        let copy = self.open_with(record, name.clone(), self.partitioner_of(record), Opening::New)?;
+        let copy = self.open_with(record, name.clone(), self.partitioner_of(record, name), Opening::New)?;
         let written = copy.check_empty().and_then(|()| copy.check_no_journal()).and_then(|()| {
             copy.fill_from(source, self.options.clock.now_ms()).map_err(TopicError::Unreadable)
         });

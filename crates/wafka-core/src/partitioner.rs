@@ -13,12 +13,17 @@ pub struct RouteRequest<'a> {
     pub fields: Fields<'a>,
     /// How many partitions the topic has, at least 1. It never changes during a topic's life.
     pub partitions: u16,
+    /// The partition that the topic's last event without a preference ([`Route::Any`], [`Route::Unkeyed`]) went to, while
+    /// the batch it went into is open: what goes there now is committed with it. `None` when its broker has taken that
+    /// batch, when the batch is full, when the partition failed, and before there was any. A strategy that goes there as long as it can, and has
+    /// no preference otherwise, keeps the events of one commit together and passes over partitions that are offline.
+    pub open: Option<u16>,
 }
 
 /// A strategy's answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Route {
-    /// The partition at this 0-based index, below [`RouteRequest::partitions`].
+    /// The partition at this 0-based index, below [`RouteRequest::partitions`]. When it is offline, the event is refused.
     Partition(u16),
     /// No preference: the topic's strictly cyclic round-robin decides, skipping partitions that are offline.
     Any,
@@ -69,6 +74,17 @@ pub trait Partitioner: Send {
 /// A strategy's options: the keys of the topic's table that the topic itself does not know.
 pub type Options = serde_json::Map<String, serde_json::Value>;
 
+/// What a strategy is told about the topic it is made for.
+#[derive(Clone, Copy, Debug)]
+pub struct CreateRequest<'a> {
+    /// The topic's name.
+    pub topic: &'a [u8],
+    /// How many partitions the topic has, at least 1. It never changes during a topic's life.
+    pub partitions: u16,
+    /// The strategy's options.
+    pub options: &'a Options,
+}
+
 /// Makes a strategy for each topic that asks for it by name.
 pub trait PartitionerFactory: Send + Sync {
     /// The name that configuration and catalog use.
@@ -81,6 +97,6 @@ pub trait PartitionerFactory: Send + Sync {
     /// Makes the strategy for one topic.
     ///
     /// # Errors
-    /// When an option is missing, unknown or has a bad value.
-    fn create(&self, options: &Options) -> Result<Box<dyn Partitioner>, PartitionerError>;
+    /// When an option is missing, unknown or has a bad value, or does not fit the topic.
+    fn create(&self, request: &CreateRequest<'_>) -> Result<Box<dyn Partitioner>, PartitionerError>;
 }

@@ -135,10 +135,12 @@ impl Topic {
         let index = match request.partition {
             Some(id) => self.lane_index(state, id).map_err(AppendError::NoSuchPartition)?,
             None => {
+                let open = self.open_batch(state);
                 let route = state.partitioner.route(&RouteRequest {
                     topic: self.name.as_bytes(),
                     fields: request.fields,
                     partitions,
+                    open,
                 })?;
                 match route {
                     Route::Partition(index) if index < partitions => usize::from(index),
@@ -161,6 +163,14 @@ impl Topic {
             LaneState::Online => Ok(index),
             LaneState::Offline { reason, .. } => Err(self.offline(index, reason)),
         }
+    }
+
+    /// The partition that the cycle turned to last, while its batch is open and has room. A partition that fails loses
+    /// its batch, so one that is offline has none.
+    fn open_batch(&self, state: &State) -> Option<u16> {
+        let pending = &state.lanes[usize::from(state.cycle)].pending;
+        let open = !pending.is_empty() && pending.bytes.len() <= self.limits.queue_bytes_max;
+        open.then_some(state.cycle)
     }
 
     /// The next partition of the cycle that can be written to.

@@ -21,6 +21,7 @@ mod oracle;
 mod placing;
 mod reading;
 mod reclaiming;
+mod routing;
 mod starting;
 mod support;
 mod transactions;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wafka_broker::{AppendError, DeclaredTopic, StartError, TopicError, TopicSpec};
 use wafka_core::partitioner::{
-    Options, Partitioner, PartitionerError, PartitionerFactory, Route, RouteRequest,
+    CreateRequest, Partitioner, PartitionerError, PartitionerFactory, Route, RouteRequest,
 };
 use wafka_storage::fs::Operation;
 use wafka_storage::line::{RecordKind, encode_record};
@@ -225,7 +225,7 @@ impl PartitionerFactory for Fixed {
         self.0
     }
 
-    fn create(&self, _options: &Options) -> Result<Box<dyn Partitioner>, PartitionerError> {
+    fn create(&self, _request: &CreateRequest<'_>) -> Result<Box<dyn Partitioner>, PartitionerError> {
         Ok(Box::new(First))
     }
 }
