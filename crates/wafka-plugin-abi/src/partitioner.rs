@@ -62,16 +62,19 @@ pub struct RouteRequest {
     pub fields: *const Field,
     /// How many fields there are.
     pub field_count: usize,
-    /// Which *commit window* the event falls into: a number that grows whenever the topic's events so far have been
-    /// committed together. It begins anew with each start of the server.
-    pub window: u64,
+    /// The 0-based index of the partition that the topic's last event without a preference ([`route::ANY`],
+    /// [`route::UNKEYED`]) went to, while the batch it went into is open: what goes there now is committed with it. -1 when
+    /// its broker has taken that batch, when the batch is full, when the partition failed, and before there was any.
+    pub open_partition: i32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// A request of this many bytes has all that every request has.
 pub const ROUTE_REQUEST_SIZE_MIN: usize = size_of::<RouteRequest>();
 
 layout! { ROUTE_REQUEST: RouteRequest = "wafka_route_request", 48 {
-    struct_size 0, partitions 4, topic 8, fields 24, field_count 32, window 40
+    struct_size 0, partitions 4, topic 8, fields 24, field_count 32, open_partition 40, reserved 44
 } }
 
 /// The functions of a strategy. An instance is made for each topic that uses the strategy, and used by one thread at a
