@@ -188,15 +188,21 @@ pub struct StorageVtable {
             error: *mut ErrorOut,
         ) -> u32,
     >,
+    /// Whether what was synced is still there when the backend is opened again (1), or it is for data to throw away (0). May
+    /// be absent: then it is there.
+    pub is_durable: Option<unsafe extern "C" fn(storage: *mut c_void) -> u32>,
+    /// Checks options, as `open` does, without opening anything. May be absent: then `open` has the only word.
+    pub check_options:
+        Option<unsafe extern "C" fn(config: *const StorageConfig, error: *mut ErrorOut) -> u32>,
 }
 
 /// A vtable of this many bytes has all that every backend must have.
 pub const STORAGE_VTABLE_SIZE_MIN: usize = core::mem::offset_of!(StorageVtable, read_ready);
 
-layout! { STORAGE_VTABLE: StorageVtable = "wafka_storage_vtable", 208 {
+layout! { STORAGE_VTABLE: StorageVtable = "wafka_storage_vtable", 224 {
     struct_size 0, reserved 4, open 8, close 16, list 24, create 32, delete 40, shard 48, shard_close 56,
     log_open 64, log_close 72, append 80, begin_sync 88, sync_wait 96, finish_sync 104, reopen 112,
     begin_rewrite 120, rewrite_run 128, finish_rewrite 136, rewrite_abandon 144, read 152,
     reader_generation 160, reader_size 168, reader_release 176, read_ready 184, set_synced_first 192,
-    catch_up 200
+    catch_up 200, is_durable 208, check_options 216
 } }
