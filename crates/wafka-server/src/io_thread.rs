@@ -20,6 +20,7 @@ use crate::kick::Kicker;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::shared::Shared;
+use crate::wake::{Gathered, Inbox};
 
 /// Threads for blocking work of the connections of one thread: reads of files, creation of topics.
 const BLOCKING_THREADS_MAX: usize = 32;
@@ -91,16 +92,19 @@ impl IoThread {
 async fn serve(mut sockets: UnboundedReceiver<(std::net::TcpStream, SocketAddr)>, shared: Arc<Shared>) {
     let kicker = Kicker::new(Arc::clone(&shared.engine));
     let kicking = Rc::new(tokio::task::spawn_local(kicker.clone().run()));
+    let inbox = Inbox::new();
+    let emptying = tokio::task::spawn_local(Arc::clone(&inbox).empty());
     while let Some((socket, peer)) = sockets.recv().await {
         match accept(&shared, &kicker, socket, peer).await {
             Ok(Some(connection)) => {
-                tokio::task::spawn_local(connection.run());
+                tokio::task::spawn_local(Gathered::new(connection.run(), &inbox));
             }
             Ok(None) => {}
             Err(error) => tracing::debug!(%peer, %error, "connection lost before it was served"),
         }
     }
     kicking.abort();
+    emptying.abort();
 }
 
 /// Takes a client in, or tells it why not.

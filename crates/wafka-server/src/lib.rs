@@ -27,3 +27,4 @@ pub mod shared;
 pub mod shutdown;
 pub mod stats;
 pub mod telemetry;
+mod wake;
