@@ -77,8 +77,8 @@ layout! { ROUTE_REQUEST: RouteRequest = "wafka_route_request", 48 {
     struct_size 0, partitions 4, topic 8, fields 24, field_count 32, open_partition 40, reserved 44
 } }
 
-/// The functions of a strategy. An instance is made for each topic that uses the strategy, and used by one thread at a
-/// time; instances are used at once.
+/// The functions of a strategy. An instance is made for each topic that uses the strategy, and used by one thread at a time,
+/// each time perhaps another; different instances are used at once.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct PartitionerVtable {

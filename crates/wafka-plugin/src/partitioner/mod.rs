@@ -1,0 +1,189 @@
+//! Strategies behind the ABI.
+
+mod watchdog;
+
+use std::ffi::c_void;
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use wafka_core::partitioner::{
+    CreateRequest, Partitioner, PartitionerError, PartitionerFactory, Route, RouteRequest,
+};
+use wafka_plugin_abi as abi;
+use wafka_plugin_abi::{Bytes, Field, PartitionerConfig, route, status};
+
+use crate::failure::{Failure, TEXT_MAX, TextBuffer, error_out};
+use crate::load::PluginInfo;
+use crate::manifest::PartitionerFunctions;
+use watchdog::{Call, Watchdog};
+
+/// So many fields stay reserved for the next event; more are given back, so that one giant event does not cost
+/// memory for ever.
+const FIELDS_KEPT: usize = 256;
+
+/// Makes instances of a plugin's strategy.
+pub(crate) struct Factory {
+    plugin: Arc<PluginInfo>,
+    functions: PartitionerFunctions,
+    slow_calls: Arc<AtomicU64>,
+    watchdog: &'static Watchdog,
+}
+
+impl Factory {
+    pub(crate) fn new(plugin: Arc<PluginInfo>, functions: PartitionerFunctions) -> Self {
+        Factory { plugin, functions, slow_calls: Arc::default(), watchdog: Watchdog::running() }
+    }
+
+    /// How many calls of `route` took so long that it was noticed.
+    pub(crate) fn slow_calls(&self) -> u64 {
+        self.slow_calls.load(Ordering::Relaxed)
+    }
+
+    fn failed(&self, reason: impl std::fmt::Display) -> PartitionerError {
+        failed(&self.plugin, reason)
+    }
+}
+
+/// A failure that names the plugin's file.
+fn failed(plugin: &PluginInfo, reason: impl std::fmt::Display) -> PartitionerError {
+    PartitionerError::Failed {
+        partitioner: plugin.name.clone(),
+        reason: format!("plugin {}: {reason}", plugin.file.display()),
+    }
+}
+
+impl PartitionerFactory for Factory {
+    fn name(&self) -> &str {
+        &self.plugin.name
+    }
+
+    fn version(&self) -> u32 {
+        self.functions.route_version
+    }
+
+    fn create(&self, request: &CreateRequest<'_>) -> Result<Box<dyn Partitioner>, PartitionerError> {
+        let options = serde_json::to_vec(request.options).map_err(|error| self.failed(error))?;
+        let config = PartitionerConfig {
+            struct_size: const { size_of::<PartitionerConfig>() as u32 },
+            partitions: u32::from(request.partitions),
+            topic: Bytes::new(request.topic),
+            options: Bytes::new(&options),
+        };
+        let mut text = Box::new([0; TEXT_MAX]);
+        let mut error = error_out(&mut text);
+        let mut instance = ptr::null_mut();
+        // SAFETY: the arguments live longer than the call, and are what the ABI says they are.
+        let status = unsafe { (self.functions.create)(&config, &mut instance, &mut error) };
+        if status != status::OK {
+            let failure = Failure::take(status, &error, &text);
+            return Err(match failure.option() {
+                Some((option, expected)) if status == status::BAD_OPTION => {
+                    PartitionerError::BadOption { partitioner: self.plugin.name.clone(), option, expected }
+                }
+                _ => self.failed(format_args!("cannot make the strategy: {}", failure.to_line())),
+            });
+        }
+        let slow = Arc::clone(&self.slow_calls);
+        let call = Arc::new(Call::new(Arc::clone(&self.plugin), request.topic, slow));
+        self.watchdog.watch(&call);
+        let plugin = Arc::clone(&self.plugin);
+        let functions = self.functions;
+        Ok(Box::new(Instance { plugin, functions, instance, fields: Vec::new(), text, call, panicked: None }))
+    }
+}
+
+/// A strategy at work for one topic.
+struct Instance {
+    plugin: Arc<PluginInfo>,
+    functions: PartitionerFunctions,
+    instance: *mut c_void,
+    /// The event's fields as the ABI has them. What they point to is there during a call only.
+    fields: Vec<Field>,
+    text: Box<TextBuffer>,
+    call: Arc<Call>,
+    /// What the strategy panicked with: its state may be anything now.
+    panicked: Option<String>,
+}
+
+// SAFETY: the ABI says that an instance is used by one thread at a time, each time perhaps another. The pointers in `fields`
+// are never followed between calls.
+unsafe impl Send for Instance {}
+
+impl Partitioner for Instance {
+    fn route(&mut self, request: &RouteRequest<'_>) -> Result<Route, PartitionerError> {
+        if let Some(panic) = &self.panicked {
+            return Err(failed(
+                &self.plugin,
+                format_args!(
+                    "{panic}; nothing is routed until the topic's strategy is made anew, at the next start"
+                ),
+            ));
+        }
+        self.fields.clear();
+        let pairs = request.fields.iter();
+        self.fields
+            .extend(pairs.map(|(name, value)| Field { name: Bytes::new(name), value: Bytes::new(value) }));
+        let to_route = abi::RouteRequest {
+            struct_size: const { size_of::<abi::RouteRequest>() as u32 },
+            partitions: u32::from(request.partitions),
+            topic: Bytes::new(request.topic),
+            fields: self.fields.as_ptr(),
+            field_count: self.fields.len(),
+            open_partition: request.open.map_or(-1, i32::from),
+            reserved: 0,
+        };
+        let mut error = error_out(&mut self.text);
+        self.call.begin();
+        // SAFETY: the instance is one that `create` made and nobody has destroyed; the arguments live longer than the
+        // call, and are what the ABI says they are.
+        let answer = unsafe { (self.functions.route)(self.instance, &to_route, &mut error) };
+        self.call.end();
+        if self.fields.capacity() > FIELDS_KEPT {
+            self.fields.clear();
+            self.fields.shrink_to(FIELDS_KEPT);
+        }
+        match u16::try_from(answer) {
+            Ok(index) if index < request.partitions => Ok(Route::Partition(index)),
+            _ if answer == route::ANY => Ok(Route::Any),
+            _ if answer == route::UNKEYED => Ok(Route::Unkeyed),
+            _ => Err(self.no_route(answer, request.partitions, &error)),
+        }
+    }
+}
+
+impl Instance {
+    #[cold]
+    fn no_route(&mut self, answer: i32, partitions: u16, error: &abi::ErrorOut) -> PartitionerError {
+        let topic = self.call.topic();
+        let reason = match answer {
+            route::FAILED => Failure::take(status::FAILED, error, &self.text).to_line(),
+            route::PANICKED => {
+                let panic = Failure::take(status::PANICKED, error, &self.text).to_line();
+                tracing::error!(
+                    file = %self.plugin.file.display(), strategy = self.plugin.name, topic, "{panic}; the topic takes no \
+                     more events but those that name their partition"
+                );
+                self.panicked = Some(panic.clone());
+                panic
+            }
+            0.. => {
+                format!(
+                    "returned partition index {answer}, expected one below {partitions} or a code of the ABI"
+                )
+            }
+            _ => format!("returned {answer}, expected an index below {partitions} or a code of the ABI"),
+        };
+        failed(&self.plugin, format_args!("{reason}; while routing an event of topic '{topic}'"))
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        // SAFETY: `create` made it, and it is destroyed here alone, once.
+        unsafe { (self.functions.destroy)(self.instance) };
+    }
+}
+
+#[cfg(test)]
+mod tests;

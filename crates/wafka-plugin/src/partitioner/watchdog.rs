@@ -1,0 +1,230 @@
+//! Noticing calls that do not return, without reading a clock for each.
+//!
+//! A call counts up a number when it begins and when it ends, so that an odd number is a call under way. A thread looks at
+//! the numbers from time to time: one that is odd and the same at two looks is a call that takes longer than the time
+//! between them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::load::PluginInfo;
+
+/// How long between two looks: a call is noticed after one to two times this.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// After a slow call of an instance was logged, no further one of it is for so many looks: ten seconds.
+const QUIET_LOOKS: u32 = 100;
+
+/// The calls of one instance.
+pub(crate) struct Call {
+    count: AtomicU64,
+    plugin: Arc<PluginInfo>,
+    topic: String,
+    slow_calls: Arc<AtomicU64>,
+}
+
+impl Call {
+    pub(crate) fn new(plugin: Arc<PluginInfo>, topic: &[u8], slow_calls: Arc<AtomicU64>) -> Self {
+        Call { count: AtomicU64::new(0), plugin, topic: topic.escape_ascii().to_string(), slow_calls }
+    }
+
+    pub(crate) fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// To be said before a call and, as `end`, after it, by one thread at a time: so a plain load and store will do, and
+    /// nothing else depends on the order of these.
+    pub(crate) fn begin(&self) {
+        self.count.store(self.count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    pub(crate) fn end(&self) {
+        self.begin();
+    }
+}
+
+/// An instance as the watchdog sees it.
+struct Watched {
+    call: Weak<Call>,
+    seen: u64,
+    /// Since how many looks the call under way has been slow; 0 when it is not.
+    slow_looks: u32,
+    /// Whether that was logged.
+    is_logged: bool,
+    /// For how many looks nothing is logged.
+    quiet: u32,
+}
+
+/// What a look found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Found {
+    /// The call has been under way for at least [`LOOK_EVERY`].
+    Slow,
+    /// The slow call has ended; it took about so long.
+    Ended(Duration),
+}
+
+/// Looks at calls.
+#[derive(Default)]
+pub(crate) struct Watchdog {
+    watched: Mutex<Vec<Watched>>,
+    wanted: Condvar,
+}
+
+impl Watchdog {
+    /// The one that looks from a thread of its own.
+    pub(crate) fn running() -> &'static Watchdog {
+        static RUNNING: OnceLock<&'static Watchdog> = OnceLock::new();
+        RUNNING.get_or_init(|| {
+            let watchdog: &'static Watchdog = Box::leak(Box::default());
+            let thread = thread::Builder::new().name("wafka-plugins".to_owned());
+            if let Err(error) = thread.spawn(move || watchdog.run()) {
+                tracing::error!(%error, "no thread to watch plugins with: slow calls will not be noticed");
+            }
+            watchdog
+        })
+    }
+
+    pub(crate) fn watch(&self, call: &Arc<Call>) {
+        let call = Arc::downgrade(call);
+        self.watched.lock().push(Watched { call, seen: 0, slow_looks: 0, is_logged: false, quiet: 0 });
+        self.wanted.notify_one();
+    }
+
+    fn run(&self) {
+        loop {
+            let mut watched = self.watched.lock();
+            while watched.is_empty() {
+                self.wanted.wait(&mut watched);
+            }
+            drop(watched);
+            thread::sleep(LOOK_EVERY);
+            self.look(report);
+        }
+    }
+
+    /// Looks once, and tells `report` what is to be logged, after all locks are released.
+    pub(crate) fn look(&self, mut report: impl FnMut(&Call, Found)) {
+        let mut found = Vec::new();
+        self.watched.lock().retain_mut(|watched| {
+            let call = watched.call.upgrade();
+            if let Some(call) = &call
+                && let Some(what) = watched.look(call)
+            {
+                found.push((Arc::clone(call), what));
+            }
+            call.is_some()
+        });
+        for (call, what) in found {
+            report(&call, what);
+        }
+    }
+}
+
+impl Watched {
+    fn look(&mut self, call: &Call) -> Option<Found> {
+        self.quiet = self.quiet.saturating_sub(1);
+        let count = call.count.load(Ordering::Relaxed);
+        let is_same = count == self.seen && count % 2 == 1;
+        self.seen = count;
+        if is_same {
+            self.slow_looks = self.slow_looks.saturating_add(1);
+            if self.slow_looks > 1 {
+                return None;
+            }
+            call.slow_calls.fetch_add(1, Ordering::Relaxed);
+            self.is_logged = self.quiet == 0;
+            if !self.is_logged {
+                return None;
+            }
+            self.quiet = QUIET_LOOKS;
+            return Some(Found::Slow);
+        }
+        let looks = std::mem::take(&mut self.slow_looks);
+        (looks > 0 && self.is_logged).then(|| Found::Ended(LOOK_EVERY * looks.saturating_add(1)))
+    }
+}
+
+fn report(call: &Call, found: Found) {
+    let (file, strategy, topic) = (call.plugin.file.display(), &call.plugin.name, &call.topic);
+    match found {
+        Found::Slow => tracing::warn!(
+            %file, strategy, topic,
+            "a plugin's route has not returned for {} ms; its topic waits for it", LOOK_EVERY.as_millis()
+        ),
+        Found::Ended(after) => {
+            tracing::warn!(%file, strategy, topic, "the slow route returned after about {} ms", after.as_millis());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(watchdog: &Watchdog) -> Vec<Found> {
+        let mut all = Vec::new();
+        watchdog.look(|_, found| all.push(found));
+        all
+    }
+
+    fn call() -> (Watchdog, Arc<Call>) {
+        let call = Arc::new(Call::new(Arc::new(crate::partitioner::tests::info()), b"t", Arc::default()));
+        let watchdog = Watchdog::default();
+        watchdog.watch(&call);
+        (watchdog, call)
+    }
+
+    #[test]
+    fn a_call_that_is_the_same_at_two_looks_is_slow_once() {
+        let (watchdog, call) = call();
+        assert_eq!(seen(&watchdog), []);
+        call.begin();
+        assert_eq!(seen(&watchdog), [], "it may have begun just now");
+        assert_eq!(seen(&watchdog), [Found::Slow]);
+        assert_eq!(seen(&watchdog), []);
+        call.end();
+        assert_eq!(seen(&watchdog), [Found::Ended(3 * LOOK_EVERY)]);
+        assert_eq!(seen(&watchdog), []);
+        assert_eq!(call.slow_calls.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn many_quick_calls_are_not_slow() {
+        let (watchdog, call) = call();
+        for _ in 0..5 {
+            call.begin();
+            assert_eq!(seen(&watchdog), []);
+            call.end();
+        }
+        assert_eq!(call.slow_calls.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn slow_calls_are_counted_all_and_logged_now_and_then() {
+        let (watchdog, call) = call();
+        let mut logged = 0;
+        for _ in 0..60 {
+            call.begin();
+            for _ in 0..2 {
+                logged += seen(&watchdog).iter().filter(|found| **found == Found::Slow).count();
+            }
+            call.end();
+        }
+        assert_eq!(call.slow_calls.load(Ordering::Relaxed), 60);
+        assert_eq!(logged, 2, "120 looks are two times ten seconds");
+    }
+
+    #[test]
+    fn what_is_gone_is_not_watched() {
+        let (watchdog, call) = call();
+        call.begin();
+        drop(call);
+        assert_eq!(seen(&watchdog), []);
+        assert!(watchdog.watched.lock().is_empty());
+    }
+}
