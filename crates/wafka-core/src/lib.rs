@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod fields;
 pub mod id;
+mod kafka;
 pub mod partitioner;
 pub mod place;
 pub mod storage;

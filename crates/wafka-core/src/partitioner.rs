@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::fields::Fields;
+pub use crate::kafka::kafka_partition;
 
 /// What a strategy is told about an event.
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,3 @@
+//! Routing by a table of labels.
+
+pub mod table;

@@ -1,0 +1,3 @@
+//! Jump consistent hash of a field's value.
+
+pub mod jump;

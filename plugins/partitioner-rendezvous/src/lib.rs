@@ -1,0 +1,3 @@
+//! Weighted rendezvous hash of a field's value.
+
+pub mod rendezvous;
