@@ -8,6 +8,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec </dev/null
+# The server loads no plugin that others than its owner may write, whatever the umask was.
+umask 022
 
 target=${CARGO_TARGET_DIR:-target}
 started=$SECONDS
@@ -51,6 +53,7 @@ install_packages() {
     python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
     command -v cc >/dev/null || missing+=(gcc libc6-dev)
     command -v ps >/dev/null || missing+=(procps)
+    command -v sqlite3 >/dev/null || missing+=(sqlite3)
     install_missing "${missing[@]}"
 }
 

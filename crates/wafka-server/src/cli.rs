@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{self, Config, ConfigError, Override, Sources};
 use crate::descriptors;
+use crate::plugins::Plugins;
 use crate::server::Server;
 use crate::telemetry;
 
@@ -31,7 +32,7 @@ struct Cli {
     /// Sets any key of the configuration, for example storage.fsync=everysec; may be repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
-    /// Checks the configuration and exits
+    /// Checks the configuration and exits: loads the plugins, opens no data
     #[arg(long)]
     check_config: bool,
 }
@@ -45,6 +46,10 @@ pub fn run() -> ExitCode {
         Err(error) => return fail(&error),
     };
     if cli.check_config {
+        let checked = Plugins::load(&config).and_then(|plugins| plugins.check_topics(&config));
+        if let Err(error) = checked {
+            return fail(&error);
+        }
         return match writeln!(std::io::stdout(), "configuration ok") {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error),

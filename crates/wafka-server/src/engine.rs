@@ -13,6 +13,7 @@ use wafka_storage::{MemoryStorage, TextOptions, TextStorage};
 
 use crate::config::{Backend, Config, DEFAULT_PARTITIONER, Fsync, TopicConfig};
 use crate::data_dir::DataDir;
+use crate::plugins::Plugins;
 
 /// Where the sparse indexes are within the data directory; it can be deleted and is rebuilt.
 const INDEX_DIR: &str = "index";
@@ -42,17 +43,16 @@ pub enum EngineError {
 /// When a topic that the configuration declares cannot be, or the data cannot be opened.
 pub(crate) fn start(
     config: &Config,
+    plugins: &Plugins,
     data_dir: &DataDir,
     clock: &Arc<dyn Clock>,
 ) -> Result<Arc<Engine>, EngineError> {
     let topic_defaults = topic_spec(&config.topic_defaults, None);
-    let declared = config
-        .topics
-        .iter()
-        .map(|(name, topic)| {
+    let declared = declared_specs(config)
+        .map(|(name, spec)| {
             let name = TopicName::new(name.as_bytes())
-                .map_err(|source| EngineError::Name { name: name.clone(), source })?;
-            Ok(DeclaredTopic { database: Database(0), name, spec: topic_spec(topic, Some(&topic_defaults)) })
+                .map_err(|source| EngineError::Name { name: name.to_owned(), source })?;
+            Ok(DeclaredTopic { database: Database(0), name, spec })
         })
         .collect::<Result<_, EngineError>>()?;
     let files = Arc::new(StdFs);
@@ -76,9 +76,16 @@ pub(crate) fn start(
         },
         topic_defaults,
         declared,
+        partitioners: plugins.partitioners().clone(),
         ..EngineOptions::new(config.server.broker_count(), Arc::clone(clock))
     };
     Ok(Engine::start(options, storage)?)
+}
+
+/// The topics that the configuration declares, and what each is made of.
+pub(crate) fn declared_specs(config: &Config) -> impl Iterator<Item = (&str, TopicSpec)> {
+    let defaults = topic_spec(&config.topic_defaults, None);
+    config.topics.iter().map(move |(name, topic)| (name.as_str(), topic_spec(topic, Some(&defaults))))
 }
 
 /// What a topic is made of. One that names no strategy has that of the defaults, with its options.

@@ -19,6 +19,7 @@ mod kick;
 pub mod notify;
 pub mod observe;
 pub mod pause;
+pub mod plugins;
 pub mod pubsub;
 pub mod server;
 pub mod session;

@@ -20,6 +20,7 @@ use crate::io_thread::IoThread;
 use crate::notify::{Classes, notify};
 use crate::observe::Observers;
 use crate::pause::Pause;
+use crate::plugins::{Plugins, PluginsError};
 use crate::pubsub::PubSub;
 use crate::settings::Settings;
 use crate::shared::Shared;
@@ -50,6 +51,9 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
+    /// Plugins cannot be used.
+    #[error(transparent)]
+    Plugins(#[from] PluginsError),
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
@@ -72,17 +76,20 @@ impl Server {
     /// Starts a server; it accepts connections when this returns. Of `log`, `CONFIG SET loglevel` makes use.
     ///
     /// # Errors
-    /// When the data directory, the engine or the address cannot be used; nothing is left running then.
+    /// When plugins, the data directory, the engine or the address cannot be used; nothing is left running then.
     pub fn start(config: Config, log: Option<LogLevel>) -> Result<Self, StartError> {
+        // First of all: what is wrong with one must not leave anything behind.
+        let plugins = Plugins::load(&config)?;
         let data_dir = DataDir::open(&config.server.data_dir)?;
         let runtime = Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         // Before the engine starts, which may take longer: two servers must not both believe they have the port.
         let listener = listen(&runtime, SocketAddr::new(config.server.bind, config.server.port))?;
         let addr = runtime.block_on(async { listener.local_addr() }).map_err(StartError::Thread)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let engine = engine::start(&config, &data_dir, &clock)?;
+        let engine = engine::start(&config, &plugins, &data_dir, &clock)?;
         let shared = Arc::new(Shared {
             engine,
+            plugins,
             settings: Settings::new(&config),
             observers: Observers::new(&config.server),
             config,

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::gate::Gates;
 use crate::observe::Observers;
 use crate::pause::Pause;
+use crate::plugins::Plugins;
 use crate::pubsub::PubSub;
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
@@ -30,6 +31,8 @@ pub const WAFKA_VERSION: &str = env!("CARGO_PKG_VERSION");
 pub struct Shared {
     /// The topics and brokers.
     pub engine: Arc<Engine>,
+    /// The plugins loaded.
+    pub plugins: Plugins,
     /// The configuration at start.
     pub config: Config,
     /// The address listened on, with the port that was really taken.

@@ -40,6 +40,7 @@ pub(super) static SECTIONS: &[Section] = &[
     section("Cluster", true, |_, text| field(text, "cluster_enabled", 0)),
     section("Keyspace", true, keyspace),
     section("Wafka", true, wafka),
+    section("Plugins", true, plugins),
 ];
 
 fn field(text: &mut String, name: &str, value: impl Display) {
@@ -253,6 +254,21 @@ fn wafka(shared: &Shared, text: &mut String) {
             ("syncs", sum(|broker| broker.syncs)),
         ],
     );
+}
+
+/// A line for each plugin, in the form of Redis's `# Modules`. Files may have any name, so they are for `PLUGIN LIST`.
+fn plugins(shared: &Shared, text: &mut String) {
+    for plugin in shared.plugins.all() {
+        let info = plugin.info();
+        let (kind, (major, minor)) = (info.kind.as_str(), info.abi);
+        let value = format_args!(
+            "name={},kind={kind},ver={},abi={major}.{minor},slow_calls={}",
+            info.name,
+            info.version,
+            plugin.slow_calls()
+        );
+        field(text, "plugin", value);
+    }
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ pub(crate) mod latency;
 pub(crate) mod latency_report;
 pub(crate) mod monitor;
 pub(crate) mod object;
+pub(crate) mod plugin;
 pub(crate) mod process;
 pub(crate) mod pubsub;
 pub(crate) mod read_args;

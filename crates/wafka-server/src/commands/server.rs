@@ -254,21 +254,3 @@ pub(crate) fn memory_help(session: &mut Session, _args: &Args<'_>) -> Result<(),
     );
     Ok(())
 }
-
-/// ```text
-/// PLUGIN LIST
-/// ```
-///
-/// This release loads no plugins.
-pub(crate) fn plugin_list(session: &mut Session, _args: &Args<'_>) -> Result<(), CommandError> {
-    session.reply().array(0);
-    Ok(())
-}
-
-/// ```text
-/// PLUGIN HELP
-/// ```
-pub(crate) fn plugin_help(session: &mut Session, _args: &Args<'_>) -> Result<(), CommandError> {
-    reply_help(session, "PLUGIN", &["LIST", "    Return the plugins loaded; this release loads none."]);
-    Ok(())
-}

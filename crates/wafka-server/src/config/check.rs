@@ -45,6 +45,13 @@ pub(super) fn alone(config: &Config) -> Result<(), RangeError> {
             expected: "a directory".to_owned(),
         });
     }
+    if config.plugins.iter().any(|plugin| plugin.path.as_os_str().is_empty()) {
+        return Err(RangeError {
+            key: "plugins.path".to_owned(),
+            found: "an empty path".to_owned(),
+            expected: "the path of a shared library".to_owned(),
+        });
+    }
     let storage = &config.storage;
     size("storage.index_interval_bytes", storage.index_interval_bytes, ByteSize::kib(1))?;
     size("storage.queue_bytes_max", storage.queue_bytes_max, ByteSize::mib(1))?;
@@ -61,12 +68,6 @@ pub(super) fn alone(config: &Config) -> Result<(), RangeError> {
 
 /// Checks what must fit together.
 pub(super) fn together(config: &Config) -> Result<(), String> {
-    if let Some(plugin) = config.plugins.first() {
-        return Err(format!(
-            "plugins: found {}, but this release loads no plugins yet: remove every [[plugins]] table",
-            plugin.path.display()
-        ));
-    }
     let brokers = config.server.broker_count();
     let defaults = std::iter::once(("topic_defaults".to_owned(), &config.topic_defaults));
     let topics = config.topics.iter().map(|(name, topic)| (format!("topics.{name}"), topic));

@@ -4,6 +4,7 @@
 
 mod check;
 mod load;
+mod plugin;
 #[cfg(test)]
 mod tests;
 mod topic;
@@ -18,6 +19,7 @@ use serde::Deserialize;
 use crate::notify::Classes;
 
 pub use load::{ConfigError, Override, Sources, load};
+pub use plugin::PluginConfig;
 pub use topic::{DEFAULT_PARTITIONER, TopicConfig};
 pub use value::{Backend, ByteSize, Fsync, Lag, LogFormat};
 
@@ -37,7 +39,7 @@ pub struct Config {
     pub topic_defaults: TopicConfig,
     /// `[topics.NAME]`: topics that exist from the start.
     pub topics: BTreeMap<String, TopicConfig>,
-    /// `[[plugins]]`
+    /// `[[plugins]]`: libraries to load at start.
     pub plugins: Vec<PluginConfig>,
 }
 
@@ -191,14 +193,6 @@ impl Default for LogConfig {
     fn default() -> Self {
         LogConfig { format: LogFormat::Text, level: "info".to_owned() }
     }
-}
-
-/// `[[plugins]]`: a library to load.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PluginConfig {
-    /// The library's file.
-    pub path: PathBuf,
 }
 
 impl ServerConfig {

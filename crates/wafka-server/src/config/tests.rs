@@ -64,7 +64,7 @@ fn the_documented_file_has_every_key() {
     let error = toml("[no_such_section]").unwrap_err().to_string();
     let known: Vec<&str> =
         error.split("expected one of ").nth(1).unwrap().split('`').skip(1).step_by(2).collect();
-    // Topics are documented in a comment, plugins are for a later release.
+    // Topics and plugins are documented in comments.
     assert_eq!(known, ["server", "storage", "groups", "log", "topic_defaults", "topics", "plugins"]);
 }
 
@@ -173,9 +173,23 @@ fn bad_topics_are_refused() {
 }
 
 #[test]
-fn plugins_are_refused_for_now() {
-    says(toml("[[plugins]]\npath = \"x.so\""), &["plugins", "x.so", "no plugins yet"]);
+fn plugins_have_a_path_and_may_have_a_checksum() {
+    let digits = "0123456789abcdefABCDEF".repeat(3);
+    let pin = &digits[..64];
+    let config =
+        toml(&format!("[[plugins]]\npath = \"x.so\"\n[[plugins]]\npath = \"y.so\"\nsha256 = \"{pin}\""))
+            .unwrap();
+    let [x, y] = &config.plugins[..] else { panic!("{:?}", config.plugins) };
+    assert_eq!((x.path.to_str(), x.sha256), (Some("x.so"), None));
+    assert_eq!(y.sha256, wafka_plugin::file::parse_hex(pin));
+    assert!(y.sha256.is_some());
+    // Relative to the working directory, as the data's.
+    assert_eq!(x.file().path, std::env::current_dir().unwrap().join("x.so"));
     says(toml("[[plugins]]\nfile = \"x.so\""), &["unknown field `file`", "`path`"]);
+    says(toml("[[plugins]]\nsha256 = \"\""), &["sha256", "found ''", "64 hexadecimal digits", "line 2"]);
+    says(toml("[[plugins]]\npath = \"\""), &["plugins.path", "an empty path", "shared library"]);
+    says(toml("[[plugins]]\n"), &["missing field `path`"]);
+    says(toml("[plugins]\npath = \"x.so\""), &["plugins", "sequence"]);
 }
 
 #[test]

@@ -117,7 +117,6 @@ pub static ROWS: &[CommandSpec] = &[
         "Helps to test clients.",
     ),
     container("memory", MEMORY).docs(SERVER, "4.0.0", "", "Tells about the use of memory."),
-    container("plugin", PLUGIN).docs(SERVER, "", "", "Tells about plugins."),
 ];
 
 static COMMAND: &[CommandSpec] = &[
@@ -225,15 +224,5 @@ static MEMORY: &[CommandSpec] = &[
         "4.0.0",
         "",
         "Tells what MEMORY can do.",
-    ),
-];
-
-static PLUGIN: &[CommandSpec] = &[
-    sync("plugin|list", 2, server::plugin_list).docs(SERVER, "", "", "Lists the plugins loaded."),
-    sync("plugin|help", 2, server::plugin_help).flags(&[LOADING, STALE]).docs(
-        SERVER,
-        "",
-        "",
-        "Tells what PLUGIN can do.",
     ),
 ];

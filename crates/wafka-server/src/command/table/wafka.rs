@@ -1,7 +1,7 @@
 //! Rows of Wafka's own commands.
 
 use crate::command::{CommandSpec, Flags, Group, Handler};
-use crate::commands::{broker, topic};
+use crate::commands::{broker, plugin, topic};
 
 const WRITE: Flags = Flags::WRITE;
 const READONLY: Flags = Flags::READONLY;
@@ -19,6 +19,12 @@ pub static ROWS: &[CommandSpec] = &[
         "",
         "",
         "Tells about the brokers.",
+    ),
+    CommandSpec::new("plugin", -2, Handler::Container(PLUGIN)).docs(
+        Group::Server,
+        "",
+        "",
+        "Tells about plugins.",
     ),
 ];
 
@@ -62,4 +68,16 @@ static BROKER: &[CommandSpec] = &[
     CommandSpec::new("broker|help", 2, Handler::Sync(broker::help))
         .flags(&[Flags::LOADING, Flags::STALE])
         .docs(Group::Server, "", "", "Tells what BROKER can do."),
+];
+
+static PLUGIN: &[CommandSpec] = &[
+    CommandSpec::new("plugin|list", 2, Handler::Sync(plugin::list)).docs(
+        Group::Server,
+        "",
+        "",
+        "Lists the plugins loaded.",
+    ),
+    CommandSpec::new("plugin|help", 2, Handler::Sync(plugin::help))
+        .flags(&[Flags::LOADING, Flags::STALE])
+        .docs(Group::Server, "", "", "Tells what PLUGIN can do."),
 ];

@@ -1,0 +1,119 @@
+//! The plugins of this server: loads what the configuration names, and puts what they bring beside what is built in.
+
+use thiserror::Error;
+use wafka_broker::Partitioners;
+use wafka_core::partitioner::{CreateRequest, PartitionerError};
+use wafka_plugin::{Plugin, PluginError};
+
+use crate::config::{Config, DEFAULT_PARTITIONER};
+use crate::engine::declared_specs;
+
+/// Why the plugins cannot be used as the configuration says.
+#[derive(Debug, Error)]
+pub enum PluginsError {
+    /// One cannot be loaded.
+    #[error("bad configuration: plugins: {0}")]
+    Load(#[from] PluginError),
+    /// Configuration and catalog mean one thing by a name.
+    #[error(
+        "bad configuration: plugins: plugin {file}: found the name '{name}', which is that of {taken_by}: expected every {kind} to have a \
+         name of its own; remove one of the two [[plugins]] tables"
+    )]
+    NameTaken {
+        /// What the plugin brings.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// Its file.
+        file: String,
+        /// Who has the name.
+        taken_by: String,
+    },
+    /// A topic of the configuration asks for a strategy or for options that there are not.
+    #[error("bad configuration: {table}: {source}")]
+    Topic {
+        /// The table in the configuration.
+        table: String,
+        /// What is wrong.
+        source: PartitionerError,
+    },
+}
+
+/// The plugins loaded, and all strategies there are.
+pub struct Plugins {
+    all: Vec<Plugin>,
+    partitioners: Partitioners,
+}
+
+impl Plugins {
+    /// Loads the plugins that the configuration names, and looks for the strategies that it names.
+    ///
+    /// # Errors
+    /// When a plugin cannot be loaded, has the name of another one or of what is built in, or when a strategy is not
+    /// there.
+    pub fn load(config: &Config) -> Result<Self, PluginsError> {
+        let mut plugins = Plugins { all: Vec::new(), partitioners: Partitioners::built_in() };
+        for plugin in &config.plugins {
+            plugins.add(wafka_plugin::load(&plugin.file())?)?;
+        }
+        let defaults = config.topic_defaults.partitioner.as_deref().unwrap_or(DEFAULT_PARTITIONER);
+        plugins.partitioners.get(defaults).map_err(of_table("topic_defaults".to_owned()))?;
+        for (name, spec) in declared_specs(config) {
+            plugins.partitioners.get(&spec.partitioner).map_err(of_table(format!("topics.{name}")))?;
+        }
+        Ok(plugins)
+    }
+
+    /// Makes the strategy of each topic that the configuration declares, as if the topic was new. What the defaults say
+    /// may be of no use but together with a topic's own options, so it is not tried alone.
+    ///
+    /// At a start it is left to the engine: a topic that is there may have more partitions than a new one would.
+    ///
+    /// # Errors
+    /// When a strategy refuses its options.
+    pub fn check_topics(&self, config: &Config) -> Result<(), PluginsError> {
+        for (name, spec) in declared_specs(config) {
+            let partitions = spec.partitions.unwrap_or_else(|| config.server.broker_count());
+            let request = CreateRequest { topic: name.as_bytes(), partitions, options: &spec.options };
+            let made = self.partitioners.get(&spec.partitioner).and_then(|factory| factory.create(&request));
+            made.map_err(of_table(format!("topics.{name}")))?;
+        }
+        Ok(())
+    }
+
+    /// The plugins, in the order in which the configuration names them.
+    #[must_use]
+    pub fn all(&self) -> &[Plugin] {
+        &self.all
+    }
+
+    /// The strategies there are.
+    #[must_use]
+    pub fn partitioners(&self) -> &Partitioners {
+        &self.partitioners
+    }
+
+    fn add(&mut self, plugin: Plugin) -> Result<(), PluginsError> {
+        let info = plugin.info();
+        let same = |other: &&Plugin| other.info().kind == info.kind && other.info().name == info.name;
+        let other = self.all.iter().find(same).map(|other| format!("plugin {}", other.info().file.display()));
+        let registered = match plugin.partitioner() {
+            Some(partitioner) if other.is_none() => self.partitioners.register(partitioner),
+            _ => other.is_none(),
+        };
+        if !registered {
+            return Err(PluginsError::NameTaken {
+                kind: info.kind.as_str(),
+                name: info.name.clone(),
+                file: info.file.display().to_string(),
+                taken_by: other.unwrap_or_else(|| "what is built in".to_owned()),
+            });
+        }
+        self.all.push(plugin);
+        Ok(())
+    }
+}
+
+fn of_table(table: String) -> impl FnOnce(PartitionerError) -> PluginsError {
+    |source| PluginsError::Topic { table, source }
+}
