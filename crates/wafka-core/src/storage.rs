@@ -257,6 +257,20 @@ pub enum StorageError {
         /// Why, and what there is instead.
         reason: String,
     },
+    /// The backend's plugin panicked, or did what the contract rules out: it is not believed.
+    #[error("storage backend '{backend}' ({file}): {log}: {operation}: {reason}")]
+    Faulty {
+        /// The backend.
+        backend: String,
+        /// The plugin's file.
+        file: String,
+        /// The log, or the directory where no log is concerned.
+        log: String,
+        /// What was being done.
+        operation: &'static str,
+        /// What was found and what was expected.
+        reason: String,
+    },
     /// The backend cannot do this.
     #[error("storage backend '{backend}' does not support {operation}")]
     Unsupported {

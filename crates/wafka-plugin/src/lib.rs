@@ -15,6 +15,7 @@ mod load;
 mod manifest;
 mod partitioner;
 mod prefix;
+mod storage;
 mod text;
 
 pub use error::PluginError;

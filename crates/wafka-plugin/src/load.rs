@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use wafka_core::partitioner::PartitionerFactory;
-use wafka_plugin_abi::{ENTRY_SYMBOL, Entry, Manifest, StorageVtable};
+use wafka_core::storage::StorageFactory;
+use wafka_plugin_abi::{ENTRY_SYMBOL, Entry, Manifest};
 
 use crate::error::PluginError;
 use crate::file::{self, Checked, PluginFile};
 use crate::host::host_for;
 use crate::manifest::{self, Functions};
 use crate::partitioner::Factory;
+use crate::storage;
 
 /// What a plugin is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,7 +63,7 @@ pub struct Plugin {
 
 enum Component {
     Partitioner(Arc<Factory>),
-    Storage(Box<StorageVtable>),
+    Storage(Arc<storage::Factory>),
 }
 
 /// Loads a plugin: checks its file, runs the library's initialisers and its entry, and checks the manifest. Names are not
@@ -93,7 +95,11 @@ pub fn load(plugin: &PluginFile) -> Result<Plugin, PluginError> {
             let factory = Factory::new(Arc::clone(&info), functions);
             (info, Component::Partitioner(Arc::new(factory)))
         }
-        Functions::Storage(functions) => (info(PluginKind::Storage), Component::Storage(Box::new(functions))),
+        Functions::Storage(functions) => {
+            let info = info(PluginKind::Storage);
+            let factory = storage::Factory::new(&info, functions);
+            (info, Component::Storage(Arc::new(factory)))
+        }
     };
     tracing::info!(
         name = info.name, version = info.version, kind = info.kind.as_str(), file = %info.file.display(),
@@ -144,12 +150,12 @@ impl Plugin {
         }
     }
 
-    /// The functions of the backend, when it is one.
+    /// The backend, when it is one.
     #[must_use]
-    pub fn storage_functions(&self) -> Option<&StorageVtable> {
+    pub fn storage(&self) -> Option<Arc<dyn StorageFactory>> {
         match &self.component {
             Component::Partitioner(_) => None,
-            Component::Storage(functions) => Some(functions),
+            Component::Storage(factory) => Some(Arc::clone(factory) as Arc<dyn StorageFactory>),
         }
     }
 
