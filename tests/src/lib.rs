@@ -12,6 +12,7 @@ pub mod log_file;
 pub mod oracle;
 mod output;
 pub mod payload;
+pub mod plugins;
 pub mod reply;
 pub mod server;
 pub mod tour;

@@ -30,6 +30,7 @@ pub struct Setup {
     env: Vec<(String, String)>,
     dir: Arc<TempDir>,
     data_dir: PathBuf,
+    working_dir: Option<PathBuf>,
 }
 
 impl Default for Setup {
@@ -47,7 +48,7 @@ impl Setup {
     pub fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("wafka-test-").tempdir().unwrap();
         let data_dir = dir.path().join("data");
-        Setup { args: Vec::new(), env: Vec::new(), dir: Arc::new(dir), data_dir }
+        Setup { args: Vec::new(), env: Vec::new(), dir: Arc::new(dir), data_dir, working_dir: None }
     }
 
     /// With so many brokers, and so many partitions of each new topic.
@@ -76,6 +77,13 @@ impl Setup {
         self
     }
 
+    /// With the directory beside the data as its working directory.
+    #[must_use]
+    pub fn work_there(mut self) -> Self {
+        self.working_dir = Some(self.dir.path().to_owned());
+        self
+    }
+
     /// Where the data is.
     #[must_use]
     pub fn data_dir(&self) -> &Path {
@@ -94,6 +102,9 @@ impl Setup {
         let mut command = program();
         command.args(["--port", "0", "--data-dir"]).arg(&self.data_dir).args(&self.args);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        if let Some(dir) = &self.working_dir {
+            command.current_dir(dir);
+        }
         command
     }
 

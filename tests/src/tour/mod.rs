@@ -10,15 +10,19 @@ pub use pattern::matches;
 pub use terminal::Terminal;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use crate::server::wait_until;
-use crate::{Client, Server, Setup};
+use crate::{Client, Server, Setup, plugins};
 
-/// Starts the server in the tour: typed in a terminal of its own by a reader, here done by the test.
+/// Starts the server in the tour: typed in a terminal of its own by a reader, here done by the test. With ` -- ` and
+/// arguments behind it, it ends the one that runs first, as Ctrl-C does.
 pub const START: &str = "cargo run --release";
+/// Builds packages in the tour, each after a `-p`: here the test has built their libraries, and puts them where the
+/// reader finds them.
+pub const BUILD: &str = "cargo build --release ";
 /// Kills the server in the tour: here only the test's own.
 pub const KILL: &str = "pkill -9 wafka-server";
 
@@ -39,6 +43,7 @@ impl Tour {
     #[must_use]
     pub fn begin(setup: Setup) -> Self {
         write_redis_cli(setup.dir());
+        let setup = setup.work_there();
         let server = setup.start();
         announce(setup.dir(), &server);
         let terminal = Terminal::open(setup.dir());
@@ -51,10 +56,15 @@ impl Tour {
     /// With the line, the command, what was expected and what came.
     pub fn run(&mut self, block: &Block) -> Result<(), String> {
         for step in steps(block)? {
-            match step.command.as_str() {
-                START => self.start(),
-                KILL => self.kill(),
-                _ => self.terminal.check(&step)?,
+            let command = step.command.as_str();
+            if command == KILL {
+                self.kill();
+            } else if let Some(packages) = command.strip_prefix(BUILD) {
+                put_libraries(self.setup.dir(), packages)?;
+            } else if let Some(arguments) = command.strip_prefix(START) {
+                self.start(arguments)?;
+            } else {
+                self.terminal.check(&step)?;
             }
         }
         for (line, thread) in self.background.drain(..) {
@@ -84,16 +94,44 @@ impl Tour {
         Ok(())
     }
 
-    fn start(&mut self) {
-        assert!(self.server.is_none(), "the server runs already");
-        let server = self.setup.start();
+    fn start(&mut self, arguments: &str) -> Result<(), String> {
+        let arguments = match arguments.strip_prefix(" -- ") {
+            Some(arguments) => arguments,
+            None if arguments.is_empty() => "",
+            None => return Err(format!("'{START}{arguments}': arguments stand behind ' -- '")),
+        };
+        match self.server.take() {
+            Some(server) if !arguments.is_empty() => drop(server.stop()),
+            Some(_) => return Err("the server runs already".to_owned()),
+            None => {}
+        }
+        let setup = arguments.split_ascii_whitespace().fold(self.setup.clone(), |setup, arg| setup.arg(arg));
+        let server = setup.start();
         announce(self.setup.dir(), &server);
         self.server = Some(server);
+        Ok(())
     }
 
     fn kill(&mut self) {
         self.server.take().expect("there is no server to kill").kill();
     }
+}
+
+/// Puts the libraries of `-p one -p two` into `target/release`, as building them does for a reader.
+fn put_libraries(dir: &Path, packages: &str) -> Result<(), String> {
+    let release = dir.join("target/release");
+    fs::create_dir_all(&release).unwrap();
+    let mut words = packages.split_ascii_whitespace();
+    while let Some(flag) = words.next() {
+        let package =
+            words.next().filter(|_| flag == "-p").ok_or(format!("'{BUILD}{packages}': -p PACKAGE"))?;
+        let library = package.replace('-', "_");
+        let link = release.join(format!("lib{library}.so"));
+        // Built twice, it is there already.
+        let _ = fs::remove_file(&link);
+        symlink(plugins::path(&library), link).map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 /// How many clients wait in a blocking command.
