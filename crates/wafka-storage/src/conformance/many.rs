@@ -142,6 +142,8 @@ fn a_log_made_again_is_a_new_one(harness: &mut dyn Harness) {
         shard.append(opened.slot, Batch { first_offset: 0, lines: 1, bytes: &line }).expect("append");
         append(&mut *shard, opened.slot, 1, 20);
         sync(&mut *shard);
+        // Before the restart: readers may end with the backend that made them.
+        old_end = read(&*opened.reader, Cursor::at_offset(7), 0).1.next;
         if round == 1 {
             drop(shard);
             harness.restart();
@@ -150,7 +152,6 @@ fn a_log_made_again_is_a_new_one(harness: &mut dyn Harness) {
             assert_lines(&read(&*opened.reader, Cursor::at_offset(0), 0).0, &line);
             assert_eq!(opened.end.offset, 20);
         }
-        old_end = read(&*opened.reader, Cursor::at_offset(7), 0).1.next;
         shard.close(opened.slot);
         drop(shard);
         harness.storage().delete(std::slice::from_ref(&name)).expect("delete");

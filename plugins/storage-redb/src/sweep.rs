@@ -1,0 +1,80 @@
+//! The thread that removes what lies below the floors that rewrites raised, and the lines of deleted logs: in bounded
+//! steps, so that no commit waits long.
+
+use std::io;
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+
+use parking_lot::MutexGuard;
+use redb::{ReadableDatabase, ReadableTable};
+
+use crate::database::Home;
+use crate::run::Run;
+use crate::schema::{RUNS, TRIMS};
+
+/// Rows that one step removes, at most some 16 MiB.
+const STEP_ROWS: usize = 1024;
+
+/// Starts the thread. It ends when nobody can wake it any more.
+pub(crate) fn start(home: &Arc<Home>, wake: Receiver<()>) -> io::Result<JoinHandle<()>> {
+    let home = Arc::downgrade(home);
+    std::thread::Builder::new().name("redb-sweep".into()).spawn(move || run(&home, &wake))
+}
+
+fn run(home: &Weak<Home>, wake: &Receiver<()>) {
+    while wake.recv().is_ok() {
+        loop {
+            // Not held between steps: the file is closed when the storage goes, whatever is left to do.
+            let Some(home) = home.upgrade().filter(|home| home.sweep.lock().is_some()) else { return };
+            let writing = home.writing.lock();
+            let more = home.ensure_open(&writing).and_then(|()| step(&home, &writing));
+            // Whoever waits for a commit comes first.
+            MutexGuard::unlock_fair(writing);
+            match more {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    // The next one to wake it, or the next start, tries again.
+                    tracing::warn!(file = %home.path.display(), %error, "trimmed lines not removed");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Removes some rows; says whether there is more to do.
+pub(crate) fn step(home: &Home, writing: &MutexGuard<'_, ()>) -> io::Result<bool> {
+    let due = home.with(|database| {
+        let trims = database.begin_read()?.open_table(TRIMS)?;
+        let first = trims.first()?.map(|(number, below)| (number.value(), below.value()));
+        Ok(first)
+    })?;
+    let Some((number, below)) = due else { return Ok(false) };
+    home.write(writing, |transaction| {
+        let mut runs = transaction.open_table(RUNS)?;
+        let mut gone = Vec::new();
+        let mut done = true;
+        for entry in runs.range((number, 0)..(number, below))? {
+            let (key, value) = entry?;
+            let first = key.value().1;
+            if gone.len() == STEP_ROWS {
+                done = false;
+                break;
+            }
+            // A damaged row of a deleted log goes as well.
+            if below == u64::MAX || Run::decode(number, first, value.value())?.end() <= below {
+                gone.push(first);
+            }
+        }
+        for first in gone {
+            runs.remove((number, first))?;
+        }
+        if done {
+            transaction.open_table(TRIMS)?.remove(number)?;
+        }
+        Ok(())
+    })?;
+    Ok(true)
+}
