@@ -1,0 +1,372 @@
+//! One database file: one connection writes it, a few read it.
+//!
+//! ```text
+//! append   rows go into the open transaction, or into one of their own          the shard's thread
+//! commit   the transaction's pages are written into the write-ahead log (WAL)   the shard's thread, or a reader that needs the lines
+//! wait     the WAL is synced                                                    any thread, while appends go on
+//! tidy     the WAL's pages are copied into the database file, both synced       the shard's thread, between two turns
+//! ```
+//!
+//! SQLite runs with `synchronous = NORMAL`: a commit writes the WAL and does not sync it. [`Database::wait`] does, on a
+//! descriptor of its own, which is what `synchronous = FULL` does at the end of every commit
+//! (<https://sqlite.org/pragma.html#pragma_synchronous>); done apart, one sync covers many commits, and the next
+//! transaction begins while it runs. Everything else that keeps a database whole is SQLite's: the WAL is synced before
+//! it is copied, the file before the WAL begins anew, and each page in the WAL has a checksum.
+//!
+//! A sync that failed is not repeated: the file is opened anew by the next [`crate::shard`] that reopens a log, after
+//! what the WAL holds was written once more.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use rusqlite::Connection;
+use wafka_core::storage::{Batch, StorageError};
+
+use crate::connect::{connect, connect_reader, sync_parent, wal_path, write_again};
+use crate::error::{explained, failed, io_error};
+use crate::log::Log;
+use crate::options::Options;
+use crate::{insert, schema};
+
+/// So many connections for reading are kept.
+const READERS_IDLE_MAX: usize = 8;
+/// A log's size is noted in the database when it grew by this much, so that an opening counts little more.
+const NOTE_BYTES: u64 = 4 << 20;
+
+/// One database file.
+pub(crate) struct Database {
+    pub path: PathBuf,
+    options: Options,
+    writer: Mutex<Writer>,
+    /// Connections that nobody uses just now.
+    readers: Mutex<Vec<Connection>>,
+    /// Held by whoever reads; taken alone to close every connection.
+    gate: RwLock<()>,
+    /// How many transactions were committed.
+    commits: AtomicU64,
+    sync: Mutex<SyncState>,
+    /// Pages in the WAL after the last commit.
+    wal_pages: Arc<AtomicU32>,
+    /// The WAL is copied when it has so many.
+    tidy_at: AtomicU32,
+    #[cfg(test)]
+    pub faults: crate::tests::Faults,
+}
+
+struct Writer {
+    /// `None` when the file could not be opened anew.
+    conn: Option<Connection>,
+    /// The logs with lines in the open transaction.
+    pending: Vec<Arc<Log>>,
+}
+
+struct SyncState {
+    wal: File,
+    /// Counts how often the file was opened.
+    epoch: u64,
+    /// So many commits are durable.
+    synced: u64,
+    /// Why no sync is worth anything until the file is opened anew.
+    failed: Option<Arc<str>>,
+}
+
+/// What a sync has to cover.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ticket {
+    commit: u64,
+    epoch: u64,
+}
+
+impl Database {
+    /// Opens the file, or makes it.
+    pub fn open(path: &Path, options: &Options) -> Result<Self, StorageError> {
+        let wal_pages = Arc::new(AtomicU32::new(0));
+        let (conn, wal) = connect(path, options, &wal_pages)?;
+        let writer = Writer { conn: Some(conn), pending: Vec::new() };
+        Ok(Database {
+            path: path.to_owned(),
+            options: options.clone(),
+            writer: Mutex::new(writer),
+            readers: Mutex::default(),
+            gate: RwLock::new(()),
+            commits: AtomicU64::new(0),
+            sync: Mutex::new(SyncState { wal, epoch: 1, synced: 0, failed: None }),
+            wal_pages,
+            tidy_at: AtomicU32::new(options.checkpoint_pages),
+            #[cfg(test)]
+            faults: crate::tests::Faults::default(),
+        })
+    }
+
+    /// Appends lines. With `keep_open` they stay in the open transaction until [`Database::commit`]. When it fails the
+    /// whole transaction is taken back, and every log with lines in it is poisoned.
+    pub fn append(&self, log: &Arc<Log>, batch: Batch<'_>, keep_open: bool) -> Result<(), StorageError> {
+        let mut writer = self.writer.lock();
+        let bytes = log.bytes.load(Ordering::Acquire) + batch.bytes.len() as u64;
+        let end = batch.first_offset + batch.lines;
+        let note = bytes >= log.noted_bytes.load(Ordering::Relaxed).saturating_add(NOTE_BYTES);
+        let appended = self.connection(&writer).and_then(|conn| {
+            #[cfg(test)]
+            self.faults.append(&log.name)?;
+            if conn.is_autocommit() {
+                conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+            }
+            insert::lines(conn, log, batch)?;
+            if note {
+                schema::note_bytes(conn, log.id, end, bytes)?;
+            }
+            Ok(())
+        });
+        if let Err(error) = appended {
+            let error = failed(&log.name, "append", &self.path, &error);
+            log.poison(&error.to_string());
+            self.abandon(
+                &mut writer,
+                &format!("a transaction with lines of this log was taken back: {error}"),
+            );
+            return Err(error);
+        }
+        log.set_bytes(bytes);
+        if note {
+            log.noted_bytes.store(bytes, Ordering::Relaxed);
+        }
+        if !log.uncommitted.swap(true, Ordering::AcqRel) {
+            writer.pending.push(Arc::clone(log));
+        }
+        if !keep_open {
+            self.commit_open(&mut writer).map_err(|error| failed(&log.name, "append", &self.path, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Commits what is in the open transaction, so that every reader sees it. When that fails the logs concerned are
+    /// poisoned.
+    pub fn commit(&self) -> Result<Ticket, Arc<str>> {
+        let mut writer = self.writer.lock();
+        self.commit_open(&mut writer)
+            .map_err(|error| Arc::from(explained(&self.path, &error).to_string()))?;
+        Ok(self.ticket())
+    }
+
+    /// Makes a change in a transaction of its own, for `subject`; to be durable it must be waited for.
+    pub fn change<T>(
+        &self,
+        subject: impl ToString,
+        operation: &'static str,
+        change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<(T, Ticket), StorageError> {
+        let mut writer = self.writer.lock();
+        if writer.conn.is_none() || self.sync.lock().failed.is_some() {
+            self.reconnect(&mut writer)?;
+        }
+        let changed = self.commit_open(&mut writer).and_then(|()| {
+            let conn = self.connection(&writer)?;
+            conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+            let changed = change(conn)?;
+            conn.prepare_cached("COMMIT")?.execute([])?;
+            Ok(changed)
+        });
+        match changed {
+            Ok(changed) => {
+                self.commits.fetch_add(1, Ordering::AcqRel);
+                Ok((changed, self.ticket()))
+            }
+            Err(error) => {
+                let error = failed(subject, operation, &self.path, &error);
+                self.abandon(&mut writer, &error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    /// As [`Database::change`], and waits until it is durable.
+    pub fn change_durably<T>(
+        &self,
+        subject: impl ToString,
+        operation: &'static str,
+        change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StorageError> {
+        let subject = subject.to_string();
+        let (changed, ticket) = self.change(&subject, operation, change)?;
+        self.wait(ticket).map_err(|reason| StorageError::Io {
+            log: subject,
+            operation,
+            source: io::Error::other(reason.to_string()),
+        })?;
+        Ok(changed)
+    }
+
+    /// Waits until what the ticket stands for is durable.
+    pub fn wait(&self, ticket: Ticket) -> Result<(), Arc<str>> {
+        let mut sync = self.sync.lock();
+        if let Some(reason) = &sync.failed {
+            return Err(Arc::clone(reason));
+        }
+        if sync.epoch != ticket.epoch {
+            return Err(
+                "the database was opened anew after a failure, before this was known to be durable".into()
+            );
+        }
+        if sync.synced >= ticket.commit {
+            return Ok(());
+        }
+        // What is committed while the sync runs, it may miss.
+        let covered = self.commits.load(Ordering::Acquire);
+        #[cfg(test)]
+        let synced = self.faults.sync().and_then(|()| sync.wal.sync_data());
+        #[cfg(not(test))]
+        let synced = sync.wal.sync_data();
+        if let Err(error) = synced {
+            let reason: Arc<str> = format!("sync of {}: {error}", wal_path(&self.path).display()).into();
+            sync.failed = Some(Arc::clone(&reason));
+            return Err(reason);
+        }
+        sync.synced = covered;
+        Ok(())
+    }
+
+    /// Whether what a ticket stands for is known to be durable, or never will be.
+    pub fn is_settled(&self, ticket: Ticket) -> bool {
+        let sync = self.sync.lock();
+        sync.epoch != ticket.epoch || sync.synced >= ticket.commit
+    }
+
+    /// Reads on a connection of its own: a snapshot for each statement.
+    pub fn read<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+        let _open = self.gate.read();
+        let idle = self.readers.lock().pop();
+        let conn = match idle {
+            Some(conn) => conn,
+            None => connect_reader(&self.path, &self.options)?,
+        };
+        // A connection whose read failed is closed.
+        let found = read(&conn)?;
+        let mut idle = self.readers.lock();
+        if idle.len() < READERS_IDLE_MAX {
+            idle.push(conn);
+        }
+        Ok(found)
+    }
+
+    /// Copies the WAL into the database file when it has grown long enough.
+    pub fn tidy(&self) {
+        if self.wal_pages.load(Ordering::Relaxed) >= self.tidy_at.load(Ordering::Relaxed) {
+            self.copy_wal(&self.writer.lock());
+        }
+    }
+
+    fn copy_wal(&self, writer: &Writer) {
+        let (pages, step) = (self.wal_pages.load(Ordering::Relaxed), self.options.checkpoint_pages);
+        let Some(conn) = writer.conn.as_ref().filter(|conn| conn.is_autocommit()) else { return };
+        let next = match conn.wal_checkpoint_v2(None::<&str>, rusqlite::wal::CheckpointMode::PASSIVE) {
+            Ok((all, copied)) if copied >= all => {
+                // The next transaction begins it anew.
+                self.wal_pages.store(0, Ordering::Relaxed);
+                step
+            }
+            // A reader still needs some of it.
+            Ok(_) => pages.saturating_add(step / 4),
+            Err(error) => {
+                tracing::warn!(file = %self.path.display(), %error, "write-ahead log not copied; it grows meanwhile");
+                pages.saturating_add(step)
+            }
+        };
+        self.tidy_at.store(next, Ordering::Relaxed);
+    }
+
+    fn ticket(&self) -> Ticket {
+        // Both change only under the writer's lock, which the caller holds, or together with it.
+        Ticket { commit: self.commits.load(Ordering::Acquire), epoch: self.sync.lock().epoch }
+    }
+
+    fn connection<'a>(&self, writer: &'a Writer) -> rusqlite::Result<&'a Connection> {
+        writer.conn.as_ref().ok_or_else(|| {
+            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
+            let reason = "the file could not be opened anew after a failure";
+            rusqlite::Error::SqliteFailure(code, Some(reason.to_owned()))
+        })
+    }
+
+    fn commit_open(&self, writer: &mut Writer) -> rusqlite::Result<()> {
+        if writer.pending.is_empty() {
+            return Ok(());
+        }
+        let committed =
+            self.connection(writer).and_then(|conn| conn.prepare_cached("COMMIT")?.execute([]).map(|_| ()));
+        if let Err(error) = committed {
+            let reason = format!("commit: {}", explained(&self.path, &error));
+            self.abandon(writer, &reason);
+            return Err(error);
+        }
+        for log in writer.pending.drain(..) {
+            log.uncommitted.store(false, Ordering::Release);
+        }
+        self.commits.fetch_add(1, Ordering::AcqRel);
+        let tidy_at = self.tidy_at.load(Ordering::Relaxed);
+        if self.wal_pages.load(Ordering::Relaxed) >= tidy_at.saturating_mul(4) {
+            // Nobody calls `tidy`.
+            self.copy_wal(writer);
+        }
+        Ok(())
+    }
+
+    /// Takes the open transaction back and poisons the logs that lose lines.
+    fn abandon(&self, writer: &mut Writer, reason: &str) {
+        if let Some(conn) = writer.conn.as_ref().filter(|conn| !conn.is_autocommit())
+            && let Err(error) = conn.execute_batch("ROLLBACK")
+        {
+            tracing::warn!(file = %self.path.display(), %error, "rollback");
+        }
+        for log in writer.pending.drain(..) {
+            log.poison(reason);
+            log.uncommitted.store(false, Ordering::Release);
+        }
+    }
+
+    /// Opens the file anew after a sync of the WAL failed. What it holds can be read and may not be on the disk, and the
+    /// pages count as written: so it is written once more, as it is, and synced; opening then verifies every page of it
+    /// by its checksum and goes by what is whole.
+    fn reconnect(&self, writer: &mut Writer) -> Result<(), StorageError> {
+        self.abandon(writer, "the database is opened anew after a failure");
+        let _alone = self.gate.write();
+        self.readers.lock().clear();
+        if let Some(conn) = writer.conn.take() {
+            let keep = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+            // Else closing would copy the WAL, and delete it, whatever state it is in.
+            conn.set_db_config(keep, true)
+                .map_err(|error| failed(self.path.display(), "reopen", &self.path, &error))?;
+            drop(conn);
+        }
+        let wal = wal_path(&self.path);
+        write_again(&wal).map_err(|error| io_error(self.path.display(), "reopen", &wal, &error))?;
+        sync_parent(&self.path)
+            .map_err(|error| io_error(self.path.display(), "reopen", &self.path, &error))?;
+        let (conn, wal) = connect(&self.path, &self.options, &self.wal_pages)?;
+        writer.conn = Some(conn);
+        let mut sync = self.sync.lock();
+        *sync = SyncState {
+            wal,
+            epoch: sync.epoch + 1,
+            synced: self.commits.load(Ordering::Acquire),
+            failed: None,
+        };
+        tracing::info!(file = %self.path.display(), "database opened anew after a failure");
+        Ok(())
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let mut writer = self.writer.lock();
+        if let Err(error) = self.commit_open(&mut writer) {
+            tracing::error!(file = %self.path.display(), %error, "closed without its last transaction");
+        }
+        // The last connection to be closed copies the WAL, and only the writer can.
+        self.readers.lock().clear();
+        writer.conn = None;
+    }
+}

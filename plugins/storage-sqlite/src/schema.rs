@@ -1,0 +1,205 @@
+//! The tables of a database file, and what is asked of them.
+//!
+//! | table | what |
+//! |---|---|
+//! | `"deliveries-1"`, `"db3/orders-2"`, … | a log: `"offset" INTEGER PRIMARY KEY, line TEXT NOT NULL`; a line is stored without its newline |
+//! | `wafka_logs` | the logs there are, and the name of each one's table |
+//! | `wafka_dropped` | single lines that a rewrite dropped and that are still to be deleted |
+//!
+//! A log's table has the log's name, unless SQLite cannot have it: names there do not tell upper from lower case, and
+//! those that begin with `sqlite_` are its own. Then a `~` and a number follow, or a `~` stands before it.
+
+use rusqlite::Connection;
+use wafka_core::Database as DatabaseNumber;
+use wafka_core::Offset;
+use wafka_core::storage::LogName;
+
+use crate::log::{Hidden, offset_of, quoted, sql_offset};
+
+/// "Wfka", in the header of every file.
+pub(crate) const APPLICATION_ID: i32 = 0x5766_6b61;
+/// The version of these tables, in the header of every file.
+pub(crate) const VERSION: i32 = 1;
+
+const TABLES: &str = "
+    CREATE TABLE wafka_logs (
+        id INTEGER PRIMARY KEY,
+        db INTEGER NOT NULL,
+        stem TEXT NOT NULL,
+        table_name TEXT NOT NULL UNIQUE,
+        dropped_below INTEGER NOT NULL DEFAULT 0,
+        counted_below INTEGER NOT NULL DEFAULT 0,
+        bytes_counted INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (db, stem)
+    );
+    CREATE TABLE wafka_dropped (log INTEGER NOT NULL, \"offset\" INTEGER NOT NULL, PRIMARY KEY (log, \"offset\")) WITHOUT ROWID;";
+
+type Result<T> = rusqlite::Result<T>;
+
+/// What a file turned out to be.
+pub(crate) enum Found {
+    /// One of this version's.
+    Known,
+    /// An empty one.
+    Empty,
+    /// Something else; why it is none of ours.
+    Foreign(String),
+}
+
+pub(crate) fn examine(conn: &Connection) -> Result<Found> {
+    let number = |name: &str| conn.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    let (application, version) = (number("application_id")?, number("user_version")?);
+    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
+    Ok(match (application, version) {
+        (APPLICATION_ID, VERSION) => Found::Known,
+        (APPLICATION_ID, other) => Found::Foreign(format!(
+            "its tables are of version {other}, expected {VERSION}: a newer Wafka made them"
+        )),
+        (0, 0) if tables == 0 => Found::Empty,
+        _ => Found::Foreign("it is a SQLite database, and none that Wafka made: move it away".to_owned()),
+    })
+}
+
+/// Makes the tables of a new file.
+pub(crate) fn create_tables(conn: &Connection) -> Result<()> {
+    conn.execute_batch("BEGIN IMMEDIATE")?;
+    conn.execute_batch(TABLES)?;
+    conn.pragma_update(None, "application_id", APPLICATION_ID)?;
+    conn.pragma_update(None, "user_version", VERSION)?;
+    conn.execute_batch("COMMIT")
+}
+
+/// The logs that a file holds, each with its number and its table.
+pub(crate) fn logs(conn: &Connection) -> Result<Vec<(LogName, i64, String)>> {
+    let mut statement = conn.prepare("SELECT db, stem, id, table_name FROM wafka_logs")?;
+    let rows = statement.query_map([], |row| {
+        let (database, stem): (u16, String) = (row.get(0)?, row.get(1)?);
+        Ok((LogName::new(DatabaseNumber(database), &stem), row.get(2)?, row.get(3)?))
+    })?;
+    rows.collect()
+}
+
+/// Makes a log's table; returns its number and the table's name.
+pub(crate) fn create_log(conn: &Connection, log: &LogName) -> Result<(i64, String)> {
+    let id: i64 = conn.query_row("SELECT coalesce(max(id), 0) + 1 FROM wafka_logs", [], |row| row.get(0))?;
+    let mut table = match log.database().0 {
+        0 => log.stem().to_owned(),
+        number => format!("db{number}/{}", log.stem()),
+    };
+    if table.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("sqlite_")) {
+        table.insert(0, '~');
+    }
+    let mut taken =
+        conn.prepare_cached("SELECT 1 FROM sqlite_master WHERE name = ? COLLATE NOCASE LIMIT 1")?;
+    if taken.exists([&table])? {
+        table = format!("{table}~{id}");
+    }
+    let quoted = quoted(&table);
+    conn.execute_batch(&format!(
+        "CREATE TABLE {quoted} (\"offset\" INTEGER PRIMARY KEY, line TEXT NOT NULL)"
+    ))?;
+    let mut insert =
+        conn.prepare_cached("INSERT INTO wafka_logs (id, db, stem, table_name) VALUES (?, ?, ?, ?)")?;
+    insert.execute((id, log.database().0, log.stem(), &table))?;
+    Ok((id, table))
+}
+
+/// Deletes a log with its table.
+pub(crate) fn drop_log(conn: &Connection, id: i64, quoted_table: &str) -> Result<()> {
+    conn.execute_batch(&format!("DROP TABLE {quoted_table}"))?;
+    conn.prepare_cached("DELETE FROM wafka_dropped WHERE log = ?")?.execute([id])?;
+    conn.prepare_cached("DELETE FROM wafka_logs WHERE id = ?")?.execute([id])?;
+    Ok(())
+}
+
+/// The lines of a log that are dropped and may still be there.
+pub(crate) fn hidden(conn: &Connection, id: i64) -> Result<Hidden> {
+    let floor = conn
+        .prepare_cached("SELECT dropped_below FROM wafka_logs WHERE id = ?")?
+        .query_row([id], |row| row.get(0))?;
+    let mut statement =
+        conn.prepare_cached("SELECT \"offset\" FROM wafka_dropped WHERE log = ? ORDER BY \"offset\"")?;
+    let singles = statement.query_map([id], |row| row.get(0).map(offset_of))?;
+    Ok(Hidden { floor: offset_of(floor), singles: singles.collect::<Result<_>>()? })
+}
+
+/// What is noted of a log: every line below an offset is counted, and how many bytes they have.
+fn noted(conn: &Connection, id: i64) -> Result<(Offset, u64)> {
+    conn.prepare_cached("SELECT counted_below, bytes_counted FROM wafka_logs WHERE id = ?")?
+        .query_row([id], |row| Ok((offset_of(row.get(0)?), offset_of(row.get(1)?))))
+}
+
+/// The bytes of a log's lines: what was counted before and what came since; and the former alone.
+pub(crate) fn bytes(conn: &Connection, id: i64, quoted_table: &str) -> Result<(u64, u64)> {
+    let (below, counted) = noted(conn, id)?;
+    let since = bytes_between(conn, id, quoted_table, below, Offset::MAX)?;
+    Ok((counted.saturating_add(since), counted))
+}
+
+/// Notes that the lines below `end` have so many bytes, so that the next opening need not count them.
+pub(crate) fn note_bytes(conn: &Connection, id: i64, end: Offset, bytes: u64) -> Result<()> {
+    conn.prepare_cached("UPDATE wafka_logs SET counted_below = ?, bytes_counted = ? WHERE id = ?")?
+        .execute((sql_offset(end), sql_offset(bytes), id))?;
+    Ok(())
+}
+
+/// Notes what a rewrite drops.
+pub(crate) fn note_dropped(conn: &Connection, id: i64, floor: Offset, singles: &[Offset]) -> Result<()> {
+    conn.execute("UPDATE wafka_logs SET dropped_below = ? WHERE id = ?", (sql_offset(floor), id))?;
+    let mut insert = conn.prepare_cached("INSERT OR IGNORE INTO wafka_dropped VALUES (?, ?)")?;
+    for offset in singles {
+        insert.execute((id, sql_offset(*offset)))?;
+    }
+    Ok(())
+}
+
+/// Deletes the lines from `end` on, and what is noted of them. The bytes of the rest are returned.
+pub(crate) fn cut(conn: &Connection, id: i64, quoted_table: &str, end: Offset) -> Result<u64> {
+    let floor = hidden(conn, id)?.floor;
+    let gone = bytes_between(conn, id, quoted_table, end.max(floor), Offset::MAX)?;
+    let left = bytes(conn, id, quoted_table)?.0.saturating_sub(gone);
+    conn.execute(&format!("DELETE FROM {quoted_table} WHERE \"offset\" >= ?"), [sql_offset(end)])?;
+    conn.execute("DELETE FROM wafka_dropped WHERE log = ? AND \"offset\" >= ?", (id, sql_offset(end)))?;
+    conn.execute(
+        "UPDATE wafka_logs SET dropped_below = min(dropped_below, ?) WHERE id = ?",
+        (sql_offset(end), id),
+    )?;
+    note_bytes(conn, id, end, left)?;
+    Ok(left)
+}
+
+/// Where the next line goes: behind the last one there is, and never before what was counted.
+pub(crate) fn end(conn: &Connection, id: i64, quoted_table: &str) -> Result<Offset> {
+    let counted = noted(conn, id)?.0;
+    Ok(last_below(conn, quoted_table, Offset::MAX)?.map_or(counted, |last| counted.max(last + 1)))
+}
+
+/// The offset of the last line below `limit`.
+pub(crate) fn last_below(conn: &Connection, quoted_table: &str, limit: Offset) -> Result<Option<Offset>> {
+    let sql = format!("SELECT max(\"offset\") FROM {quoted_table} WHERE \"offset\" < ?");
+    let last: Option<i64> = conn.query_row(&sql, [sql_offset(limit)], |row| row.get(0))?;
+    Ok(last.map(offset_of))
+}
+
+/// The offset of the first line at or above `from`.
+pub(crate) fn first_from(conn: &Connection, quoted_table: &str, from: Offset) -> Result<Option<Offset>> {
+    let sql = format!("SELECT min(\"offset\") FROM {quoted_table} WHERE \"offset\" >= ?");
+    let found: Option<i64> = conn.query_row(&sql, [sql_offset(from)], |row| row.get(0))?;
+    Ok(found.map(offset_of))
+}
+
+/// The bytes of the lines from `from` to below `to` that are not dropped one by one.
+pub(crate) fn bytes_between(
+    conn: &Connection,
+    id: i64,
+    quoted_table: &str,
+    from: Offset,
+    to: Offset,
+) -> Result<u64> {
+    let sql = format!(
+        "SELECT coalesce(sum(octet_length(line) + 1), 0) FROM {quoted_table} \
+         WHERE \"offset\" >= ?1 AND \"offset\" < ?2 \
+         AND NOT EXISTS (SELECT 1 FROM wafka_dropped WHERE log = ?3 AND \"offset\" = {quoted_table}.\"offset\")"
+    );
+    conn.query_row(&sql, (sql_offset(from), sql_offset(to), id), |row| row.get(0).map(offset_of))
+}

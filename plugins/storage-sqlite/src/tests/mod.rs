@@ -1,0 +1,174 @@
+//! The conformance suite, and what only this backend can get wrong.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use wafka_core::BrokerId;
+use wafka_core::storage::{
+    Batch, CaughtUp, Cursor, KeptLine, LogName, LogSlot, OpenRequest, Opened, PendingSync, Rewrite,
+    RewritePlan, Rewritten, Shard, Storage, StorageError, SyncFailure,
+};
+use wafka_storage::conformance::{self, Failing, Harness};
+
+use crate::{Options, SqliteStorage};
+
+/// Failures that a test asks for.
+#[derive(Default)]
+pub(crate) struct Faults {
+    append: Mutex<Option<LogName>>,
+    sync: AtomicBool,
+}
+
+impl Faults {
+    pub fn append(&self, log: &LogName) -> rusqlite::Result<()> {
+        let mut failing = self.append.lock();
+        if failing.as_ref() != Some(log) {
+            return Ok(());
+        }
+        *failing = None;
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_WRITE);
+        Err(rusqlite::Error::SqliteFailure(code, Some("the test asked for it".to_owned())))
+    }
+
+    pub fn sync(&self) -> std::io::Result<()> {
+        if self.sync.swap(false, Ordering::AcqRel) {
+            return Err(std::io::Error::other("the test asked for it"));
+        }
+        Ok(())
+    }
+}
+
+/// The backend in a temporary directory. With `synced_first` a transaction stays open until the next sync.
+struct InDirectory {
+    dir: tempfile::TempDir,
+    storage: Option<Turns>,
+    synced_first: bool,
+}
+
+impl InDirectory {
+    fn new(synced_first: bool) -> Self {
+        let mut harness =
+            InDirectory { dir: tempfile::tempdir().expect("a directory"), storage: None, synced_first };
+        harness.restart();
+        harness
+    }
+}
+
+impl Harness for InDirectory {
+    fn storage(&self) -> &dyn Storage {
+        self.storage.as_ref().expect("open")
+    }
+
+    fn restart(&mut self) {
+        self.storage = None;
+        let storage = SqliteStorage::open(self.dir.path(), Options::default()).expect("open");
+        self.storage = Some(Turns { storage, synced_first: self.synced_first });
+    }
+
+    fn faults(&self) -> bool {
+        true
+    }
+
+    fn fail_next(&mut self, failing: Failing, log: &LogName) {
+        let database = self.storage.as_ref().and_then(|turns| turns.storage.home.database_of(log));
+        let faults = &database.as_ref().expect("a log there is").faults;
+        match failing {
+            Failing::Append => *faults.append.lock() = Some(log.clone()),
+            Failing::Sync => faults.sync.store(true, Ordering::Release),
+        }
+    }
+}
+
+/// Shards as the engine uses them.
+struct Turns {
+    storage: SqliteStorage,
+    synced_first: bool,
+}
+
+impl Storage for Turns {
+    fn name(&self) -> &str {
+        self.storage.name()
+    }
+
+    fn list(&self) -> Result<Vec<LogName>, StorageError> {
+        self.storage.list()
+    }
+
+    fn create(&self, logs: &[LogName]) -> Result<(), StorageError> {
+        self.storage.create(logs)
+    }
+
+    fn shard(&self, broker: BrokerId) -> Result<Box<dyn Shard>, StorageError> {
+        let mut shard = self.storage.shard(broker)?;
+        shard.set_synced_first(self.synced_first);
+        Ok(Box::new(CatchingUp(shard)))
+    }
+
+    fn delete(&self, logs: &[LogName]) -> Result<(), StorageError> {
+        self.storage.delete(logs)
+    }
+}
+
+/// Catches up after each sync and each rewrite.
+struct CatchingUp(Box<dyn Shard>);
+
+impl CatchingUp {
+    fn catch_all_up(&mut self) {
+        while self.0.catch_up(false).due.is_some() {}
+    }
+}
+
+impl Shard for CatchingUp {
+    fn open(&mut self, log: &LogName, request: OpenRequest) -> Result<Opened, StorageError> {
+        self.0.open(log, request)
+    }
+
+    fn append(&mut self, slot: LogSlot, batch: Batch<'_>) -> Result<Cursor, StorageError> {
+        self.0.append(slot, batch)
+    }
+
+    fn catch_up(&mut self, all: bool) -> CaughtUp {
+        self.0.catch_up(all)
+    }
+
+    fn begin_sync(&mut self) -> Box<dyn PendingSync> {
+        self.0.begin_sync()
+    }
+
+    fn finish_sync(&mut self, failures: &[SyncFailure]) {
+        self.0.finish_sync(failures);
+        self.catch_all_up();
+    }
+
+    fn reopen(&mut self, slot: LogSlot, end: Cursor) -> Result<(), StorageError> {
+        self.0.reopen(slot, end)
+    }
+
+    fn begin_rewrite(&mut self, slot: LogSlot, plan: RewritePlan) -> Result<Box<dyn Rewrite>, StorageError> {
+        self.0.begin_rewrite(slot, plan)
+    }
+
+    fn finish_rewrite(
+        &mut self,
+        rewrite: Box<dyn Rewrite>,
+        kept: &mut dyn FnMut(KeptLine<'_>),
+    ) -> Result<Rewritten, StorageError> {
+        let rewritten = self.0.finish_rewrite(rewrite, kept);
+        self.catch_all_up();
+        rewritten
+    }
+
+    fn close(&mut self, slot: LogSlot) {
+        self.0.close(slot);
+    }
+}
+
+#[test]
+fn it_conforms() {
+    conformance::run(&mut || Box::new(InDirectory::new(false)));
+}
+
+#[test]
+fn it_conforms_with_transactions_that_stay_open() {
+    conformance::run(&mut || Box::new(InDirectory::new(true)));
+}
