@@ -122,6 +122,13 @@ pub struct Scale {
 }
 
 impl Scale {
+    /// As little as shows that everything works.
+    #[must_use]
+    pub fn quick() -> Self {
+        let load = Duration::from_millis(300);
+        Scale { load, read_events: 40_000, restart_events: 50_000, pending: 5_000 }
+    }
+
     /// Events to read in a read cell.
     #[must_use]
     pub fn events_to_read(&self, size: usize) -> u64 {

@@ -21,6 +21,8 @@ pub enum Command {
     Read(ReadArgs),
     /// Measure Wafka against Redis; starts and stops both.
     Compare(CompareArgs),
+    /// Measure Wafka on each of its storage backends.
+    Backends(BackendsArgs),
     /// Measure Wafka with a log of many gigabytes.
     Long(LongArgs),
 }
@@ -96,6 +98,33 @@ pub struct CompareArgs {
     /// Redis's server.
     #[arg(long, default_value = "redis-server")]
     pub redis: PathBuf,
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct BackendsArgs {
+    /// The backends; ratios are to the first one. What is not built in is a plugin, `libwafka_storage_NAME.so`.
+    #[arg(long, value_delimiter = ',', default_value = "text,memory,sqlite,redb")]
+    pub backends: Vec<String>,
+    /// Where the plugins' libraries are (default: beside this program).
+    #[arg(long)]
+    pub plugins: Option<PathBuf>,
+    /// Runs of each cell on each backend.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: u32,
+    /// Only these cells, by name (`--cells help` lists them).
+    #[arg(long, value_delimiter = ',')]
+    pub cells: Vec<String>,
+    /// How long a load cell produces.
+    #[arg(long, default_value_t = 3.0, value_parser = positive)]
+    pub seconds: f64,
+    /// One short round, to see that everything works; its figures mean little.
+    #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
+    pub quick: bool,
+    /// Write each run's figures to this file, a line of JSON for each.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
     #[command(flatten)]
     pub common: CommonArgs,
 }

@@ -85,7 +85,7 @@ impl Comparison<'_> {
             if subject { (&self.subject, "subject") } else { (&self.reference, "reference") };
         let name = match program {
             Program::Redis(_) => "redis",
-            Program::Wafka(_) => "wafka",
+            Program::Wafka(_) | Program::WafkaOn(..) => "wafka",
         };
         let trial = trial::run(program, cell, &self.scale, workplace).map_err(|error| {
             BenchError::Setup(format!("cell {}, round {}: {error}", cell.name, round + 1))

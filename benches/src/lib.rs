@@ -15,6 +15,7 @@
 //! | [`cell`], [`trial`], [`compare`], [`table`] | the table: its cells, one run of a cell, the rounds, the print |
 //! | [`long`] | Wafka alone with a log of many gigabytes |
 
+pub mod backends;
 pub mod cell;
 pub mod compare;
 pub mod conn;

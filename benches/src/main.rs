@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use serde::Serialize;
+use wafka_bench::backends::{self, Backends};
 use wafka_bench::cell::{self, Cell, Scale};
 use wafka_bench::compare::Comparison;
 use wafka_bench::error::Context;
@@ -17,18 +18,19 @@ use wafka_bench::ledger::Verifier;
 use wafka_bench::load::{self, Plan, Stop};
 use wafka_bench::payload::{MAX_CONNS, topic_name};
 use wafka_bench::readback::{self, Reader};
-use wafka_bench::server::Program;
+use wafka_bench::server::{Backend, Program};
 use wafka_bench::table::{self, thousands};
 use wafka_bench::trial::{Workplace, beside_this_program};
 use wafka_bench::{BenchError, Result, long};
 
-use cli::{Cli, Command, CommonArgs, CompareArgs, LoadArgs, LongArgs, ReadArgs};
+use cli::{BackendsArgs, Cli, Command, CommonArgs, CompareArgs, LoadArgs, LongArgs, ReadArgs};
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Load(args) => load_command(args),
         Command::Read(args) => read_command(&args),
         Command::Compare(args) => compare_command(args),
+        Command::Backends(args) => backends_command(&args),
         Command::Long(args) => long_command(&args),
     };
     match done {
@@ -105,7 +107,7 @@ fn read_command(args: &ReadArgs) -> Result<()> {
 }
 
 fn compare_command(args: CompareArgs) -> Result<()> {
-    let Some(cells) = chosen(&args.cells)? else {
+    let Some(cells) = chosen(&args.cells, cell::all())? else {
         for cell in cell::all() {
             say(&format!(
                 "{:<18} {}",
@@ -115,23 +117,7 @@ fn compare_command(args: CompareArgs) -> Result<()> {
         }
         return Ok(());
     };
-    let (rounds, scale) = if args.quick {
-        (
-            1,
-            Scale {
-                load: Duration::from_millis(300),
-                read_events: 40_000,
-                restart_events: 50_000,
-                pending: 5_000,
-            },
-        )
-    } else {
-        let load = Duration::from_secs_f64(args.seconds);
-        (
-            args.rounds as usize,
-            Scale { load, read_events: 2_000_000, restart_events: 2_000_000, pending: 1_000_000 },
-        )
-    };
+    let (rounds, scale) = extent(args.quick, args.rounds, args.seconds);
     let reference = Program::Redis(args.redis);
     let subject = if args.control { reference.clone() } else { wafka(&args.common)? };
     let mut workplace = Workplace::new(args.common.dir.as_deref())?;
@@ -156,9 +142,64 @@ fn compare_command(args: CompareArgs) -> Result<()> {
     say(table::render(&measured).trim_end())
 }
 
-/// The cells with these names, all without any; `None` when help was asked for.
-fn chosen(names: &[String]) -> Result<Option<Vec<Cell>>> {
-    let all = cell::all();
+/// How many rounds, and how much in each.
+fn extent(quick: bool, rounds: u32, seconds: f64) -> (usize, Scale) {
+    if quick {
+        return (1, Scale::quick());
+    }
+    let load = Duration::from_secs_f64(seconds);
+    (rounds as usize, Scale { load, read_events: 2_000_000, restart_events: 2_000_000, pending: 1_000_000 })
+}
+
+fn backends_command(args: &BackendsArgs) -> Result<()> {
+    let Some(cells) = chosen(&args.cells, backends::cells())? else {
+        for cell in backends::cells() {
+            say(&format!("{:<15} {}", cell.name, cell.rows.first().map_or("", |row| row.title)))?;
+        }
+        return Ok(());
+    };
+    let (rounds, scale) = extent(args.quick, args.rounds, args.seconds);
+    let chosen = args.backends.iter().map(|name| backend(name, args.plugins.as_deref()));
+    let mut workplace = Workplace::new(args.common.dir.as_deref())?;
+    let mut json = match &args.json {
+        Some(path) => Some(File::create(path).doing(|| path.display().to_string())?),
+        None => None,
+    };
+    let comparison = Backends {
+        wafka: server_path(&args.common)?,
+        backends: chosen.collect::<Result<_>>()?,
+        cells,
+        rounds,
+        scale,
+        progress: &mut std::io::stderr(),
+        raw: json.as_mut().map(|file| file as &mut dyn Write),
+    };
+    let measured = comparison.run(&mut workplace)?;
+    say(&format!(
+        "Wafka on its backends: medians of {rounds} interleaved rounds; ratio = median of the rounds' own ratios to {}\n",
+        args.backends.first().map_or("", String::as_str)
+    ))?;
+    say(backends::render(&measured).trim_end())
+}
+
+fn backend(name: &str, plugins: Option<&Path>) -> Result<Backend> {
+    if ["text", "memory"].contains(&name) {
+        return Ok(Backend { name: name.to_owned(), plugin: None });
+    }
+    let file = format!("libwafka_storage_{name}.so");
+    let path = match plugins {
+        Some(dir) => dir.join(&file),
+        None => beside_this_program(&file)?,
+    };
+    let hint = format!(
+        "build it with cargo build --release -p wafka-storage-{name}, or name its directory with --plugins"
+    );
+    let path = Path::canonicalize(&path).doing(|| format!("{} ({hint})", path.display()))?;
+    Ok(Backend { name: name.to_owned(), plugin: Some(path) })
+}
+
+/// Those of `all` with these names, all without any; `None` when help was asked for.
+fn chosen(names: &[String], all: Vec<Cell>) -> Result<Option<Vec<Cell>>> {
     if names.iter().any(|name| name == "help") {
         return Ok(None);
     }
@@ -182,14 +223,17 @@ fn long_command(args: &LongArgs) -> Result<()> {
 }
 
 fn wafka(args: &CommonArgs) -> Result<Program> {
+    server_path(args).map(Program::Wafka)
+}
+
+fn server_path(args: &CommonArgs) -> Result<PathBuf> {
     let path: PathBuf = match &args.wafka {
         Some(path) => path.clone(),
         None => beside_this_program("wafka-server")?,
     };
     // Absolute, as the server is started in another directory.
     let hint = "build it with cargo build --release -p wafka-server, or name it with --wafka";
-    let path = Path::canonicalize(&path).doing(|| format!("{} ({hint})", path.display()))?;
-    Ok(Program::Wafka(path))
+    Path::canonicalize(&path).doing(|| format!("{} ({hint})", path.display()))
 }
 
 fn print_json(figures: &impl Serialize) -> Result<()> {

@@ -30,6 +30,30 @@ pub enum Program {
     Redis(PathBuf),
     /// Wafka, at this path.
     Wafka(PathBuf),
+    /// Wafka, at this path, with another storage backend.
+    WafkaOn(PathBuf, Backend),
+}
+
+/// A storage backend of Wafka's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backend {
+    /// What `storage.backend` calls it.
+    pub name: String,
+    /// The plugin's library, absolute; `None` for one that is built in.
+    pub plugin: Option<PathBuf>,
+}
+
+impl Backend {
+    /// The configuration that chooses it.
+    fn config(&self) -> Result<String> {
+        // A string of JSON is one of TOML.
+        let quoted = |text: &str| serde_json::to_string(text).doing(|| "quote a text");
+        let mut toml = format!("[storage]\nbackend = {}\n", quoted(&self.name)?);
+        if let Some(plugin) = &self.plugin {
+            toml.push_str(&format!("\n[[plugins]]\npath = {}\n", quoted(&plugin.display().to_string())?));
+        }
+        Ok(toml)
+    }
 }
 
 /// When a reply may be given: Redis's words, `appendfsync` there and `storage.fsync` here.
@@ -72,7 +96,8 @@ impl Program {
         fs::create_dir_all(dir).doing(|| dir.display().to_string())?;
         match self {
             Self::Redis(path) => start_redis(path, dir, fsync),
-            Self::Wafka(path) => start_wafka(path, dir, fsync),
+            Self::Wafka(path) => start_wafka(path, dir, fsync, None),
+            Self::WafkaOn(path, backend) => start_wafka(path, dir, fsync, Some(backend)),
         }
     }
 }
@@ -127,11 +152,16 @@ fn free_port() -> Result<SocketAddr> {
 }
 
 /// Wafka finds a free port itself and says on stdout when it is ready.
-fn start_wafka(path: &Path, dir: &Path, fsync: Fsync) -> Result<Server> {
+fn start_wafka(path: &Path, dir: &Path, fsync: Fsync, backend: Option<&Backend>) -> Result<Server> {
     let started = Instant::now();
     let mut command = Command::new(path);
     command.args(["--bind", "127.0.0.1", "--port", "0", "--data-dir"]).arg(dir);
     command.arg("--set").arg(format!("storage.fsync={}", fsync.word()));
+    if let Some(backend) = backend {
+        let config = dir.with_extension("toml");
+        fs::write(&config, backend.config()?).doing(|| config.display().to_string())?;
+        command.arg("--config").arg(config);
+    }
     // Elsewhere, so that no configuration file lying about changes its defaults.
     command.current_dir(dir.parent().unwrap_or(dir)).stdout(Stdio::piped());
     let (mut child, log) = spawn("wafka-server", &mut command, dir)?;

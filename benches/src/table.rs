@@ -87,7 +87,7 @@ pub fn thousands(number: u64) -> String {
 }
 
 /// Lays out `lines`, the first of which is the head: the first column to the left, all others to the right.
-fn align<const N: usize>(lines: &[[String; N]]) -> String {
+pub(crate) fn align<const N: usize>(lines: &[[String; N]]) -> String {
     let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or(0).max(3);
     let widths: [usize; N] = std::array::from_fn(width);
     let mut text = String::new();
