@@ -33,13 +33,22 @@ pub(crate) struct CatalogTopic {
     /// Its files have the name's second stem: those with the first one were another topic's when they were made.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) second_files: bool,
+    /// The backend that its logs are in; the default one when that is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) backend: Option<String>,
 }
 
 impl CatalogTopic {
     /// Its logs; `None` when there is no such name.
     pub(crate) fn files(&self) -> Option<LaneFiles> {
         let name = self.name()?;
-        Some(LaneFiles::new(Database(self.database), &name, self.second_files))
+        Some(self.files_of(&name))
+    }
+
+    /// The logs of a topic of that name.
+    pub(crate) fn files_of(&self, name: &TopicName) -> LaneFiles {
+        let backend = self.backend.as_deref().map(Arc::from);
+        LaneFiles::new(Database(self.database), name, self.second_files, backend)
     }
 
     /// All logs that it may have.

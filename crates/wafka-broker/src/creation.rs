@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::error::TopicError;
 use crate::opening::Opening;
 use crate::options::TopicSpec;
-use crate::topic::{LaneFiles, Topic};
+use crate::topic::Topic;
 use crate::watch::Change;
 
 /// The topic, and whether it was made just now.
@@ -103,6 +103,7 @@ impl Engine {
             self.note_expired(&expired);
         }
         let record = || {
+            let backend = self.storage.of_new_topic(wish.spec.backend.as_deref())?;
             let factory = self.options.partitioners.get(&wish.spec.partitioner)?;
             let record = CatalogTopic {
                 partitions: self.partitions(&wish.spec)?,
@@ -113,6 +114,7 @@ impl Engine {
                 partitioner_version: factory.version(),
                 options: wish.spec.options.clone(),
                 second_files: false,
+                backend: backend.as_deref().map(str::to_owned),
             };
             // Made once more when the topic is opened; here it shows whether the options are right.
             factory.create(&record.create_request(&wish.name))?;
@@ -136,7 +138,7 @@ impl Engine {
         let logs: Vec<_> = making
             .iter()
             .flat_map(|making| {
-                let files = LaneFiles::new(making.wish.database, &making.wish.name, false);
+                let files = making.record.files_of(&making.wish.name);
                 (0..usize::from(making.record.partitions)).map(move |index| files.partition(index))
             })
             .collect();

@@ -51,6 +51,7 @@ impl Engine {
         if topics.is_empty() {
             return Ok(0);
         }
+        self.check_reach(topics)?;
         for topic in topics {
             topic.close_for_writes();
         }
@@ -79,6 +80,16 @@ impl Engine {
         }
         self.remove_deleted(catalog, topics)?;
         Ok(topics.len())
+    }
+
+    /// Whether topics can be deleted with all they have: what a backend holds that is not there now would come back.
+    pub(crate) fn check_reach(&self, topics: &[Arc<Topic>]) -> Result<(), TopicError> {
+        for topic in topics {
+            let reached = self.storage.check(topic.files.backend.as_deref());
+            let topic = || topic.name().to_string();
+            reached.map_err(|error| TopicError::OutOfReach { topic: topic(), error: Box::new(error) })?;
+        }
+        Ok(())
     }
 
     /// Ends topics whose deletion is in the catalog and whose names are gone.

@@ -1,6 +1,5 @@
 //! The engine: brokers, catalog and topics together.
 
-use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Weak};
@@ -8,17 +7,17 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use wafka_core::storage::{LogName, Storage};
+use wafka_core::storage::Storage;
 use wafka_core::{BrokerId, Database, EventId, Offset, TopicName};
 
+use crate::backends::Backends;
 use crate::broker::{Broker, Shared};
 use crate::catalog::{Catalog, CatalogRecord, CatalogTopic};
 use crate::creation::Wanted;
 use crate::error::{StartError, TopicError};
 use crate::expiry::Deadlines;
 use crate::namespace::Namespace;
-use crate::opening::Opening;
-use crate::options::{DeclaredTopic, EngineOptions, FsyncPolicy, TopicSpec};
+use crate::options::{EngineOptions, FsyncPolicy, TopicSpec};
 use crate::topic::RETRY_AFTER;
 use crate::topic::{PartitionInfo, PartitionState, Topic};
 use crate::transaction::{Transactions, Undo};
@@ -27,7 +26,7 @@ use crate::watch::WatchPoint;
 /// Everything that holds topics. Shared by all connections.
 pub struct Engine {
     pub(crate) options: EngineOptions,
-    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) storage: Backends,
     pub(crate) brokers: Arc<[Arc<Broker>]>,
     shared: Arc<Shared>,
     pub(crate) names: Namespace,
@@ -88,6 +87,14 @@ impl Engine {
     /// # Errors
     /// When the data cannot be opened, or contradicts the options.
     pub fn start(options: EngineOptions, storage: Arc<dyn Storage>) -> Result<Arc<Self>, StartError> {
+        Self::start_on(options, Backends::one(storage))
+    }
+
+    /// As [`Engine::start`], where topics may be in several backends.
+    ///
+    /// # Errors
+    /// As [`Engine::start`].
+    pub fn start_on(options: EngineOptions, storage: Backends) -> Result<Arc<Self>, StartError> {
         let (sender, receiver) = channel();
         let count = options.brokers.max(1);
         let tail_bytes = options.tail_bytes / usize::from(count);
@@ -100,7 +107,7 @@ impl Engine {
             .collect::<Result<Arc<[_]>, StartError>>()?;
         let deadlines = Deadlines::new(Arc::clone(&options.clock));
         let mut loaded = Catalog::open(&brokers[0], options.clock.now_ms())?;
-        let undo = Undo { storage: &*storage, brokers: &brokers, options: &options };
+        let undo = Undo { storage: &storage, brokers: &brokers, options: &options };
         let transactions = Transactions::new(undo.run(&mut loaded)?);
         let engine = Arc::new(Engine {
             storage,
@@ -295,6 +302,12 @@ impl Engine {
         self.shared.set_node_entries(entries);
     }
 
+    /// The storage backends that topics can be in.
+    #[must_use]
+    pub fn backends(&self) -> &Backends {
+        &self.storage
+    }
+
     /// The strategies there are, sorted.
     pub fn partitioner_names(&self) -> impl Iterator<Item = &str> {
         self.options.partitioners.names()
@@ -345,78 +358,6 @@ impl Engine {
         let partitioner = factory.create(&record.create_request(topic.name()))?;
         catalog.append(&[CatalogRecord::Alter(record.clone())], self.options.clock.now_ms())?;
         topic.set_partitioner(partitioner, record.partitioner, record.partitioner_version, record.options);
-        Ok(())
-    }
-
-    /// A deletion may have been cut short by a crash, after it was noted and before the files were gone.
-    fn remove_left_behind(
-        &self,
-        topics: &[CatalogTopic],
-        deleted: &[CatalogTopic],
-    ) -> Result<(), StartError> {
-        let in_use: HashSet<LogName> = topics.iter().flat_map(CatalogTopic::logs).collect();
-        let gone: HashSet<LogName> = deleted.iter().flat_map(CatalogTopic::logs).collect();
-        let mut left = self.storage.list()?;
-        left.retain(|log| gone.contains(log) && !in_use.contains(log));
-        if !left.is_empty() {
-            tracing::warn!(files = ?left, "removing what an interrupted deletion left behind");
-            self.storage.delete(&left)?;
-        }
-        let uids = deleted.iter().map(|topic| topic.uid);
-        self.catalog.lock().note_removed(uids, self.options.clock.now_ms());
-        Ok(())
-    }
-
-    /// Opens a topic that the catalog knows.
-    fn open(&self, record: &CatalogTopic) -> Result<(), StartError> {
-        let Some(name) = record.name() else {
-            return Err(StartError::Catalog(format!("'{}' is no topic's name", record.topic)));
-        };
-        let partitioner = self.partitioner_of(record, &name);
-        if let Err(reason) = &partitioner {
-            tracing::error!(topic = %name, %reason, "topic is read-only");
-        }
-        let topic = self.open_with(record, name, partitioner, Opening::Start)?;
-        self.names.insert(&topic);
-        if topic.is_unread() {
-            self.degraded.lock().push(topic);
-        }
-        Ok(())
-    }
-
-    /// Makes a declared topic, or holds the one there is against its declaration.
-    fn declare(&self, declared: &DeclaredTopic) -> Result<(), StartError> {
-        let fail = |reason: String| StartError::Topic { topic: declared.name.to_string(), reason };
-        let (topic, created) = self
-            .create_topic(declared.database, &declared.name, Some(&declared.spec))
-            .map_err(|error| fail(error.to_string()))?;
-        if created {
-            return Ok(());
-        }
-        let record = topic.catalog_record();
-        if let Some(partitions) = declared.spec.partitions
-            && partitions != record.partitions
-        {
-            return Err(fail(format!(
-                "it has {} partitions for life, the configuration says {partitions}",
-                record.partitions
-            )));
-        }
-        let same_strategy = declared.spec.partitioner == record.partitioner;
-        if !same_strategy || declared.spec.options != record.options {
-            let remedy = if same_strategy {
-                "change the options with TOPIC ALTER, or mend the configuration"
-            } else {
-                "a topic keeps its strategy for life: mend the configuration"
-            };
-            topic.set_read_only(format!(
-                "its strategy is '{}' with options {}, the configuration says '{}' with {}: {remedy}",
-                record.partitioner,
-                serde_json::Value::Object(record.options),
-                declared.spec.partitioner,
-                serde_json::Value::Object(declared.spec.options.clone()),
-            ));
-        }
         Ok(())
     }
 

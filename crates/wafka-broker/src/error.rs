@@ -200,6 +200,14 @@ pub enum TopicError {
         /// Why.
         reason: Arc<str>,
     },
+    /// Its data is out of reach, and would be left behind.
+    #[error("OFFLINE topic '{topic}' is not deleted: {error}")]
+    OutOfReach {
+        /// The topic.
+        topic: String,
+        /// Why.
+        error: Box<StorageError>,
+    },
     /// A transaction that is not at its end deleted the topic of that name.
     #[error("ERR topic '{0}' was deleted in this transaction: it can be made anew after EXEC")]
     DeletedInTransaction(String),

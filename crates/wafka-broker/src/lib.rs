@@ -4,6 +4,7 @@
 //! next batch; [`Engine::kick`] has the brokers write what is queued, one batch per log and one sync per turn; when the
 //! topic's watermark covers the event, [`Topic::committed`] resolves and readers see it.
 
+mod backends;
 mod broker;
 mod catalog;
 mod creation;
@@ -20,6 +21,7 @@ mod opening;
 mod options;
 mod partitioners;
 mod placing;
+mod starting;
 mod tail;
 mod ticket;
 mod topic;
@@ -27,6 +29,7 @@ mod transaction;
 mod wait;
 mod watch;
 
+pub use backends::{BackendSource, Backends};
 pub use engine::{BrokerInfo, BrokerPartition, Engine};
 pub use error::{AppendError, NoSuchPartition, ReadError, SetIdError, StartError, TopicError};
 pub use expiry::Expiring;

@@ -50,6 +50,8 @@ impl Engine {
         opening: Opening,
     ) -> Result<Arc<Topic>, StorageError> {
         let database = Database(record.database);
+        let backend = record.backend.as_deref();
+        let files = record.files_of(&name);
         open_topic(OpenTopic {
             watch: self.names.watch(database, name.as_bytes()),
             database,
@@ -59,11 +61,13 @@ impl Engine {
             partitioner_name: record.partitioner.clone(),
             partitioner_version: record.partitioner_version,
             options: record.options.clone(),
-            second_files: record.second_files,
+            files,
+            backend: backend.unwrap_or(self.storage.default_name()).into(),
             partitioner,
             brokers: Arc::clone(&self.brokers),
             deadlines: Arc::clone(&self.deadlines),
-            index: self.options.index.as_ref(),
+            // An index that outlived the events would speak of others.
+            index: self.options.index.as_ref().filter(|_| self.storage.keeps(backend)),
             limits: Limits {
                 index_interval_bytes: self.options.index_interval_bytes,
                 queue_bytes_max: self.options.queue_bytes_max,

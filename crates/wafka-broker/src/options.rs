@@ -63,11 +63,18 @@ pub struct TopicSpec {
     pub partitioner: String,
     /// The strategy's own options.
     pub options: Options,
+    /// The storage backend; the default one when unset.
+    pub backend: Option<String>,
 }
 
 impl Default for TopicSpec {
     fn default() -> Self {
-        TopicSpec { partitions: None, partitioner: "round-robin".to_owned(), options: Options::new() }
+        TopicSpec {
+            partitions: None,
+            partitioner: "round-robin".to_owned(),
+            options: Options::new(),
+            backend: None,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::catalog::{Catalog, CatalogRecord, CatalogTopic};
 use crate::engine::Engine;
 use crate::error::{ReadError, TopicError};
 use crate::opening::Opening;
-use crate::topic::{LaneFiles, Topic};
+use crate::topic::Topic;
 use crate::wait::wait;
 use crate::watch::Change;
 
@@ -68,6 +68,9 @@ impl Engine {
             if target.uid == source.uid {
                 return Ok(Placed::Done);
             }
+        }
+        if let Some(target) = &target {
+            self.check_reach(std::slice::from_ref(target))?;
         }
         for topic in [Some(&source), target.as_ref()].into_iter().flatten() {
             topic.close_for_writes();
@@ -173,7 +176,7 @@ impl Engine {
         record: &CatalogTopic,
         name: &TopicName,
     ) -> Result<(), TopicError> {
-        let files = LaneFiles::new(Database(record.database), name, record.second_files);
+        let files = record.files_of(name);
         let logs: Vec<_> = (0..usize::from(record.partitions)).map(|at| files.partition(at)).collect();
         self.storage.create(&logs)?;
         let copy = self.open_with(record, name.clone(), self.partitioner_of(record, name), Opening::New)?;

@@ -19,59 +19,19 @@
 //!   it back to an end known to be durable. A failed sync is never repeated on the same descriptor.
 //! * **Offsets** may have gaps after a rewrite and never repeat: a rewrite always keeps the last line.
 
-use std::fmt;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use thiserror::Error;
 
 use crate::place::{BrokerId, Offset};
-use crate::topic::Database;
 
-/// Names a log within a backend: the database it belongs to and a stem such as `deliveries-1`,
-/// `deliveries.journal` or `wafka.catalog`, already safe for a file name.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LogName {
-    database: Database,
-    stem: Arc<str>,
-}
+mod factory;
+mod name;
 
-impl LogName {
-    /// A log of `database` called `stem`; the stem must be made of [`crate::TopicName::file_stem`] and plain suffixes.
-    #[must_use]
-    pub fn new(database: Database, stem: &str) -> Self {
-        LogName { database, stem: stem.into() }
-    }
-
-    /// The database the log belongs to.
-    #[must_use]
-    pub fn database(&self) -> Database {
-        self.database
-    }
-
-    /// The name without directory and ending.
-    #[must_use]
-    pub fn stem(&self) -> &str {
-        &self.stem
-    }
-}
-
-impl fmt::Display for LogName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.database.0 > 0 {
-            write!(f, "db{}/", self.database.0)?;
-        }
-        write!(f, "{}.txt", self.stem)
-    }
-}
-
-impl fmt::Debug for LogName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+pub use factory::{Options, StorageFactory};
+pub use name::LogName;
 
 /// A place in a log: an offset, and where the backend last saw it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -279,31 +239,6 @@ pub enum StorageError {
         /// The operation.
         operation: &'static str,
     },
-}
-
-/// A backend's options: the keys of its table in the configuration.
-pub type Options = serde_json::Map<String, serde_json::Value>;
-
-/// Opens a storage backend by its name.
-pub trait StorageFactory: Send + Sync {
-    /// The name that configuration and catalog use.
-    fn name(&self) -> &str;
-
-    /// Checks options without opening anything, as far as that can be done: [`StorageFactory::open`] has the last word.
-    ///
-    /// # Errors
-    /// [`StorageError::BadOption`].
-    fn check(&self, options: &Options) -> Result<(), StorageError> {
-        let _ = options;
-        Ok(())
-    }
-
-    /// Opens the data that the backend keeps in `data_dir`, or that its options name, and makes what is missing. Called
-    /// once at a time for one directory.
-    ///
-    /// # Errors
-    /// When an option is missing, unknown or has a bad value, or the data cannot be opened.
-    fn open(&self, data_dir: &Path, options: &Options) -> Result<Arc<dyn Storage>, StorageError>;
 }
 
 /// A storage backend: makes shards, lists and deletes logs.

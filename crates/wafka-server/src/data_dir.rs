@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::config::DEFAULT_BACKEND;
+
 /// The lock's file: locked while a server runs, holding its process id for people to see.
 const LOCK: &str = "wafka.lock";
 
@@ -15,6 +17,15 @@ const FORMAT: &str = "FORMAT";
 
 /// The only format so far.
 const FORMAT_VERSION: &str = "wafka 1";
+
+/// What the second line of [`FORMAT`] begins with, where another backend than the default one holds the catalog.
+const BACKEND_KEY: &str = "backend ";
+
+/// The backend that keeps nothing.
+const MEMORY: &str = "memory";
+
+/// The catalog's file where the text log holds it.
+const TEXT_CATALOG: &str = "wafka.catalog.txt";
 
 /// Why a data directory cannot be used.
 #[derive(Debug, Error)]
@@ -53,6 +64,19 @@ pub enum DataDirError {
         /// What its `FORMAT` says.
         found: String,
     },
+    /// Its data is in another storage backend.
+    #[error(
+        "data directory {}: its data is in storage backend '{found}' (as {FORMAT} says), but storage.backend is '{asked}': \
+         expected storage.backend = \"{found}\", or another directory", dir.display()
+    )]
+    OtherBackend {
+        /// The data directory.
+        dir: PathBuf,
+        /// The backend that its `FORMAT` says.
+        found: String,
+        /// The backend that the configuration says.
+        asked: String,
+    },
     /// It has no `FORMAT` though it is not empty.
     #[error(
         "data directory {}: not empty ('{found}' is there), but without {FORMAT}: not a data directory of Wafka",
@@ -70,6 +94,8 @@ pub enum DataDirError {
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
+    /// The backend that holds its catalog, if there ever was one.
+    backend: Option<String>,
     /// Holds the lock, which the system drops with the process, however that ends.
     _lock: File,
 }
@@ -89,19 +115,56 @@ impl DataDir {
         let path = dir.canonicalize().map_err(io("find", dir))?;
         let lock = lock(dir)?;
         let format = dir.join(FORMAT);
-        match fs::read_to_string(&format) {
-            Ok(found) if found.trim_end() == FORMAT_VERSION => {}
-            Ok(found) => {
-                let found = found.lines().next().unwrap_or_default().chars().take(100).collect();
-                return Err(DataDirError::UnknownFormat { dir: dir.to_owned(), found });
-            }
+        let backend = match fs::read_to_string(&format) {
+            Ok(found) => parse_format(&found)
+                .map_err(|found| DataDirError::UnknownFormat { dir: dir.to_owned(), found })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 refuse_foreign(dir)?;
-                write_format(dir, &format).map_err(io("write", &format))?;
+                write_format(dir, DEFAULT_BACKEND).map_err(io("write", &format))?;
+                DEFAULT_BACKEND.to_owned()
             }
             Err(error) => return Err(io("read", &format)(error)),
+        };
+        // What is in memory is gone, and where no text log was begun there is none to lose.
+        let holds_data = match &*backend {
+            MEMORY => false,
+            DEFAULT_BACKEND => dir.join(TEXT_CATALOG).exists(),
+            _ => true,
+        };
+        Ok(DataDir { path, backend: holds_data.then_some(backend), _lock: lock })
+    }
+
+    /// Whether `backend` may hold the catalog: not if another one does already, for then all data would seem gone.
+    ///
+    /// # Errors
+    /// [`DataDirError::OtherBackend`].
+    pub fn check_backend(&self, backend: &str) -> Result<(), DataDirError> {
+        match &self.backend {
+            Some(found) if found != backend => Err(DataDirError::OtherBackend {
+                dir: self.path.clone(),
+                found: found.clone(),
+                asked: backend.to_owned(),
+            }),
+            _ => Ok(()),
         }
-        Ok(DataDir { path, _lock: lock })
+    }
+
+    /// Notes that `backend` holds the catalog from now on.
+    ///
+    /// # Errors
+    /// When another one does, or `FORMAT` cannot be written.
+    pub fn set_backend(&mut self, backend: &str) -> Result<(), DataDirError> {
+        self.check_backend(backend)?;
+        if self.backend.is_none() {
+            write_format(&self.path, backend).map_err(|source| DataDirError::Io {
+                dir: self.path.clone(),
+                action: "write",
+                path: self.path.join(FORMAT),
+                source,
+            })?;
+            self.backend = Some(backend.to_owned());
+        }
+        Ok(())
     }
 
     /// Its absolute path.
@@ -162,13 +225,33 @@ fn refuse_foreign(dir: &Path) -> Result<(), DataDirError> {
 
 const TEMPORARY_FORMAT: &str = "FORMAT.tmp";
 
+/// The backend that a `FORMAT` names, or what was found in place of a format that is known.
+fn parse_format(text: &str) -> Result<String, String> {
+    let shown = |line: &str| line.chars().take(100).collect();
+    let mut lines = text.trim_end().lines();
+    let version = lines.next().unwrap_or_default();
+    if version != FORMAT_VERSION {
+        return Err(shown(version));
+    }
+    // The first releases knew one backend and wrote no second line, and for that one none is written now.
+    let Some(line) = lines.next() else { return Ok(DEFAULT_BACKEND.to_owned()) };
+    match (line.strip_prefix(BACKEND_KEY), lines.next()) {
+        (Some(name), None) if !name.is_empty() => Ok(name.to_owned()),
+        (_, Some(more)) => Err(shown(more)),
+        _ => Err(shown(line)),
+    }
+}
+
 /// Writes the format so that after a crash it is there whole or not at all.
-fn write_format(dir: &Path, path: &Path) -> io::Result<()> {
+fn write_format(dir: &Path, backend: &str) -> io::Result<()> {
     let temporary = dir.join(TEMPORARY_FORMAT);
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&temporary)?;
     writeln!(file, "{FORMAT_VERSION}")?;
+    if backend != DEFAULT_BACKEND {
+        writeln!(file, "{BACKEND_KEY}{backend}")?;
+    }
     file.sync_all()?;
-    fs::rename(&temporary, path)?;
+    fs::rename(&temporary, dir.join(FORMAT))?;
     File::open(dir)?.sync_all()
 }
 
@@ -202,6 +285,48 @@ mod tests {
         fs::write(root.path().join(FORMAT), "wafka 2\n").unwrap();
         let error = DataDir::open(root.path()).unwrap_err().to_string();
         assert!(error.contains("unknown format 'wafka 2'") && error.contains("'wafka 1'"), "{error}");
+    }
+
+    #[test]
+    fn data_stays_in_its_backend() {
+        let root = tempfile::tempdir().unwrap();
+        let format = || fs::read_to_string(root.path().join(FORMAT)).unwrap();
+        let open = || DataDir::open(root.path()).unwrap();
+        // Nothing was kept yet: whatever backend it was.
+        open().set_backend("text").unwrap();
+        assert_eq!(format(), "wafka 1\n");
+        open().set_backend("memory").unwrap();
+        assert_eq!(format(), "wafka 1\nbackend memory\n");
+        open().set_backend("sqlite").unwrap();
+        assert_eq!(format(), "wafka 1\nbackend sqlite\n");
+        let mut dir = open();
+        dir.set_backend("sqlite").unwrap();
+        for other in ["text", "memory"] {
+            let error = dir.set_backend(other).unwrap_err().to_string();
+            for part in ["'sqlite'", &format!("'{other}'"), "storage.backend = \"sqlite\"", FORMAT] {
+                assert!(error.contains(part), "{part}: {error}");
+            }
+        }
+        drop(dir);
+        assert_eq!(format(), "wafka 1\nbackend sqlite\n");
+        // A directory of an earlier release, which had no second line.
+        fs::write(root.path().join(FORMAT), "wafka 1\n").unwrap();
+        fs::write(root.path().join(TEXT_CATALOG), "").unwrap();
+        assert!(matches!(open().check_backend("memory"), Err(DataDirError::OtherBackend { .. })));
+        open().check_backend("text").unwrap();
+    }
+
+    #[test]
+    fn lines_of_the_format_that_nobody_knows_are_refused() {
+        assert_eq!(parse_format("wafka 1\nbackend a b\n"), Ok("a b".to_owned()));
+        for (text, found) in [
+            ("wafka 1\nshards 4\n", "shards 4"),
+            ("wafka 1\nbackend x\nshards 4\n", "shards 4"),
+            ("wafka 1\nbackend \n", "backend"),
+            ("", ""),
+        ] {
+            assert_eq!(parse_format(text), Err(found.to_owned()), "{text:?}");
+        }
     }
 
     #[test]

@@ -6,13 +6,12 @@ use thiserror::Error;
 use wafka_broker::{
     DeclaredTopic, Engine, EngineOptions, FsyncPolicy, IndexPlace, ReclaimOptions, StartError, TopicSpec,
 };
-use wafka_core::storage::{Storage, StorageError};
+use wafka_core::storage::StorageError;
 use wafka_core::{Clock, Database, TopicName, TopicNameError};
 use wafka_storage::fs::StdFs;
-use wafka_storage::{MemoryStorage, TextOptions, TextStorage};
 
-use crate::config::{Backend, Config, DEFAULT_PARTITIONER, Fsync, TopicConfig};
-use crate::data_dir::DataDir;
+use crate::config::{Config, DEFAULT_PARTITIONER, Fsync, TopicConfig};
+use crate::data_dir::{DataDir, DataDirError};
 use crate::plugins::Plugins;
 
 /// Where the sparse indexes are within the data directory; it can be deleted and is rebuilt.
@@ -29,6 +28,9 @@ pub enum EngineError {
         /// Why not.
         source: TopicNameError,
     },
+    /// The data is in another backend.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
     /// The backend does not open.
     #[error("cannot open the data: {0}")]
     Storage(#[from] StorageError),
@@ -44,7 +46,7 @@ pub enum EngineError {
 pub(crate) fn start(
     config: &Config,
     plugins: &Plugins,
-    data_dir: &DataDir,
+    data_dir: &mut DataDir,
     clock: &Arc<dyn Clock>,
 ) -> Result<Arc<Engine>, EngineError> {
     let topic_defaults = topic_spec(&config.topic_defaults, None);
@@ -55,14 +57,14 @@ pub(crate) fn start(
             Ok(DeclaredTopic { database: Database(0), name, spec })
         })
         .collect::<Result<_, EngineError>>()?;
-    let files = Arc::new(StdFs);
-    let (storage, index): (Arc<dyn Storage>, _) = match config.storage.backend {
-        Backend::Memory => (Arc::new(MemoryStorage::new()), None),
-        Backend::Text => {
-            let storage = TextStorage::open(files.clone(), data_dir.path(), TextOptions::default())?;
-            (Arc::new(storage), Some(IndexPlace { fs: files, dir: data_dir.path().join(INDEX_DIR) }))
-        }
-    };
+    data_dir.check_backend(&config.storage.backend)?;
+    let backends = plugins.storages().open(config, data_dir.path())?;
+    // Before the catalog is begun, so that what there is of one is found again.
+    data_dir.set_backend(&config.storage.backend)?;
+    // An index of data that is gone would speak of other events.
+    let index = backends
+        .is_durable()
+        .then(|| IndexPlace { fs: Arc::new(StdFs), dir: data_dir.path().join(INDEX_DIR) });
     let options = EngineOptions {
         fsync: fsync_policy(config.storage.fsync),
         tail_bytes: config.storage.tail_bytes.as_usize(),
@@ -79,7 +81,7 @@ pub(crate) fn start(
         partitioners: plugins.partitioners().clone(),
         ..EngineOptions::new(config.server.broker_count(), Arc::clone(clock))
     };
-    Ok(Engine::start(options, storage)?)
+    Ok(Engine::start_on(options, backends)?)
 }
 
 /// The topics that the configuration declares, and what each is made of.
@@ -100,7 +102,8 @@ fn topic_spec(topic: &TopicConfig, defaults: Option<&TopicSpec>) -> TopicSpec {
         (None, None) => (DEFAULT_PARTITIONER.to_owned(), topic.options.clone()),
     };
     let partitions = topic.partitions.or_else(|| defaults.and_then(|defaults| defaults.partitions));
-    TopicSpec { partitions, partitioner, options }
+    let backend = topic.backend.clone().or_else(|| defaults.and_then(|defaults| defaults.backend.clone()));
+    TopicSpec { partitions, partitioner, options, backend }
 }
 
 /// The engine's word for a policy.

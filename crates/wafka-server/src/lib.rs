@@ -3,6 +3,7 @@
 //! A request's way: `connection` reads and scans it, `execute` finds its row in the [`command`] table and checks it,
 //! a handler under [`commands`] executes it on a [`session::Session`].
 
+pub mod backends;
 pub mod cli;
 pub mod clients;
 pub mod command;

@@ -5,6 +5,7 @@ use wafka_broker::Partitioners;
 use wafka_core::partitioner::{CreateRequest, PartitionerError};
 use wafka_plugin::{Plugin, PluginError};
 
+use crate::backends::{BackendConfigError, StorageFactories};
 use crate::config::{Config, DEFAULT_PARTITIONER};
 use crate::engine::declared_specs;
 
@@ -37,25 +38,34 @@ pub enum PluginsError {
         /// What is wrong.
         source: PartitionerError,
     },
+    /// The configuration names a backend that is not there, or an option that one does not have.
+    #[error("bad configuration: {0}")]
+    Backends(#[from] BackendConfigError),
 }
 
-/// The plugins loaded, and all strategies there are.
+/// The plugins loaded, and all strategies and storage backends there are.
 pub struct Plugins {
     all: Vec<Plugin>,
     partitioners: Partitioners,
+    storages: StorageFactories,
 }
 
 impl Plugins {
-    /// Loads the plugins that the configuration names, and looks for the strategies that it names.
+    /// Loads the plugins that the configuration names, and looks for the strategies and storage backends that it names.
     ///
     /// # Errors
-    /// When a plugin cannot be loaded, has the name of another one or of what is built in, or when a strategy is not
-    /// there.
+    /// When a plugin cannot be loaded, has the name of another one or of what is built in, or when a strategy or backend is
+    /// not there.
     pub fn load(config: &Config) -> Result<Self, PluginsError> {
-        let mut plugins = Plugins { all: Vec::new(), partitioners: Partitioners::built_in() };
+        let mut plugins = Plugins {
+            all: Vec::new(),
+            partitioners: Partitioners::built_in(),
+            storages: StorageFactories::built_in(),
+        };
         for plugin in &config.plugins {
             plugins.add(wafka_plugin::load(&plugin.file())?)?;
         }
+        plugins.storages.check(config)?;
         let defaults = config.topic_defaults.partitioner.as_deref().unwrap_or(DEFAULT_PARTITIONER);
         plugins.partitioners.get(defaults).map_err(of_table("topic_defaults".to_owned()))?;
         for (name, spec) in declared_specs(config) {
@@ -93,14 +103,22 @@ impl Plugins {
         &self.partitioners
     }
 
+    /// The storage backends there are.
+    #[must_use]
+    pub fn storages(&self) -> &StorageFactories {
+        &self.storages
+    }
+
     fn add(&mut self, plugin: Plugin) -> Result<(), PluginsError> {
         let info = plugin.info();
         let same = |other: &&Plugin| other.info().kind == info.kind && other.info().name == info.name;
         let other = self.all.iter().find(same).map(|other| format!("plugin {}", other.info().file.display()));
-        let registered = match plugin.partitioner() {
-            Some(partitioner) if other.is_none() => self.partitioners.register(partitioner),
-            _ => other.is_none(),
-        };
+        let registered = other.is_none()
+            && match (plugin.partitioner(), plugin.storage()) {
+                (Some(partitioner), _) => self.partitioners.register(partitioner),
+                (None, Some(storage)) => self.storages.register(storage),
+                (None, None) => true,
+            };
         if !registered {
             return Err(PluginsError::NameTaken {
                 kind: info.kind.as_str(),

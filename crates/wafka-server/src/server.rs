@@ -80,13 +80,13 @@ impl Server {
     pub fn start(config: Config, log: Option<LogLevel>) -> Result<Self, StartError> {
         // First of all: what is wrong with one must not leave anything behind.
         let plugins = Plugins::load(&config)?;
-        let data_dir = DataDir::open(&config.server.data_dir)?;
+        let mut data_dir = DataDir::open(&config.server.data_dir)?;
         let runtime = Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         // Before the engine starts, which may take longer: two servers must not both believe they have the port.
         let listener = listen(&runtime, SocketAddr::new(config.server.bind, config.server.port))?;
         let addr = runtime.block_on(async { listener.local_addr() }).map_err(StartError::Thread)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let engine = engine::start(&config, &plugins, &data_dir, &clock)?;
+        let engine = engine::start(&config, &plugins, &mut data_dir, &clock)?;
         let shared = Arc::new(Shared {
             engine,
             plugins,

@@ -3,7 +3,7 @@
 mod support;
 
 use support::{Client, TestServer, bulk, request};
-use wafka_server::config::{Backend, Fsync};
+use wafka_server::config::Fsync;
 
 #[test]
 fn info_has_what_clients_parse() {
@@ -180,7 +180,7 @@ fn waitaof_says_yes_only_when_it_is_so() {
     client.check("CONFIG SET timeout 100 appendfsync always", "+OK\r\n");
     client.check("CONFIG GET timeout", "*2\r\n$7\r\ntimeout\r\n$3\r\n100\r\n");
     client.check("WAITAOF 1 0 0", "*2\r\n:1\r\n:0\r\n");
-    let in_memory = TestServer::with(|config| config.storage.backend = Backend::Memory);
+    let in_memory = TestServer::with(|config| config.storage.backend = "memory".to_owned());
     in_memory.client().check("XADD s 1-1 f v", "$3\r\n1-1\r\n").check("WAITAOF 1 0 0", "*2\r\n:0\r\n:0\r\n");
 }
 

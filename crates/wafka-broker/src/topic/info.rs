@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use wafka_core::partitioner::Options;
-use wafka_core::storage::Damage;
+use wafka_core::storage::{Damage, LogName};
 use wafka_core::{BrokerId, EventId, Offset, PartitionId};
 
 use super::idempotence::IdempotenceInfo;
@@ -30,7 +30,7 @@ pub struct PartitionInfo {
     pub partition: PartitionId,
     /// The broker that serves it now.
     pub broker: BrokerId,
-    /// The file, relative to the data directory.
+    /// The file, relative to the data directory; in another backend than `text`, the backend and the log's name.
     pub file: String,
     /// The id of its last committed event; `0-0` when there is none.
     pub current: EventId,
@@ -73,11 +73,19 @@ pub struct TopicInfo {
     pub read_only: Option<Arc<str>>,
     /// Its idempotent producing, if there ever was any.
     pub idempotence: Option<IdempotenceInfo>,
+    /// The storage backend that its logs are in.
+    pub backend: Arc<str>,
     /// Its partitions.
     pub partitions: Vec<PartitionInfo>,
 }
 
 impl Topic {
+    /// The name of the storage backend that its logs are in.
+    #[must_use]
+    pub fn backend(&self) -> &str {
+        &self.backend
+    }
+
     /// Everything there is to tell. May read the first line of each partition.
     ///
     /// # Errors
@@ -89,6 +97,7 @@ impl Topic {
             let idempotence = state.idempotence.as_mut().map(|idempotence| idempotence.info(now_ms));
             let info = TopicInfo {
                 idempotence,
+                backend: Arc::clone(&self.backend),
                 length: state.len(),
                 last_id: state.visible_id,
                 max_deleted_id: state.max_deleted_id,
@@ -115,12 +124,20 @@ impl Topic {
         (0..state.lanes.len()).map(|at| self.partition_info(&state, at)).collect()
     }
 
+    /// Where a log is, for people to find it.
+    fn file(&self, log: &LogName) -> String {
+        match &*self.backend {
+            "text" => log.clone().in_backend(None).to_string(),
+            _ => log.clone().in_backend(Some(Arc::clone(&self.backend))).to_string(),
+        }
+    }
+
     fn partition_info(&self, state: &super::State, at: usize) -> PartitionInfo {
         let lane = &state.lanes[at];
         PartitionInfo {
             partition: PartitionId::from_index(at),
             broker: self.brokers[lane.broker].id(),
-            file: lane.log.to_string(),
+            file: self.file(&lane.log),
             current: if lane.unread { EventId::MIN } else { lane.last_id },
             next_offset: if lane.unread { 0 } else { lane.end.offset },
             length: state.partition_len(at),

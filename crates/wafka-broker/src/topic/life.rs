@@ -54,6 +54,7 @@ impl Topic {
             partitioner_version: state.partitioner_version,
             options: state.options.clone(),
             second_files: self.files.second,
+            backend: self.files.backend.as_deref().map(str::to_owned),
         }
     }
 

@@ -73,6 +73,8 @@ pub struct Topic {
     /// Told apart from a topic of the same name before or after it.
     pub(crate) uid: u64,
     pub(crate) files: LaneFiles,
+    /// The name of the backend that they are in.
+    pub(crate) backend: Arc<str>,
     pub(crate) brokers: Arc<[Arc<Broker>]>,
     /// The broker that writes the journal.
     pub(crate) home: usize,

@@ -35,23 +35,29 @@ pub(crate) struct LaneFiles {
     stem: String,
     /// Whether it is the second stem.
     pub(crate) second: bool,
+    /// The backend they are in; `None` is the default one.
+    pub(crate) backend: Option<Arc<str>>,
 }
 
 impl LaneFiles {
-    pub(crate) fn new(database: Database, name: &TopicName, second: bool) -> Self {
+    pub(crate) fn new(database: Database, name: &TopicName, second: bool, backend: Option<Arc<str>>) -> Self {
         let mut stem = name.file_stem();
         if second {
             stem.push('%');
         }
-        LaneFiles { database, stem, second }
+        LaneFiles { database, stem, second, backend }
     }
 
     pub(crate) fn partition(&self, index: usize) -> LogName {
-        LogName::new(self.database, &format!("{}-{}", self.stem, PartitionId::from_index(index)))
+        self.log(&format!("{}-{}", self.stem, PartitionId::from_index(index)))
     }
 
     pub(crate) fn journal(&self) -> LogName {
-        LogName::new(self.database, &format!("{}.journal", self.stem))
+        self.log(&format!("{}.journal", self.stem))
+    }
+
+    fn log(&self, stem: &str) -> LogName {
+        LogName::new(self.database, stem).in_backend(self.backend.clone())
     }
 
     /// All logs that a topic of so many partitions may have.
@@ -75,7 +81,9 @@ pub(crate) struct OpenTopic<'a> {
     pub(crate) partitioner_name: String,
     pub(crate) partitioner_version: u32,
     pub(crate) options: Options,
-    pub(crate) second_files: bool,
+    pub(crate) files: LaneFiles,
+    /// The name of the backend that they are in.
+    pub(crate) backend: Arc<str>,
     /// The strategy, or why there is none.
     pub(crate) partitioner: Result<Box<dyn Partitioner>, String>,
     pub(crate) brokers: Arc<[Arc<Broker>]>,
@@ -105,7 +113,7 @@ pub(crate) fn home_of(uid: u64, brokers: usize) -> usize {
 
 /// Opens a topic.
 pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError> {
-    let files = LaneFiles::new(spec.database, &spec.name, spec.second_files);
+    let files = spec.files.clone();
     let brokers = Arc::clone(&spec.brokers);
     let home = home_of(spec.uid, brokers.len());
     let mut lanes = Vec::new();
@@ -171,6 +179,7 @@ pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError
         name: spec.name,
         uid: spec.uid,
         files,
+        backend: spec.backend,
         brokers,
         home,
         limits: spec.limits,

@@ -135,7 +135,8 @@ impl Topic {
         let written = |lane: &Lane| lane.unread || lane.is_online();
         state.uncommitted.is_empty()
             && state.journal.is_idle()
-            && state.journal_reason().is_none()
+            // One that holds the topic since it was opened took nothing.
+            && (state.journal.held.is_some() || state.journal_reason().is_none())
             && state.lanes.iter().all(written)
     }
 }

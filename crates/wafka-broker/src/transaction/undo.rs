@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use wafka_core::storage::{Cursor, LogName, OpenRequest, Storage, StorageError};
+use wafka_core::storage::{Cursor, LogName, OpenRequest, StorageError};
 
 use super::log::{LoadedTransactions, TransactionLog};
 use super::record::{LogEnd, NameText, TopicBefore, TransactionRecord};
+use crate::backends::Backends;
 use crate::broker::Broker;
 use crate::catalog::{CatalogRecord, CatalogTopic, Loaded};
 use crate::error::StartError;
@@ -16,7 +17,7 @@ use crate::topic::home_of;
 
 /// What is needed to take transactions back, before any topic is open.
 pub(crate) struct Undo<'a> {
-    pub(crate) storage: &'a dyn Storage,
+    pub(crate) storage: &'a Backends,
     pub(crate) brokers: &'a [Arc<Broker>],
     pub(crate) options: &'a EngineOptions,
 }
@@ -110,6 +111,10 @@ impl Undo<'_> {
     /// Cuts a topic's logs to where they ended; returns its journal if that was not there.
     fn cut(&self, topic: &CatalogTopic, before: &TopicBefore) -> Result<Option<LogName>, StartError> {
         let Some(files) = topic.files() else { return Ok(None) };
+        if !self.storage.keeps(topic.backend.as_deref()) {
+            // It is empty as it is.
+            return Ok(None);
+        }
         for (index, end) in before.partitions.iter().enumerate() {
             let sparse = SparseIndex::open(self.options.index.as_ref(), &files.index(index));
             let last = sparse.last().filter(|entry| entry.offset < end.0);

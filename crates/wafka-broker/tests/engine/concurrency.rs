@@ -157,7 +157,7 @@ fn the_policy_changes_while_events_are_written() {
 fn keys_stay_where_they_are() {
     let mut bench = Bench::sim(4);
     let options = serde_json::from_str(r#"{"partition_key":"truck"}"#).unwrap();
-    let spec = TopicSpec { partitions: None, partitioner: "key".to_owned(), options };
+    let spec = TopicSpec { partitions: None, partitioner: "key".to_owned(), options, backend: None };
     let place_all = |bench: &Bench| {
         let topic = bench.engine().topic(crate::support::DB, b"t").unwrap();
         for n in 0..40 {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests: what is not as expected ends them")]
 
+mod backends;
 mod checkpoints;
 mod concurrency;
 mod crashes;

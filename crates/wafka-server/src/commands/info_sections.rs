@@ -241,7 +241,7 @@ fn wafka(shared: &Shared, text: &mut String) {
         .sum();
     field(text, "brokers", brokers.len());
     field(text, "io_threads", shared.config.server.io_thread_count());
-    field(text, "storage_backend", shared.config.storage.backend.word());
+    field(text, "storage_backend", shared.engine.backends().default_name());
     field(text, "fsync", shared.engine.fsync().name());
     field(text, "topics", topics);
     fields(

@@ -9,7 +9,6 @@ use wafka_protocol::parse::parse_i64;
 use super::help::reply_help;
 use super::process;
 use crate::command::{Args, CommandError, HandlerFuture};
-use crate::config::Backend;
 use crate::session::{Interrupt, Session};
 
 /// The longest `DEBUG SLEEP`.
@@ -88,8 +87,8 @@ pub(crate) fn wait_aof(session: &mut Session, args: &Args<'_>) -> Result<(), Com
     if !(0..=1).contains(&local) {
         return Err("ERR value is out of range, must be between 0 and 1".into());
     }
-    let on_disk = session.shared.config.storage.backend != Backend::Memory;
-    let synced = on_disk && session.engine().is_synced();
+    let engine = session.engine();
+    let synced = engine.backends().is_durable() && engine.is_synced();
     let mut reply = session.reply();
     reply.array(2);
     reply.integer(i64::from(synced));

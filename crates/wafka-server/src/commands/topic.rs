@@ -18,7 +18,7 @@ use crate::notify::Classes;
 use crate::session::Session;
 
 /// ```text
-/// TOPIC CREATE name [PARTITIONS count] [PARTITIONER name] [OPTION key value]…
+/// TOPIC CREATE name [PARTITIONS count] [PARTITIONER name] [BACKEND name] [OPTION key value]…
 /// ```
 ///
 /// Creates a topic; what is not said is as the configuration declares it. `TOPICEXISTS` if there is one.
@@ -56,8 +56,12 @@ pub(crate) fn alter<'a>(session: &'a mut Session, args: &'a Args<'a>) -> Handler
         let altered = session
             .blocking(move |engine| {
                 let info = topic.info()?;
-                let base =
-                    TopicSpec { partitions: None, partitioner: info.partitioner, options: info.options };
+                let base = TopicSpec {
+                    partitions: None,
+                    partitioner: info.partitioner,
+                    options: info.options,
+                    backend: None,
+                };
                 engine.alter_topic(database, topic.name().as_bytes(), &change.apply(base))?;
                 Ok::<(), CommandError>(())
             })
@@ -82,18 +86,28 @@ pub(crate) fn delete_topics<'a>(session: &'a mut Session, args: &'a Args<'a>) ->
 }
 
 /// ```text
-/// TOPIC LIST [MATCH pattern]
+/// TOPIC LIST [MATCH pattern] [BACKEND name]
 /// ```
 ///
-/// The names of the topics of the database, sorted.
+/// The names of the topics of the database, or of those in one storage backend, sorted.
 pub(crate) fn list(session: &mut Session, args: &Args<'_>) -> Result<(), CommandError> {
-    let pattern = match args[2..] {
-        [] => None,
-        [word, pattern] if is_word(word, "MATCH") => Some(pattern),
-        _ => return Err(CommandError::syntax()),
-    };
+    let (mut pattern, mut backend) = (None, None);
+    let mut rest = &args[2..];
+    while let [word, value, after @ ..] = rest {
+        let option = match () {
+            () if is_word(word, "MATCH") => &mut pattern,
+            () if is_word(word, "BACKEND") => &mut backend,
+            () => return Err(CommandError::syntax()),
+        };
+        *option = Some(*value);
+        rest = after;
+    }
+    if !rest.is_empty() {
+        return Err(CommandError::syntax());
+    }
     let mut topics = session.engine().topics(session.database());
     topics.retain(|topic| pattern.is_none_or(|pattern| glob_match(pattern, topic.name().as_bytes(), false)));
+    topics.retain(|topic| backend.is_none_or(|backend| topic.backend().as_bytes() == backend));
     topics.sort_by(|a, b| a.name().cmp(b.name()));
     let mut reply = session.reply();
     reply.array(topics.len());
@@ -129,13 +143,13 @@ pub(crate) fn help(session: &mut Session, _args: &Args<'_>) -> Result<(), Comman
         &[
             "ALTER <name> OPTION <key> <value> [OPTION <key> <value> ...]",
             "    Change options of the topic's partitioner.",
-            "CREATE <name> [PARTITIONS <count>] [PARTITIONER <name>] [OPTION <key> <value> ...]",
+            "CREATE <name> [PARTITIONS <count>] [PARTITIONER <name>] [BACKEND <name>] [OPTION <key> <value> ...]",
             "    Create a topic.",
             "DELETE <name> [<name> ...]",
             "    Delete topics with all their events.",
             "DESCRIBE <name>",
             "    Tell all about a topic and its partitions.",
-            "LIST [MATCH <pattern>]",
+            "LIST [MATCH <pattern>] [BACKEND <name>]",
             "    List the names of the topics.",
         ],
     );
@@ -148,7 +162,7 @@ fn find(session: &Session, name: &[u8]) -> Result<Arc<Topic>, CommandError> {
 
 fn write_topic(session: &mut Session, topic: &Topic, database: Database, info: &TopicInfo) {
     let mut reply = session.reply();
-    reply.map(13);
+    reply.map(14);
     key(&mut reply, "name").bulk(topic.name().as_bytes());
     key(&mut reply, "database").integer(i64::from(database.0));
     count(key(&mut reply, "length"), info.length);
@@ -156,6 +170,7 @@ fn write_topic(session: &mut Session, topic: &Topic, database: Database, info: &
     key(&mut reply, "last_generated_id").bulk_id(info.last_id);
     key(&mut reply, "max_deleted_event_id").bulk_id(info.max_deleted_id);
     count(key(&mut reply, "events_added"), info.entries_added);
+    key(&mut reply, "backend").bulk(info.backend.as_bytes());
     key(&mut reply, "partitioner").bulk(info.partitioner.as_bytes());
     key(&mut reply, "partitioner_version").integer(i64::from(info.partitioner_version));
     map_of_options(key(&mut reply, "options"), &info.options);

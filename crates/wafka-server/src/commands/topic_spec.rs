@@ -8,7 +8,7 @@ use super::arguments::is_word;
 use crate::command::CommandError;
 
 /// ```text
-/// [PARTITIONS count] [PARTITIONER name] [OPTION key value]…
+/// [PARTITIONS count] [PARTITIONER name] [BACKEND name] [OPTION key value]…
 /// ```
 ///
 /// An option's value is JSON if it can be read as such (`true`, `64`, `"64"`), else the text itself; `null` takes the
@@ -19,6 +19,8 @@ pub(crate) struct SpecArgs {
     partitions: Option<u16>,
     /// The strategy.
     partitioner: Option<String>,
+    /// The storage backend.
+    backend: Option<String>,
     /// Changes to its options.
     options: Options,
 }
@@ -39,6 +41,10 @@ impl SpecArgs {
                     spec.partitioner = Some(text(name, "PARTITIONER")?.to_owned());
                     rest
                 }
+                [word, name, rest @ ..] if is_word(word, "BACKEND") => {
+                    spec.backend = Some(text(name, "BACKEND")?.to_owned());
+                    rest
+                }
                 [word, key, value, rest @ ..] if is_word(word, "OPTION") => {
                     spec.options.insert(text(key, "OPTION")?.to_owned(), option_value(value)?);
                     rest
@@ -51,9 +57,9 @@ impl SpecArgs {
     /// [`SpecArgs::parse`] for `TOPIC ALTER`, which may change options only, and at least one.
     pub(crate) fn parse_alter(args: &[&[u8]]) -> Result<Self, CommandError> {
         let spec = Self::parse(args)?;
-        if spec.partitions.is_some() || spec.partitioner.is_some() {
+        if spec.partitions.is_some() || spec.partitioner.is_some() || spec.backend.is_some() {
             return Err(
-                "ERR a topic keeps its partitions and its partitioner for life: only OPTION can change"
+                "ERR a topic keeps its partitions, its partitioner and its backend for life: only OPTION can change"
                     .into(),
             );
         }
@@ -76,7 +82,12 @@ impl SpecArgs {
                 options.insert(key, value);
             }
         }
-        TopicSpec { partitions: self.partitions.or(base.partitions), partitioner, options }
+        TopicSpec {
+            partitions: self.partitions.or(base.partitions),
+            partitioner,
+            options,
+            backend: self.backend.or(base.backend),
+        }
     }
 }
 
@@ -108,6 +119,7 @@ mod tests {
         let base = TopicSpec {
             partitions: Some(3),
             partitioner: "key".to_owned(),
+            backend: None,
             options: Options::from_iter([("partition_key".to_owned(), json!("truck"))]),
         };
         SpecArgs::parse(&args(line)).unwrap().apply(base)
@@ -126,6 +138,12 @@ mod tests {
         let spec = applied("partitioner jump option seed 7 option salt x");
         assert_eq!((spec.partitions, spec.partitioner.as_str()), (Some(3), "jump"));
         assert_eq!(json!(spec.options), json!({"seed": 7, "salt": "x"}));
+    }
+
+    #[test]
+    fn the_backend_is_told() {
+        assert_eq!(applied("PARTITIONS 5").backend, None);
+        assert_eq!(applied("backend sqlite").backend.as_deref(), Some("sqlite"));
     }
 
     #[test]
@@ -153,6 +171,7 @@ mod tests {
         let error = |line| SpecArgs::parse_alter(&args(line)).unwrap_err().to_string();
         assert!(error("PARTITIONS 4 OPTION a b").contains("for life"));
         assert!(error("PARTITIONER key").contains("for life"));
+        assert!(error("BACKEND text").contains("for life"));
         assert_eq!(error(""), "ERR syntax error");
         assert!(SpecArgs::parse_alter(&args("OPTION a b")).is_ok());
     }

@@ -15,13 +15,17 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use wafka_core::storage::Options;
 
 use crate::notify::Classes;
 
 pub use load::{ConfigError, Override, Sources, load};
 pub use plugin::PluginConfig;
 pub use topic::{DEFAULT_PARTITIONER, TopicConfig};
-pub use value::{Backend, ByteSize, Fsync, Lag, LogFormat};
+pub use value::{ByteSize, Fsync, Lag, LogFormat};
+
+/// The storage backend unless another one is configured.
+pub const DEFAULT_BACKEND: &str = "text";
 
 /// The whole configuration.
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
@@ -39,6 +43,8 @@ pub struct Config {
     pub topic_defaults: TopicConfig,
     /// `[topics.NAME]`: topics that exist from the start.
     pub topics: BTreeMap<String, TopicConfig>,
+    /// `[backends.NAME]`: the options of storage backends, which they check themselves.
+    pub backends: BTreeMap<String, Options>,
     /// `[[plugins]]`: libraries to load at start.
     pub plugins: Vec<PluginConfig>,
 }
@@ -132,8 +138,8 @@ impl Default for ServerConfig {
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StorageConfig {
-    /// Where events are kept.
-    pub backend: Backend,
+    /// The storage backend that holds the catalog, and topics that name no other.
+    pub backend: String,
     /// When an event is synced to disk.
     pub fsync: Fsync,
     /// Memory for recent events.
@@ -153,7 +159,7 @@ pub struct StorageConfig {
 impl Default for StorageConfig {
     fn default() -> Self {
         StorageConfig {
-            backend: Backend::Text,
+            backend: DEFAULT_BACKEND.to_owned(),
             fsync: Fsync::Always,
             tail_bytes: ByteSize::mib(16),
             index_interval_bytes: ByteSize::kib(4),

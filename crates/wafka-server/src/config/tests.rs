@@ -64,8 +64,9 @@ fn the_documented_file_has_every_key() {
     let error = toml("[no_such_section]").unwrap_err().to_string();
     let known: Vec<&str> =
         error.split("expected one of ").nth(1).unwrap().split('`').skip(1).step_by(2).collect();
-    // Topics and plugins are documented in comments.
-    assert_eq!(known, ["server", "storage", "groups", "log", "topic_defaults", "topics", "plugins"]);
+    // Topics, backends and plugins are documented in comments.
+    let sections = ["server", "storage", "groups", "log", "topic_defaults", "topics", "backends", "plugins"];
+    assert_eq!(known, sections);
 }
 
 #[test]
@@ -111,7 +112,7 @@ fn bad_values_say_what_was_expected() {
     says(toml("[server]\nbind = \"nowhere\""), &["bind", "invalid IP address"]);
     says(toml("[server]\nprotected_mode = \"maybe\""), &["protected_mode", "expected a boolean"]);
     says(toml("[storage]\nfsync = \"sometimes\""), &["fsync", "'sometimes'", "always, everysec or no"]);
-    says(toml("[storage]\nbackend = \"tape\""), &["backend", "'tape'", "text or memory"]);
+    says(toml("[topics.t]\nbackend = 7"), &["backend", "found 7", "such as \"text\""]);
     says(toml("[log]\nformat = \"xml\""), &["format", "'xml'", "text or json"]);
     says(toml("[storage]\ntail_bytes = \"1tb\""), &["tail_bytes", "'1tb'", "64kb"]);
     says(toml("[storage]\ntail_bytes = -1"), &["tail_bytes", "-1", "64kb"]);

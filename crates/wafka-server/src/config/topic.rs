@@ -1,4 +1,4 @@
-//! `[topic_defaults]` and `[topics.NAME]`: how a topic's events are spread over partitions.
+//! `[topic_defaults]` and `[topics.NAME]`: where a topic's events are, and how they are spread over partitions.
 
 use serde::de::{Deserialize, Deserializer, Error};
 use serde_json::{Map, Value};
@@ -13,6 +13,8 @@ pub struct TopicConfig {
     pub partitions: Option<u16>,
     /// The strategy that chooses a partition; `None` is that of `[topic_defaults]`, there [`DEFAULT_PARTITIONER`].
     pub partitioner: Option<String>,
+    /// The storage backend; `None` is that of `[topic_defaults]`, there that of `[storage]`.
+    pub backend: Option<String>,
     /// All other keys: the strategy's own options, which it checks itself.
     pub options: Map<String, Value>,
 }
@@ -22,9 +24,11 @@ impl<'de> Deserialize<'de> for TopicConfig {
         let mut options = Map::deserialize(deserializer)?;
         let partitions = options.remove("partitions").map(|value| partitions(&value)).transpose();
         let partitioner = options.remove("partitioner").map(partitioner).transpose();
+        let backend = options.remove("backend").map(backend).transpose();
         Ok(TopicConfig {
             partitions: partitions.map_err(D::Error::custom)?.filter(|n| *n > 0),
             partitioner: partitioner.map_err(D::Error::custom)?,
+            backend: backend.map_err(D::Error::custom)?,
             options,
         })
     }
@@ -50,5 +54,14 @@ fn partitioner(value: Value) -> Result<String, String> {
         other => Err(format!(
             "partitioner: found {other}, expected the name of a strategy, such as \"round-robin\""
         )),
+    }
+}
+
+fn backend(value: Value) -> Result<String, String> {
+    match value {
+        Value::String(name) if !name.is_empty() => Ok(name),
+        other => {
+            Err(format!("backend: found {other}, expected the name of a storage backend, such as \"text\""))
+        }
     }
 }

@@ -167,15 +167,6 @@ words! {
 }
 
 words! {
-    /// Where events are kept.
-    Backend, "text or memory",
-    /// One file of JSON lines per partition.
-    Text = "text",
-    /// In memory only: for tests and throw-away data.
-    Memory = "memory"
-}
-
-words! {
     /// How a line of the server's log looks.
     LogFormat, "text or json",
     /// For people.

@@ -13,6 +13,9 @@ use super::super::{State, Topic};
 use super::{Journal, JournalRecord, Replay};
 use crate::broker::Broker;
 
+/// What is to be done about a journal that holds its topic.
+const REMEDY: &str = "repair or restore the file, then start the server again";
+
 impl State {
     /// Reads the journal back, if there is one. A `tolerant` topic does without one that cannot be opened or read, held.
     pub(in crate::topic) fn load_journal(
@@ -21,8 +24,13 @@ impl State {
         tolerant: bool,
     ) -> Result<(), StorageError> {
         match self.read_journal(home) {
+            // Its partitions are out of reach too: the topic is opened afresh when they are not.
+            Err(error @ StorageError::Unavailable { .. }) if tolerant => {
+                self.journal.hold(error.to_string());
+                Ok(())
+            }
             Err(error) if tolerant => {
-                self.journal.hold(&format!("its journal cannot be read: {error}"));
+                self.journal.hold(format!("its journal cannot be read: {error}; {REMEDY}"));
                 Ok(())
             }
             result => result,
@@ -55,8 +63,8 @@ impl State {
         });
         self.journal.loaded(opened.slot, opened.end, bytes);
         if let Some((position, reason)) = damage {
-            self.journal.hold(&format!(
-                "a line of its journal {log} is not understood: at byte {position}: {reason}"
+            self.journal.hold(format!(
+                "a line of its journal {log} is not understood: at byte {position}: {reason}; {REMEDY}"
             ));
         }
         read
@@ -77,9 +85,8 @@ impl Topic {
 
 impl Journal {
     /// Nothing is written any more until the topic is opened again: the file stays as it is.
-    fn hold(&mut self, reason: &str) {
-        let reason: Arc<str> =
-            format!("{reason}; repair or restore the file, then start the server again").into();
+    fn hold(&mut self, reason: String) {
+        let reason: Arc<str> = reason.into();
         tracing::error!(log = %self.log, %reason, "topic cannot be written to");
         self.state = LaneState::Offline { reason: Arc::clone(&reason), retry_at: Instant::now() };
         self.held = Some(reason);

@@ -35,7 +35,7 @@ static TOPIC: &[CommandSpec] = &[
         .docs(
             Group::Stream,
             "",
-            "name [PARTITIONS count:integer] [PARTITIONER partitioner] [OPTION(key value)]...",
+            "name [PARTITIONS count:integer] [PARTITIONER partitioner] [BACKEND backend] [OPTION(key value)]...",
             "Creates a topic.",
         ),
     CommandSpec::new("topic|alter", -6, Handler::Async(topic::alter))
@@ -49,7 +49,7 @@ static TOPIC: &[CommandSpec] = &[
     CommandSpec::new("topic|list", -2, Handler::Sync(topic::list)).flags(&[READONLY, Flags::ALL_NAMES]).docs(
         Group::Stream,
         "",
-        "[MATCH pattern]",
+        "[MATCH pattern] [BACKEND backend]",
         "Lists the names of the topics.",
     ),
     CommandSpec::new("topic|describe", 3, Handler::Async(topic::describe))

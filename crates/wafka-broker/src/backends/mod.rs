@@ -1,0 +1,293 @@
+//! The storage backends in use: one that holds the catalog and every topic that names no other, and others beside it.
+//!
+//! A log's name says which backend it is in ([`LogName::backend`]); without that it is in the default one. A broker's
+//! shard over several backends ([`shard`]) hands each log to its own, and one sync of it covers them all.
+//!
+//! A backend beside the default one is opened when it is first needed. One that is not configured, or does not open, keeps
+//! what it holds: its topics are offline until it is back.
+
+mod shard;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use wafka_core::BrokerId;
+use wafka_core::storage::{LogName, Options, Shard, Storage, StorageError, StorageFactory};
+
+use shard::BackendsShard;
+
+/// A backend that did not open is not tried again before.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The most backends beside the default one: a log's slot has six bits for them, see [`shard`].
+const OTHERS_MAX: usize = 62;
+
+/// The storage backends that topics can be in. Clones are the same ones.
+#[derive(Clone)]
+pub struct Backends {
+    all: Arc<All>,
+}
+
+struct All {
+    name: Arc<str>,
+    default: Arc<dyn Storage>,
+    others: Vec<Other>,
+}
+
+/// A backend beside the default one.
+struct Other {
+    name: Arc<str>,
+    factory: Arc<dyn StorageFactory>,
+    data_dir: PathBuf,
+    options: Options,
+    opened: Mutex<Attempt>,
+}
+
+/// What became of opening a backend.
+enum Attempt {
+    None,
+    Open(Arc<dyn Storage>),
+    Failed { reason: String, at: Instant },
+}
+
+/// A backend that topics may be in beside the default one.
+pub struct BackendSource {
+    /// What opens it.
+    pub factory: Arc<dyn StorageFactory>,
+    /// The data directory of the server.
+    pub data_dir: PathBuf,
+    /// The backend's options.
+    pub options: Options,
+}
+
+impl Backends {
+    /// One backend for everything.
+    #[must_use]
+    pub fn one(storage: Arc<dyn Storage>) -> Self {
+        let name = storage.name().into();
+        Backends { all: Arc::new(All { name, default: storage, others: Vec::new() }) }
+    }
+
+    /// A default backend, by the name that configuration has for it, and others beside it, which are not opened yet.
+    ///
+    /// # Errors
+    /// When two have one name, or there are more than can be told apart.
+    pub fn new(
+        name: &str,
+        default: Arc<dyn Storage>,
+        others: impl IntoIterator<Item = BackendSource>,
+    ) -> Result<Self, StorageError> {
+        let mut all = All { name: name.into(), default, others: Vec::new() };
+        for BackendSource { factory, data_dir, options } in others {
+            let name: Arc<str> = factory.name().into();
+            let refused = if name == all.name || all.others.iter().any(|other| other.name == name) {
+                Some("there are two of that name".to_owned())
+            } else if all.others.len() == OTHERS_MAX {
+                Some(format!("there are more than {OTHERS_MAX} backends beside '{}'", all.name))
+            } else {
+                None
+            };
+            if let Some(reason) = refused {
+                return Err(StorageError::Unavailable { backend: name.to_string(), reason });
+            }
+            all.others.push(Other { name, factory, data_dir, options, opened: Mutex::new(Attempt::None) });
+        }
+        Ok(Backends { all: Arc::new(all) })
+    }
+
+    /// The name of the default backend, which holds the catalog.
+    #[must_use]
+    pub fn default_name(&self) -> &str {
+        &self.all.name
+    }
+
+    /// The names there are, the default one first.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&*self.all.name).chain(self.all.others.iter().map(|other| &*other.name))
+    }
+
+    /// Whether what the default backend holds, and with it the catalog, is there after a restart.
+    #[must_use]
+    pub fn is_durable(&self) -> bool {
+        self.all.default.is_durable()
+    }
+
+    /// Opens a backend now, if it is not open.
+    ///
+    /// # Errors
+    /// When there is none of that name, or it does not open.
+    pub fn open(&self, name: &str) -> Result<(), StorageError> {
+        match *self.all.name == *name {
+            true => Ok(()),
+            false => self.all.find(name).and_then(|at| self.all.get(at)).map(|_| ()),
+        }
+    }
+
+    /// How a new topic's logs and its line in the catalog name the backend that was asked for: not at all when it is the
+    /// default one.
+    pub(crate) fn of_new_topic(&self, asked: Option<&str>) -> Result<Option<Arc<str>>, StorageError> {
+        let Some(name) = asked.filter(|name| **name != *self.all.name) else { return Ok(None) };
+        let at = self.all.find(name)?;
+        if self.all.get(at)?.is_durable() && !self.all.default.is_durable() {
+            return Err(StorageError::Unavailable {
+                backend: name.to_owned(),
+                reason: format!(
+                    "the catalog is in '{}', which keeps nothing: after a restart nobody would know of the topic; expected \
+                     another default backend",
+                    self.all.name
+                ),
+            });
+        }
+        Ok(self.all.others.get(at - 1).map(|other| Arc::clone(&other.name)))
+    }
+
+    /// Whether the backend that a topic's line in the catalog names can be used now.
+    pub(crate) fn check(&self, backend: Option<&str>) -> Result<(), StorageError> {
+        backend.map_or(Ok(()), |name| self.open(name))
+    }
+
+    /// Whether what a topic had is there after a restart. Of a backend that cannot be asked that is assumed, and so it is of
+    /// the default one: without the catalog there would be no topic.
+    pub(crate) fn keeps(&self, backend: Option<&str>) -> bool {
+        let Some(name) = backend.filter(|name| **name != *self.all.name) else { return true };
+        let storage = self.all.find(name).and_then(|at| self.all.get(at));
+        storage.map_or(true, |storage| storage.is_durable())
+    }
+
+    /// All logs of a backend.
+    pub(crate) fn list(&self, backend: Option<&Arc<str>>) -> Result<Vec<LogName>, StorageError> {
+        let at = backend.map_or(Ok(0), |name| self.all.find(name))?;
+        let logs = self.all.get(at)?.list().map_err(|error| self.all.named(at, error))?;
+        Ok(logs.into_iter().map(|log| self.all.tagged(at, log)).collect())
+    }
+
+    /// See [`Storage::create`].
+    pub(crate) fn create(&self, logs: &[LogName]) -> Result<(), StorageError> {
+        for (at, logs) in self.all.by_backend(logs)? {
+            self.all.get(at)?.create(&logs).map_err(|error| self.all.named(at, error))?;
+        }
+        Ok(())
+    }
+
+    /// See [`Storage::delete`]. Logs in one backend are deleted whether or not those in another one can be.
+    pub(crate) fn delete(&self, logs: &[LogName]) -> Result<(), StorageError> {
+        let mut result = Ok(());
+        for (at, logs) in self.all.by_backend(logs)? {
+            let deleted = self.all.get(at).and_then(|storage| storage.delete(&logs));
+            result = result.and(deleted.map_err(|error| self.all.named(at, error)));
+        }
+        result
+    }
+
+    /// The logs that a broker writes, in whatever backend.
+    pub(crate) fn shard(&self, broker: BrokerId) -> Result<Box<dyn Shard>, StorageError> {
+        let default = self.all.default.shard(broker)?;
+        if self.all.others.is_empty() {
+            return Ok(default);
+        }
+        Ok(Box::new(BackendsShard::new(Arc::clone(&self.all), broker, default)))
+    }
+}
+
+impl All {
+    /// The number of a backend; 0 is the default one.
+    fn find(&self, name: &str) -> Result<usize, StorageError> {
+        if *self.name == *name {
+            return Ok(0);
+        }
+        self.others.iter().position(|other| *other.name == *name).map(|at| at + 1).ok_or_else(|| {
+            let mut known: Vec<&str> = self.others.iter().map(|other| &*other.name).collect();
+            known.push(&self.name);
+            known.sort_unstable();
+            StorageError::Unavailable {
+                backend: name.to_owned(),
+                reason: format!("there is none of that name, expected one of {}", known.join(", ")),
+            }
+        })
+    }
+
+    fn backend_of(&self, log: &LogName) -> Result<usize, StorageError> {
+        log.backend().map_or(Ok(0), |name| self.find(name))
+    }
+
+    /// The backend of that number, opened if need be.
+    fn get(&self, at: usize) -> Result<Arc<dyn Storage>, StorageError> {
+        let Some(other) = at.checked_sub(1).and_then(|at| self.others.get(at)) else {
+            return Ok(Arc::clone(&self.default));
+        };
+        let unavailable = |reason| StorageError::Unavailable { backend: other.name.to_string(), reason };
+        let mut opened = other.opened.lock();
+        match &*opened {
+            Attempt::Open(storage) => return Ok(Arc::clone(storage)),
+            // Many topics may ask, one after the other.
+            Attempt::Failed { reason, at } if at.elapsed() < RETRY_AFTER => {
+                return Err(unavailable(reason.clone()));
+            }
+            Attempt::None | Attempt::Failed { .. } => {}
+        }
+        match other.factory.open(&other.data_dir, &other.options) {
+            Ok(storage) => {
+                tracing::info!(backend = %other.name, "storage backend is open");
+                *opened = Attempt::Open(Arc::clone(&storage));
+                Ok(storage)
+            }
+            Err(error) => {
+                let reason = match error {
+                    StorageError::Unavailable { reason, .. } => reason,
+                    error => error.to_string(),
+                };
+                let known = matches!(&*opened, Attempt::Failed { reason: before, .. } if *before == reason);
+                if !known {
+                    tracing::error!(backend = %other.name, %reason, "storage backend does not open");
+                }
+                *opened = Attempt::Failed { reason: reason.clone(), at: Instant::now() };
+                Err(unavailable(reason))
+            }
+        }
+    }
+
+    /// Logs by the number of their backend, by the names that the backend has for them.
+    fn by_backend(&self, logs: &[LogName]) -> Result<Vec<(usize, Vec<LogName>)>, StorageError> {
+        let mut groups: Vec<(usize, Vec<LogName>)> = Vec::new();
+        for log in logs {
+            let at = self.backend_of(log)?;
+            let own = log.clone().in_backend(None);
+            match groups.iter_mut().find(|(other, _)| *other == at) {
+                Some((_, group)) => group.push(own),
+                None => groups.push((at, vec![own])),
+            }
+        }
+        Ok(groups)
+    }
+
+    /// A log's name as it is known above the backends.
+    fn tagged(&self, at: usize, log: LogName) -> LogName {
+        let other = at.checked_sub(1).and_then(|at| self.others.get(at));
+        log.in_backend(other.map(|other| Arc::clone(&other.name)))
+    }
+
+    /// An error of a backend, with the log's name as it is known above the backends.
+    fn named(&self, at: usize, error: StorageError) -> StorageError {
+        let Some(other) = at.checked_sub(1).and_then(|at| self.others.get(at)) else { return error };
+        match error {
+            StorageError::NotFound(log) => StorageError::NotFound(self.tagged(at, log)),
+            StorageError::Exists(log) => StorageError::Exists(self.tagged(at, log)),
+            StorageError::Fenced { log, batch, end } => {
+                StorageError::Fenced { log: self.tagged(at, log), batch, end }
+            }
+            StorageError::Poisoned { log, reason } => {
+                StorageError::Poisoned { log: self.tagged(at, log), reason }
+            }
+            StorageError::Damaged { log, position, reason } => {
+                StorageError::Damaged { log: self.tagged(at, log), position, reason }
+            }
+            StorageError::Io { log, operation, source } => {
+                StorageError::Io { log: format!("{}:{log}", other.name), operation, source }
+            }
+            // The others name the backend.
+            error => error,
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What a start does with what the catalog says, and with what the configuration declares.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use wafka_core::storage::LogName;
+
+use crate::catalog::CatalogTopic;
+use crate::engine::Engine;
+use crate::error::StartError;
+use crate::opening::Opening;
+use crate::options::DeclaredTopic;
+
+impl Engine {
+    /// A deletion may have been cut short by a crash, after it was noted and before the files were gone.
+    pub(crate) fn remove_left_behind(
+        &self,
+        topics: &[CatalogTopic],
+        deleted: &[CatalogTopic],
+    ) -> Result<(), StartError> {
+        let in_use: HashSet<LogName> = topics.iter().flat_map(CatalogTopic::logs).collect();
+        let gone: HashSet<LogName> = deleted.iter().flat_map(CatalogTopic::logs).collect();
+        let backends: HashSet<Option<&Arc<str>>> = gone.iter().map(LogName::backend).collect();
+        let mut unreachable = HashSet::new();
+        for backend in backends {
+            let mut left = match (self.storage.list(backend), backend) {
+                (Ok(logs), _) => logs,
+                (Err(error), Some(name)) => {
+                    tracing::warn!(%error, "what an interrupted deletion left behind there stays until a later start");
+                    unreachable.insert(&**name);
+                    continue;
+                }
+                (Err(error), None) => return Err(error.into()),
+            };
+            left.retain(|log| gone.contains(log) && !in_use.contains(log));
+            if !left.is_empty() {
+                tracing::warn!(files = ?left, "removing what an interrupted deletion left behind");
+                self.storage.delete(&left)?;
+            }
+        }
+        let reached = |topic: &&CatalogTopic| match &topic.backend {
+            None => true,
+            Some(backend) => !unreachable.contains(&**backend),
+        };
+        let uids = deleted.iter().filter(reached).map(|topic| topic.uid);
+        self.catalog.lock().note_removed(uids, self.options.clock.now_ms());
+        Ok(())
+    }
+
+    /// Opens a topic that the catalog knows.
+    pub(crate) fn open(&self, record: &CatalogTopic) -> Result<(), StartError> {
+        let Some(name) = record.name() else {
+            return Err(StartError::Catalog(format!("'{}' is no topic's name", record.topic)));
+        };
+        let partitioner = self.partitioner_of(record, &name);
+        if let Err(reason) = &partitioner {
+            tracing::error!(topic = %name, %reason, "topic is read-only");
+        }
+        let opening = match self.storage.keeps(record.backend.as_deref()) {
+            true => Opening::Start,
+            // Its events were to be thrown away; what it is made of was not.
+            false => {
+                let files = record.files_of(&name);
+                let logs: Vec<_> =
+                    (0..usize::from(record.partitions)).map(|at| files.partition(at)).collect();
+                self.storage.create(&logs)?;
+                Opening::New
+            }
+        };
+        let topic = self.open_with(record, name, partitioner, opening)?;
+        self.names.insert(&topic);
+        if topic.is_unread() {
+            self.degraded.lock().push(topic);
+        }
+        Ok(())
+    }
+
+    /// Makes a declared topic, or holds the one there is against its declaration.
+    pub(crate) fn declare(&self, declared: &DeclaredTopic) -> Result<(), StartError> {
+        let fail = |reason: String| StartError::Topic { topic: declared.name.to_string(), reason };
+        let (topic, created) = self
+            .create_topic(declared.database, &declared.name, Some(&declared.spec))
+            .map_err(|error| fail(error.to_string()))?;
+        if created {
+            return Ok(());
+        }
+        let record = topic.catalog_record();
+        if let Some(partitions) = declared.spec.partitions
+            && partitions != record.partitions
+        {
+            return Err(fail(format!(
+                "it has {} partitions for life, the configuration says {partitions}",
+                record.partitions
+            )));
+        }
+        let backend = record.backend.as_deref().unwrap_or(self.storage.default_name());
+        if let Some(asked) = declared.spec.backend.as_deref()
+            && asked != backend
+        {
+            return Err(fail(format!(
+                "it is in storage backend '{backend}' for life, the configuration says '{asked}': mend the \
+                 configuration (backend of the topic, or of topic_defaults)"
+            )));
+        }
+        let same_strategy = declared.spec.partitioner == record.partitioner;
+        if !same_strategy || declared.spec.options != record.options {
+            let remedy = if same_strategy {
+                "change the options with TOPIC ALTER, or mend the configuration"
+            } else {
+                "a topic keeps its strategy for life: mend the configuration"
+            };
+            topic.set_read_only(format!(
+                "its strategy is '{}' with options {}, the configuration says '{}' with {}: {remedy}",
+                record.partitioner,
+                serde_json::Value::Object(record.options),
+                declared.spec.partitioner,
+                serde_json::Value::Object(declared.spec.options.clone()),
+            ));
+        }
+        Ok(())
+    }
+}
