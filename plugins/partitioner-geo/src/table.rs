@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use wafka_plugin_sdk::OptionsError;
 
 /// The options of the strategy.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
@@ -46,18 +47,9 @@ impl TryFrom<UnknownOption> for Unknown {
             UnknownOption::Word(word) if word == "error" => Ok(Unknown::Refuse),
             UnknownOption::Word(word) if word == "round-robin" => Ok(Unknown::RoundRobin),
             UnknownOption::Number(number) => Ok(Unknown::Partition(number)),
-            _ => Err("unknown: expected \"error\", \"round-robin\" or a partition's number"),
+            _ => Err("expected \"error\", \"round-robin\" or a partition's number"),
         }
     }
-}
-
-/// What is wrong with an option.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Misfit {
-    /// The option.
-    pub option: &'static str,
-    /// What was found and what was expected.
-    pub expected: String,
 }
 
 impl Options {
@@ -65,8 +57,8 @@ impl Options {
     ///
     /// # Errors
     /// When they do not: the first option that does not, and what was expected.
-    pub fn check(&self, partitions: u16) -> Result<(), Misfit> {
-        let misfit = |option, expected| Err(Misfit { option, expected });
+    pub fn check(&self, partitions: u16) -> Result<(), OptionsError> {
+        let misfit = |option: &str, expected: String| Err(OptionsError::new(option, expected));
         let range = 1..=partitions;
         if self.partition_key.is_empty() {
             return misfit("partition_key", "found an empty name, expected that of the label's field".into());
@@ -100,7 +92,7 @@ mod tests {
     }
 
     fn checked(json: &str, partitions: u16) -> Result<(), String> {
-        options(json)?.check(partitions).map_err(|misfit| format!("{}: {}", misfit.option, misfit.expected))
+        options(json)?.check(partitions).map_err(|error| format!("{}: {}", error.option(), error.expected()))
     }
 
     #[test]

@@ -1,0 +1,183 @@
+//! The partitioner `sticky`: events stay on one partition for one commit window.
+//!
+//! Where round-robin spreads the events that are committed together over all partitions, this strategy writes them to one
+//! file, and the next ones to the next file: as many events in fewer, larger writes. It is what Kafka's producer does with
+//! events without a key since version 2.4 (KIP-480, "Sticky Partitioner"): an event goes to the partition whose batch is
+//! open; when that batch is on its way, the next event opens one on another partition.
+//!
+//! The *commit window* is the time for which a batch takes events: until its broker is ready to write it. A pipeline of
+//! events stays together, as do the events of many producers while a sync is under way; a producer that waits for
+//! each reply has a window for each event, so its events go round-robin. Over many windows the partitions get as many
+//! windows each, but not as many events. Kafka chooses the next partition at random among those that are available; this
+//! takes the next in the topic's cycle that is online, so that n windows over p partitions differ by at most one.
+//! A window ends early when its partition goes offline, or when as much waits for it as `storage.queue_bytes_max` allows.
+//!
+//! With `partition_key`, events that have this field go where Kafka's producer puts their key, as with the built-in
+//! strategy `key`, and only those without it are sticky.
+//!
+//! ```toml
+//! [[plugins]]
+//! path = "/usr/lib/wafka/libwafka_partitioner_sticky.so"
+//!
+//! [topics.clicks]
+//! partitions = 4
+//! partitioner = "sticky"
+//! ```
+//!
+//! | option | what | default |
+//! |---|---|---|
+//! | `partition_key` | the name of a field whose value decides, for events that have it | none: all events are sticky |
+
+use serde::Deserialize;
+use wafka_core::partitioner::kafka_partition;
+use wafka_plugin_sdk::{Error, Event, OptionsError, Partitioner, Route, Topic, export_partitioner};
+
+/// The options of the strategy.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    partition_key: Option<String>,
+}
+
+/// The strategy at work for one topic.
+#[derive(Debug)]
+pub struct Sticky {
+    field: Option<Vec<u8>>,
+}
+
+impl Partitioner for Sticky {
+    type Options = Options;
+
+    fn new(options: Options, _topic: &Topic<'_>) -> Result<Self, OptionsError> {
+        match options.partition_key {
+            Some(name) if name.is_empty() => Err(OptionsError::new(
+                "partition_key",
+                "found an empty name, expected that of a field, or none",
+            )),
+            name => Ok(Sticky { field: name.map(String::into_bytes) }),
+        }
+    }
+
+    fn route(&mut self, event: &Event<'_>) -> Result<Route, Error> {
+        if let Some(value) = self.field.as_ref().and_then(|field| event.get(field)) {
+            return Ok(Route::Partition(kafka_partition(value, event.partitions())));
+        }
+        // Without a preference, the topic's cycle turns to its next partition that is online, and a batch is opened there.
+        Ok(event.open_partition().map_or(Route::Any, Route::Partition))
+    }
+}
+
+export_partitioner!(Sticky, name = "sticky", route_version = 1);
+
+#[cfg(test)]
+mod tests {
+    use wafka_plugin_sdk::testing::{Strategy, strategy};
+
+    use super::*;
+
+    /// A topic's cycle and batches, as small as can be.
+    struct Topic {
+        sticky: Strategy<Sticky>,
+        online: Vec<bool>,
+        cycle: u16,
+        open: bool,
+    }
+
+    impl Topic {
+        fn new(online: &[bool]) -> Self {
+            let partitions = u16::try_from(online.len()).unwrap();
+            let sticky = strategy::<Sticky>("{}", partitions).unwrap();
+            Topic { sticky, online: online.to_vec(), cycle: partitions - 1, open: false }
+        }
+
+        /// The partition of the next event.
+        fn put(&mut self) -> u16 {
+            let open = self.open.then_some(self.cycle);
+            match self.sticky.route_with_open(&[("f", "v")], open).unwrap() {
+                Route::Partition(index) => {
+                    assert_eq!(Some(index), open);
+                    index
+                }
+                Route::Unkeyed => panic!("such events are the usual ones"),
+                Route::Any => {
+                    let count = u16::try_from(self.online.len()).unwrap();
+                    let next = (1..=count).map(|step| (self.cycle + step) % count);
+                    self.cycle = next.into_iter().find(|at| self.online[usize::from(*at)]).unwrap();
+                    self.open = true;
+                    self.cycle
+                }
+            }
+        }
+
+        /// The batch is on its way.
+        fn commit(&mut self) {
+            self.open = false;
+        }
+    }
+
+    /// Kafka's `StickyPartitionCacheTest.testStickyPartitionCache`: the same partition until there is a new batch, then
+    /// another one.
+    #[test]
+    fn the_partition_stays_for_a_batch_and_then_changes() {
+        let mut topic = Topic::new(&[true; 3]);
+        let mut before = None;
+        for _ in 0..10 {
+            let partition = topic.put();
+            assert_ne!(Some(partition), before);
+            for _ in 0..5 {
+                assert_eq!(topic.put(), partition);
+            }
+            topic.commit();
+            before = Some(partition);
+        }
+    }
+
+    /// Kafka's `testUnavailablePartitions`: only those that are available are chosen; where there is one, it stays.
+    #[test]
+    fn partitions_that_are_not_available_are_not_chosen() {
+        let mut topic = Topic::new(&[true, false, true]);
+        let chosen: Vec<u16> = std::iter::repeat_with(|| {
+            topic.commit();
+            topic.put()
+        })
+        .take(6)
+        .collect();
+        assert_eq!(chosen, [0, 2, 0, 2, 0, 2]);
+        let mut topic = Topic::new(&[false, true]);
+        for _ in 0..5 {
+            assert_eq!(topic.put(), 1);
+            topic.commit();
+        }
+    }
+
+    #[test]
+    fn windows_are_spread_evenly() {
+        let mut topic = Topic::new(&[true; 4]);
+        let mut windows = [0; 4];
+        for n in 0..42 {
+            let partition = topic.put();
+            (0..n % 5).for_each(|_| assert_eq!(topic.put(), partition));
+            topic.commit();
+            windows[usize::from(partition)] += 1;
+        }
+        assert_eq!(windows, [11, 11, 10, 10]);
+    }
+
+    /// The numbers are from Kafka's tests: see `wafka_core::partitioner::kafka_partition`.
+    #[test]
+    fn events_with_a_key_go_by_their_key() {
+        let mut sticky = strategy::<Sticky>(r#"{"partition_key":"truck"}"#, 12).unwrap();
+        assert_eq!(sticky.route_with_open(&[("truck", "100:48069")], Some(3)), Ok(Route::Partition(9)));
+        assert_eq!(sticky.route_with_open(&[("other", "100:48069")], Some(3)), Ok(Route::Partition(3)));
+        assert_eq!(sticky.route(&[("other", "100:48069")]), Ok(Route::Any));
+    }
+
+    #[test]
+    fn options_are_checked() {
+        for (json, option) in
+            [(r#"{"partition_key":""}"#, "partition_key"), (r#"{"partitionkey":"a"}"#, "partitionkey")]
+        {
+            assert_eq!(strategy::<Sticky>(json, 4).err().unwrap().option(), option, "{json}");
+        }
+    }
+}
