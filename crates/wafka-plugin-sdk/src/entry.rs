@@ -37,6 +37,18 @@ pub const fn partitioner_manifest(
     manifest(name, version, description, kind::PARTITIONER, functions, ptr::null())
 }
 
+/// The manifest of a backend.
+#[doc(hidden)]
+#[must_use]
+pub const fn storage_manifest(
+    name: &'static str,
+    version: &'static str,
+    description: &'static str,
+    functions: &'static StorageVtable,
+) -> Manifest {
+    manifest(name, version, description, kind::STORAGE, ptr::null(), functions)
+}
+
 const fn manifest(
     name: &'static str,
     version: &'static str,

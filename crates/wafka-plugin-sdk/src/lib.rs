@@ -2,7 +2,7 @@
 //! name the library in the server's configuration.
 //!
 //! A plugin is a *partitioning strategy* (which partition of its topic an event goes to) or a *storage backend*. This
-//! page is the tutorial for the former.
+//! page is the tutorial for the former; that for the latter is in [`storage`].
 //!
 //! # A strategy in twenty lines
 //!
@@ -119,6 +119,7 @@ mod glue;
 mod host;
 mod options;
 mod partitioner;
+pub mod storage;
 pub mod testing;
 
 pub use log;
@@ -129,7 +130,8 @@ pub use wafka_core::partitioner::Route;
 /// What the macros expand to; no part of what authors use.
 #[doc(hidden)]
 pub mod private {
-    pub use crate::entry::{enter, partitioner_manifest};
+    pub use crate::entry::{enter, partitioner_manifest, storage_manifest};
     pub use crate::glue::partitioner_vtable;
-    pub use wafka_plugin_abi::{Host, Manifest, PartitionerVtable};
+    pub use crate::storage::glue as storage;
+    pub use wafka_plugin_abi::{ErrorOut, Host, Manifest, PartitionerVtable, StorageConfig, StorageVtable};
 }
