@@ -247,7 +247,7 @@ fn storage_functions(f: &StorageVtable) -> [(&'static str, bool); 22] {
         ("its function 'close'", f.close.is_some()),
         ("its function 'list'", f.list.is_some()),
         ("its function 'create'", f.create.is_some()),
-        ("its function 'delete'", f.delete.is_some()),
+        ("its function 'delete_logs'", f.delete_logs.is_some()),
         ("its function 'shard'", f.shard.is_some()),
         ("its function 'shard_close'", f.shard_close.is_some()),
         ("its function 'log_open'", f.log_open.is_some()),

@@ -25,7 +25,7 @@ pub const NOTHING_DUE: u64 = u64::MAX;
 ///
 /// Everything made from a storage is released before the storage is closed, and pending syncs and rewrites before
 /// their shard; a reader may outlive the shard that opened it. Functions that return a `u32` return a
-/// [`status`](crate::status).
+/// [`status`](crate::status), but for `reader_generation` and `is_durable`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct StorageVtable {
@@ -57,7 +57,7 @@ pub struct StorageVtable {
         ) -> u32,
     >,
     /// Deletes logs that no shard has open, durably. A log that does not exist counts as deleted.
-    pub delete: Option<
+    pub delete_logs: Option<
         unsafe extern "C" fn(
             storage: *mut c_void,
             names: *const LogName,
@@ -200,7 +200,7 @@ pub struct StorageVtable {
 pub const STORAGE_VTABLE_SIZE_MIN: usize = core::mem::offset_of!(StorageVtable, read_ready);
 
 layout! { STORAGE_VTABLE: StorageVtable = "wafka_storage_vtable", 224 {
-    struct_size 0, reserved 4, open 8, close 16, list 24, create 32, delete 40, shard 48, shard_close 56,
+    struct_size 0, reserved 4, open 8, close 16, list 24, create 32, delete_logs 40, shard 48, shard_close 56,
     log_open 64, log_close 72, append 80, begin_sync 88, sync_wait 96, finish_sync 104, reopen 112,
     begin_rewrite 120, rewrite_run 128, finish_rewrite 136, rewrite_abandon 144, read 152,
     reader_generation 160, reader_size 168, reader_release 176, read_ready 184, set_synced_first 192,

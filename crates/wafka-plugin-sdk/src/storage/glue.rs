@@ -32,7 +32,7 @@ pub const fn vtable(open_fn: Open, check: Check) -> StorageVtable {
         close: Some(close),
         list: Some(list),
         create: Some(create),
-        delete: Some(delete),
+        delete_logs: Some(delete),
         shard: Some(shard),
         shard_close: Some(shard_close),
         log_open: Some(log_glue::log_open),

@@ -204,7 +204,7 @@ impl Storage for HostStorage {
         let (backend, count) = (&self.storage.backend, lent.len());
         // SAFETY: a storage takes calls from any thread; the names are lent for the call.
         self.storage.call("delete", |storage, error| unsafe {
-            call!(backend, delete(storage.0, lent.as_ptr(), count, error))
+            call!(backend, delete_logs(storage.0, lent.as_ptr(), count, error))
         })
     }
 }
