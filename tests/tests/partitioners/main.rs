@@ -7,7 +7,9 @@
     reason = "a failure here is a failed test"
 )]
 
+mod c;
 mod geo;
+mod offline;
 mod sticky;
 mod support;
 mod vectors;
