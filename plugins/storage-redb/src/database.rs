@@ -15,6 +15,7 @@ use redb::{Database, Durability, ReadableDatabase, WriteTransaction};
 use wafka_core::storage::{LogName, StorageError};
 
 use crate::disk::Disk;
+use crate::journal;
 use crate::log::Log;
 use crate::options::Options;
 use crate::run;
@@ -25,7 +26,7 @@ const RECOVER_EVERY: Duration = Duration::from_secs(1);
 
 /// What all parts of the backend share.
 ///
-/// Locks are taken in this order: `logs`, `writing`, `database`, a log's state, `listed`.
+/// Locks are taken in this order: `logs`, `writing`, `database`, `unstored`, a log's state, `fresh`.
 pub(crate) struct Home {
     pub path: PathBuf,
     pub options: Options,
@@ -41,11 +42,15 @@ pub(crate) struct Home {
     pub writing: Mutex<()>,
     /// The logs that were opened, whether a shard has them still or not.
     pub logs: Mutex<HashMap<LogName, Arc<Log>>>,
-    /// Logs with lines to commit.
-    pub listed: Mutex<Vec<Arc<Log>>>,
-    /// With so many bytes to commit an append commits first.
+    /// Logs with lines that no commit has seen.
+    pub fresh: Mutex<Vec<Arc<Log>>>,
+    /// Logs with other lines that are not where they belong.
+    pub unstored: Mutex<Vec<Arc<Log>>>,
+    /// Bytes of lines in the journal.
+    pub journal_bytes: AtomicUsize,
+    /// With so many bytes pending an append commits.
     pub pending_bytes_max: AtomicUsize,
-    /// Bytes of all lines to commit.
+    /// Bytes of all lines that are not where they belong.
     pub pending_bytes: AtomicUsize,
     generations: AtomicU32,
     /// Wakes the thread that removes what rewrites and deletions left.
@@ -57,6 +62,12 @@ impl Home {
         let disk = Disk::open(&path)?;
         let database = connect(&disk, &options)?;
         let pending_bytes_max = options.pending_bytes();
+        let replayed = caught(|| {
+            let transaction = database.begin_write()?;
+            journal::replay(&transaction)?;
+            Ok(transaction.commit()?)
+        });
+        replayed.map_err(|reason| io::Error::new(io::ErrorKind::InvalidData, reason))?.map_err(explain)?;
         Ok(Home {
             path,
             disk,
@@ -66,7 +77,9 @@ impl Home {
             failed: AtomicBool::new(false),
             writing: Mutex::new(()),
             logs: Mutex::default(),
-            listed: Mutex::default(),
+            fresh: Mutex::default(),
+            unstored: Mutex::default(),
+            journal_bytes: AtomicUsize::new(0),
             options,
             pending_bytes_max: AtomicUsize::new(pending_bytes_max),
             pending_bytes: AtomicUsize::new(0),
@@ -177,20 +190,38 @@ impl Home {
             return Err(error);
         }
         self.failed.store(false, Ordering::Release);
-        // `logs` comes before `writing` in the order, so those with lines to commit are found by their list alone.
-        let logs: Vec<Arc<Log>> = self.listed.lock().clone();
+        self.settle(writing)?;
+        *self.failure.lock() = None;
+        tracing::info!(file = %self.path.display(), "the database is open again");
+        Ok(())
+    }
+
+    /// Takes back what a commit that failed has brought all the same, and writes what is durable where it belongs: whether
+    /// the journal still has it is not known.
+    fn settle(&self, writing: &MutexGuard<'_, ()>) -> io::Result<()> {
+        let logs: Vec<Arc<Log>> = self.unstored.lock().clone();
+        let mut durable = Vec::with_capacity(logs.len());
         self.write(writing, |transaction| {
             let mut runs = transaction.open_table(RUNS)?;
             for log in &logs {
-                let committed = log.state.read().committed;
-                if run::end_of(&runs, log.number)?.0 > committed {
-                    run::cut(&mut runs, log.number, committed)?;
+                let state = log.state.read();
+                let (stored, end) = (state.stored, state.durable);
+                let pending: Vec<_> =
+                    state.pending.iter().filter(|pending| pending.first < end).cloned().collect();
+                drop(state);
+                if run::end_of(&runs, log.number)?.0 > stored {
+                    run::cut(&mut runs, log.number, stored)?;
                 }
+                run::insert_all(&mut runs, log.number, pending.iter().map(|pending| pending.run()))?;
+                durable.push(end);
             }
-            Ok(())
+            journal::clear(transaction)
         })?;
-        *self.failure.lock() = None;
-        tracing::info!(file = %self.path.display(), "the database is open again");
+        for (log, end) in logs.iter().zip(durable) {
+            let bytes = log.state.write().commit(end);
+            self.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        self.journal_bytes.store(0, Ordering::Relaxed);
         Ok(())
     }
 
@@ -230,6 +261,7 @@ fn connect(disk: &Disk, options: &Options) -> io::Result<Database> {
         transaction.open_table(schema::LOGS)?;
         transaction.open_table(RUNS)?;
         transaction.open_table(schema::TRIMS)?;
+        transaction.open_table(schema::JOURNAL)?;
         Ok(database)
     });
     let invalid = |reason| io::Error::new(io::ErrorKind::InvalidData, reason);

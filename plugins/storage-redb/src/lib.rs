@@ -29,6 +29,7 @@
 //! |---|---|---|
 //! | `logs` | database, stem | number, floor, bytes given back |
 //! | `runs` | number, first offset | byte position, count of lines, the lines |
+//! | `journal` | 0, 1, … | a few lines of each of many logs, committed together |
 //! | `trims` | number | what lies below this offset is to be removed |
 //! | `meta` | `format`, `next_log` | 1; the next number: none is given out twice |
 //!
@@ -41,7 +42,8 @@
 //!   not even for the operating system: where `fsync` is not `always`, a killed *process* loses what a sync had not
 //!   reached, as the power would with files.
 //! * A sync commits everything that is pending, of all brokers, in one transaction. Who waits meanwhile finds its work
-//!   done.
+//!   done. Where that is less than 4 KiB for each log it goes into the journal, all in one row, and into `runs` when
+//!   8 MiB have come together: changing the last page of each of a thousand logs for one line would write 4 MB.
 //! * A rewrite counts in one transaction, which notes the new floor and cuts up the runs that deletions touch. What lies
 //!   below the floor is removed later, a bounded step at a time, by a thread of its own. The file does not shrink by
 //!   it: pages are used again.
@@ -53,6 +55,7 @@
 mod commit;
 mod database;
 mod disk;
+mod journal;
 mod log;
 mod options;
 mod reader;

@@ -24,8 +24,10 @@ pub(crate) struct State {
     pub first: Offset,
     /// The next line's offset.
     pub end: Offset,
-    /// What lies below is committed, the rest is in `pending`.
-    pub committed: Offset,
+    /// What lies below is durable: where it belongs, or in the journal.
+    pub durable: Offset,
+    /// What lies below is where it belongs, the rest is in `pending`.
+    pub stored: Offset,
     /// Bytes ever appended.
     pub position: u64,
     /// Bytes of them that were removed since.
@@ -33,10 +35,12 @@ pub(crate) struct State {
     /// The generation that cursors are told. They hold no position here, but whoever keeps an index learns by it that
     /// lines have gone.
     pub generation: u32,
-    /// Appended, not yet committed.
+    /// Appended, not yet where it belongs.
     pub pending: VecDeque<Arc<Pending>>,
-    /// Listed among those that the next commit looks at.
-    pub listed: bool,
+    /// Listed among those with lines that no commit has seen.
+    pub fresh: bool,
+    /// Listed among those with lines that are not yet where they belong, though a commit has seen them.
+    pub unstored: bool,
     /// Why it refuses to be written.
     pub poisoned: Option<Arc<str>>,
     /// A shard has it.
@@ -62,12 +66,14 @@ impl State {
         State {
             first: first.unwrap_or(end),
             end,
-            committed: end,
+            durable: end,
+            stored: end,
             position,
             freed: row.freed,
             generation,
             pending: VecDeque::new(),
-            listed: false,
+            fresh: false,
+            unstored: false,
             poisoned: None,
             open: true,
             rewriting: false,
@@ -88,14 +94,15 @@ impl State {
         self.pending.iter().map(|pending| pending.bytes.len()).sum()
     }
 
-    /// Forgets what was committed. Returns how many bytes that were.
+    /// Forgets what is where it belongs. Returns how many bytes that were.
     pub(crate) fn commit(&mut self, below: Offset) -> usize {
         let mut bytes = 0;
         while let Some(first) = self.pending.front().filter(|pending| pending.run().end() <= below) {
             bytes += first.bytes.len();
             self.pending.pop_front();
         }
-        self.committed = self.committed.max(below);
+        self.stored = self.stored.max(below);
+        self.durable = self.durable.max(below);
         bytes
     }
 
@@ -114,5 +121,13 @@ impl State {
             }
         }
         before - self.pending_bytes()
+    }
+
+    /// Makes `end` the log's end, which lies among what is pending. Returns how many bytes went.
+    pub(crate) fn cut_to(&mut self, end: Offset) -> usize {
+        let bytes = self.cut_pending(end);
+        self.position -= bytes as u64;
+        self.end = end;
+        bytes
     }
 }

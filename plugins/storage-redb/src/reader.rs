@@ -1,4 +1,4 @@
-//! Reading: from a snapshot of the table up to what is committed, from memory behind that.
+//! Reading: from a snapshot of the table up to what is stored there, from memory behind that.
 
 use std::io;
 use std::sync::{Arc, Weak};
@@ -87,25 +87,25 @@ impl Log {
         let failed = |error| home.log_error(&self.name, "read", error);
         let from = collected.next;
         for _ in 0..LOOKS_MAX {
-            let committed = {
+            let stored = {
                 let state = self.state.read();
                 collected.next = from.max(state.first);
                 if from >= state.end {
                     collected.next = from;
                     return Ok(collected.done());
                 }
-                if collected.next >= state.committed {
+                if collected.next >= state.stored {
                     collected.take_pending(&state).ok_or_else(|| failed(broken_memory()))?;
                     return Ok(collected.done());
                 }
-                state.committed
+                state.stored
             };
             home.ensure_open_to_read();
-            self.collect_committed(home, committed, &mut collected).map_err(failed)?;
-            if collected.next == committed && !collected.full {
+            self.collect_stored(home, stored, &mut collected).map_err(failed)?;
+            if collected.next == stored && !collected.full {
                 let state = self.state.read();
-                // Else it was committed or cut meanwhile: whoever reads on finds it.
-                if state.pending.front().is_some_and(|pending| pending.first == committed) {
+                // Else it was stored or cut meanwhile: whoever reads on finds it.
+                if state.pending.front().is_some_and(|pending| pending.first == stored) {
                     collected.take_pending(&state).ok_or_else(|| failed(broken_memory()))?;
                 }
             }
@@ -117,17 +117,12 @@ impl Log {
         Err(StorageError::Damaged { log: self.name.clone(), position: 0, reason })
     }
 
-    fn collect_committed(
-        &self,
-        home: &Home,
-        committed: Offset,
-        collected: &mut Collected<'_>,
-    ) -> io::Result<()> {
+    fn collect_stored(&self, home: &Home, stored: Offset, collected: &mut Collected<'_>) -> io::Result<()> {
         let number = self.number;
         home.with(|database| {
             let runs = database.begin_read()?.open_table(RUNS)?;
             let start = start_for(&runs, number, collected.next)?;
-            for entry in runs.range((number, start)..(number, committed))? {
+            for entry in runs.range((number, start)..(number, stored))? {
                 let (key, value) = entry?;
                 let first = key.value().1;
                 let run = Run::decode(number, first, value.value())?;
@@ -175,10 +170,10 @@ impl LogReader for RedbReader {
         bytes_max: usize,
         into: &mut Vec<u8>,
     ) -> Result<Option<Chunk>, StorageError> {
-        // What is committed may have to be fetched from the disk, and is behind a lock that is held while the database
+        // What is stored may have to be fetched from the disk, and is behind a lock that is held while the database
         // is opened afresh.
         let Some(state) = self.log.state.try_read() else { return Ok(None) };
-        if from.offset < state.end && from.offset < state.committed {
+        if from.offset < state.end && from.offset < state.stored {
             return Ok(None);
         }
         let begun = into.len();

@@ -120,7 +120,7 @@ impl RedbRewrite {
         }
         let writing = home.writing.lock();
         // What is to go must be in the table, or it would come back.
-        home.commit(&writing);
+        home.commit(&writing, true);
         let (end, generation, size, poisoned) = {
             let state = log.state.read();
             (state.end, state.generation, state.size(), state.poisoned.clone())

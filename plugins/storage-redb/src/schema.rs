@@ -17,6 +17,8 @@ const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 pub(crate) const LOGS: TableDefinition<'_, (u16, &str), (u64, u64, u64)> = TableDefinition::new("logs");
 /// Number and first offset -> a run, see [`crate::run`].
 pub(crate) const RUNS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("runs");
+/// Sequence -> the lines of one commit, see [`crate::journal`].
+pub(crate) const JOURNAL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("journal");
 /// Number -> the offset below which its runs are to be removed.
 pub(crate) const TRIMS: TableDefinition<'_, u64, u64> = TableDefinition::new("trims");
 
@@ -78,6 +80,7 @@ pub(crate) fn prepare(database: &Database) -> Result<(), Unusable> {
         transaction.open_table(LOGS)?;
         transaction.open_table(RUNS)?;
         transaction.open_table(TRIMS)?;
+        transaction.open_table(JOURNAL)?;
     }
     Ok(transaction.commit()?)
 }

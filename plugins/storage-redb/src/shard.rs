@@ -68,13 +68,10 @@ impl RedbShard {
     /// Commits, because too much is pending; takes back what was just appended from offset `first` on if that fails.
     fn commit_appended(&self, log: &Log, first: Offset) -> Result<(), StorageError> {
         let home = &self.home;
-        home.commit(&home.writing.lock());
+        home.commit(&home.writing.lock(), true);
         let mut state = log.state.write();
         let Some(reason) = state.poisoned.clone() else { return Ok(()) };
-        let bytes = state.cut_pending(first);
-        state.end = first;
-        state.position -= bytes as u64;
-        home.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        home.pending_bytes.fetch_sub(state.cut_to(first), Ordering::Relaxed);
         Err(home.log_error(&log.name, "append", io::Error::other(reason.as_ref())))
     }
 
@@ -99,15 +96,16 @@ impl Shard for RedbShard {
             return Err(self.busy(name, "open", "the log is open already"));
         }
         let row = self.row(name, request.create)?.ok_or_else(|| StorageError::NotFound(name.clone()))?;
-        // What was appended before it was closed may be pending still, unless it failed.
-        let pending = before.filter(|log| {
-            let state = log.state.read();
-            state.poisoned.is_none() && !state.pending.is_empty()
-        });
+        // What was appended before it was closed may be pending still; what failed is gone.
+        let pending = before.filter(|log| !log.state.read().pending.is_empty());
         let log = match pending {
             Some(log) => {
                 let mut state = log.state.write();
                 (state.open, state.generation) = (true, home.next_generation());
+                if state.poisoned.take().is_some() {
+                    let durable = state.durable;
+                    home.pending_bytes.fetch_sub(state.cut_to(durable), Ordering::Relaxed);
+                }
                 drop(state);
                 log
             }
@@ -152,9 +150,9 @@ impl Shard for RedbShard {
         state.position += bytes.len() as u64;
         state.end += batch.lines;
         state.pending.push_back(Arc::new(Pending { first, lines: batch.lines, position, bytes }));
-        let listed = std::mem::replace(&mut state.listed, true);
+        let listed = std::mem::replace(&mut state.fresh, true);
         if !listed {
-            home.listed.lock().push(Arc::clone(&log));
+            home.fresh.lock().push(Arc::clone(&log));
         }
         drop(state);
         self.unsynced.insert(slot);
@@ -170,7 +168,7 @@ impl Shard for RedbShard {
         self.unsynced.retain(|slot| {
             let Some(log) = open.get(slot) else { return false };
             let state = log.state.read();
-            let (end, unsynced) = (state.end, state.poisoned.is_some() || state.committed < state.end);
+            let (end, unsynced) = (state.end, state.poisoned.is_some() || state.durable < state.end);
             drop(state);
             if unsynced {
                 logs.push((*slot, Arc::clone(log), end));
@@ -196,12 +194,17 @@ impl Shard for RedbShard {
         let failed = |error| home.log_error(&log.name, "reopen", error);
         let writing = home.writing.lock();
         home.recover(&writing).map_err(failed)?;
+        // What is durable goes where it belongs, so that what is cut does not come back from the journal.
+        log.state.write().poisoned.get_or_insert_with(|| "it is being opened afresh".into());
+        home.commit(&writing, true);
+        if home.journal_bytes.load(Ordering::Relaxed) > 0 {
+            return Err(failed(io::Error::other("the journal could not be emptied")));
+        }
         let row = self.row(&log.name, false)?.ok_or_else(|| StorageError::NotFound(log.name.clone()))?;
         let (before, pending) = {
             let mut state = log.state.write();
             let before = state.end;
-            let bytes = state.cut_pending(end);
-            home.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            home.pending_bytes.fetch_sub(state.cut_pending(end), Ordering::Relaxed);
             (before, state.pending.iter().cloned().collect::<Vec<_>>())
         };
         let held = self.load(&log.name, row)?;
@@ -217,13 +220,13 @@ impl Shard for RedbShard {
             run::insert_all(&mut runs, log.number, pending.iter().map(|pending| pending.run()))
         });
         written.map_err(failed)?;
-        let fresh = self.load(&log.name, row)?;
+        let loaded = self.load(&log.name, row)?;
         let mut state = log.state.write();
         let bytes = state.commit(end);
         home.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        let generation = if end < before { fresh.generation } else { state.generation };
-        let (listed, rewriting) = (state.listed, state.rewriting);
-        *state = State { generation, listed, rewriting, ..fresh };
+        let generation = if end < before { loaded.generation } else { state.generation };
+        let State { fresh: listed, unstored, rewriting, .. } = *state;
+        *state = State { generation, fresh: listed, unstored, rewriting, ..loaded };
         Ok(())
     }
 

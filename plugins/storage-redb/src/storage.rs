@@ -148,11 +148,9 @@ impl Storage for RedbStorage {
         for name in names {
             if let Some(log) = logs.remove(name) {
                 let mut state = log.state.write();
-                let end = state.committed;
-                let bytes = state.cut_pending(end);
-                state.end = end;
-                drop(state);
-                home.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
+                let end = state.stored;
+                home.pending_bytes.fetch_sub(state.cut_to(end), Ordering::Relaxed);
+                state.durable = end;
             }
         }
         drop(writing);

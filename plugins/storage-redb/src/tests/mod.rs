@@ -4,6 +4,7 @@ pub(crate) mod faults;
 
 mod broken_files;
 mod failures;
+mod journal;
 mod space;
 
 use std::path::Path;
