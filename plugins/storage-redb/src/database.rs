@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use redb::{Database, Durability, ReadableDatabase, WriteTransaction};
 use wafka_core::storage::{LogName, StorageError};
+use wafka_plugin_sdk::log;
 
 use crate::disk::Disk;
 use crate::journal;
@@ -136,7 +137,10 @@ impl Home {
     fn fail(&self, reason: &str) {
         let mut failure = self.failure.lock();
         if failure.is_none() {
-            tracing::error!(file = %self.path.display(), %reason, "the database failed, it is going to be opened afresh");
+            log::error!(
+                "{}: the database failed and is going to be opened afresh: {reason}",
+                self.path.display()
+            );
         }
         *failure = Some(reason.into());
         self.failed.store(true, Ordering::Release);
@@ -164,7 +168,7 @@ impl Home {
             // What went wrong is said by the read itself.
             && let Err(error) = self.ensure_open(&writing)
         {
-            tracing::debug!(%error, "still not open");
+            log::debug!("{}: not open: {error}", self.path.display());
         }
     }
 
@@ -192,7 +196,7 @@ impl Home {
         self.failed.store(false, Ordering::Release);
         self.settle(writing)?;
         *self.failure.lock() = None;
-        tracing::info!(file = %self.path.display(), "the database is open again");
+        log::info!("{}: the database is open again", self.path.display());
         Ok(())
     }
 

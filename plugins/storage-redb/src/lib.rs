@@ -5,8 +5,11 @@
 //! is the text: the file is read through the server alone.
 //!
 //! ```toml
+//! [[plugins]]
+//! path = "target/release/libwafka_storage_redb.so"    # cargo build --release -p wafka-storage-redb
+//!
 //! [storage]
-//! backend = "redb"
+//! backend = "redb"             # or, for one topic: backend = "redb" in [topics.NAME]
 //!
 //! [backends.redb]              # all keys may be left out; these are the defaults
 //! cache_mib = 64               # memory for pages of the file
@@ -70,3 +73,5 @@ mod tests;
 
 pub use options::Options;
 pub use storage::{RedbStorage, open};
+
+wafka_plugin_sdk::export_storage!(name = "redb", open = storage::open);

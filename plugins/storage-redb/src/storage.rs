@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use redb::{ReadableDatabase, ReadableTable};
 use wafka_core::storage::{LogName, Shard, Storage, StorageError};
 use wafka_core::{BrokerId, Database};
+use wafka_plugin_sdk::log;
 
 use crate::database::Home;
 use crate::options::Options;
@@ -75,7 +76,7 @@ impl Drop for RedbStorage {
         if let Some(sweeper) = self.sweeper.take()
             && sweeper.join().is_err()
         {
-            tracing::error!(file = %self.home.path.display(), "the thread that removes trimmed lines panicked");
+            log::error!("{}: the thread that removes trimmed lines panicked", self.home.path.display());
         }
     }
 }

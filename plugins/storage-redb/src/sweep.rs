@@ -9,6 +9,8 @@ use std::thread::JoinHandle;
 use parking_lot::MutexGuard;
 use redb::{ReadableDatabase, ReadableTable};
 
+use wafka_plugin_sdk::log;
+
 use crate::database::Home;
 use crate::run::Run;
 use crate::schema::{RUNS, TRIMS};
@@ -36,7 +38,7 @@ fn run(home: &Weak<Home>, wake: &Receiver<()>) {
                 Ok(false) => break,
                 Err(error) => {
                     // The next one to wake it, or the next start, tries again.
-                    tracing::warn!(file = %home.path.display(), %error, "trimmed lines not removed");
+                    log::warn!("{}: trimmed lines not removed: {error}", home.path.display());
                     break;
                 }
             }
