@@ -11,7 +11,7 @@ use crate::config::{self, Config, ConfigError, Override, Sources};
 use crate::descriptors;
 use crate::plugins::Plugins;
 use crate::server::Server;
-use crate::telemetry;
+use crate::telemetry::{self, LogLevel};
 
 /// Wafka: an event log with Kafka's model, Redis's protocol, and files that anyone can read.
 #[derive(Parser, Debug)]
@@ -45,25 +45,28 @@ pub fn run() -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(&error),
     };
-    if cli.check_config {
-        let checked = Plugins::load(&config).and_then(|plugins| plugins.check_topics(&config));
-        if let Err(error) = checked {
-            return fail(&error);
-        }
-        return match writeln!(std::io::stdout(), "configuration ok") {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(&error),
-        };
-    }
-    serve(config)
-}
-
-/// Starts the server, says that it is ready, and waits for its end.
-fn serve(config: Config) -> ExitCode {
+    // Before anything that may log: a plugin that is loaded may have something to say.
     let log = match telemetry::start(&config.log) {
         Ok(log) => log,
         Err(error) => return fail(&error),
     };
+    if cli.check_config { check(&config) } else { serve(config, log) }
+}
+
+/// Checks what can be checked without opening the data.
+fn check(config: &Config) -> ExitCode {
+    let checked = Plugins::load(config).and_then(|plugins| plugins.check_topics(config));
+    if let Err(error) = checked {
+        return fail(&error);
+    }
+    match writeln!(std::io::stdout(), "configuration ok") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+/// Starts the server, says that it is ready, and waits for its end.
+fn serve(config: Config, log: LogLevel) -> ExitCode {
     descriptors::raise_limit();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -162,6 +162,18 @@ fn topics_take_their_strategy_s_options() {
     assert_eq!(topic.partitions, Some(1));
 }
 
+/// A strategy may take tables and lists, with keys of its own choice: nothing is done to them on the way.
+#[test]
+fn options_are_handed_on_as_they_stand() {
+    let config = toml(
+        "[topics.t]\npartitioner = \"geo\"\nlabels = { \"EU\" = 1, \"us.east-1\" = 2, \"a b[0]\" = 2 }\nweights = [1.5, 2]\n",
+    );
+    let options = Value::Object(config.unwrap().topics["t"].options.clone());
+    let expected =
+        serde_json::json!({ "labels": { "EU": 1, "us.east-1": 2, "a b[0]": 2 }, "weights": [1.5, 2] });
+    assert_eq!(options, expected);
+}
+
 #[test]
 fn bad_topics_are_refused() {
     says(toml("[topics.t]\npartitions = \"x\""), &["topics.t", "partitions: found \"x\"", "65535"]);
