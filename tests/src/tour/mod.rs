@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use crate::server::wait_until;
-use crate::{Client, Server, Setup, plugins};
+use crate::{Client, Server, Setup, plugins, repository};
 
 /// Starts the server in the tour: typed in a terminal of its own by a reader, here done by the test. With ` -- ` and
 /// arguments behind it, it ends the one that runs first, as Ctrl-C does.
@@ -36,13 +36,17 @@ pub struct Tour {
 }
 
 impl Tour {
-    /// Starts a server, and a terminal in a directory where the server's data is `data`.
+    /// Starts a server, and a terminal in a directory where the server's data is `data`, and which has the repository's
+    /// sources.
     ///
     /// # Panics
     /// When the directory cannot be prepared.
     #[must_use]
     pub fn begin(setup: Setup) -> Self {
         write_redis_cli(setup.dir());
+        for dir in ["crates", "plugins"] {
+            symlink(repository().join(dir), setup.dir().join(dir)).unwrap();
+        }
         let setup = setup.work_there();
         let server = setup.start();
         announce(setup.dir(), &server);

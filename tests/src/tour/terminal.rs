@@ -38,7 +38,8 @@ impl Terminal {
             .expect("bash can be started");
         let mut input = shell.stdin.take().expect("invariant: standard input is piped");
         let stdout = shell.stdout.take().expect("invariant: standard output is piped");
-        writeln!(input, "exec 2>&1").unwrap();
+        // What the reader makes is the reader's own.
+        writeln!(input, "exec 2>&1; umask 022").unwrap();
         let (sender, output) = mpsc::channel();
         std::thread::spawn(move || {
             let lines = BufReader::new(stdout).lines().map_while(Result::ok);

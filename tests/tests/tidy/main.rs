@@ -27,7 +27,7 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 9] = [
     ("wafka-storage", &["wafka-core"]),
     ("wafka-broker", &["wafka-core", "wafka-storage"]),
     ("wafka-plugin-abi", &[]),
-    ("wafka-plugin", &["wafka-core", "wafka-plugin-abi"]),
+    ("wafka-plugin", &["wafka-core", "wafka-storage", "wafka-plugin-abi"]),
     ("wafka-plugin-sdk", &["wafka-core", "wafka-plugin-abi"]),
     ("wafka-server", &["wafka-core", "wafka-protocol", "wafka-storage", "wafka-broker", "wafka-plugin"]),
     ("wafka-bench", &[]),
