@@ -25,7 +25,8 @@ fn blocks_of_kind(info: &str) -> Vec<Block> {
 #[test]
 fn every_block_is_of_a_kind_that_is_tested() {
     for block in readme() {
-        let known = ["sh", "sh tour", "sh tour background", "toml", "json"].contains(&block.info.as_str());
+        let known =
+            ["sh", "sh tour", "sh tour background", "toml", "json", "rust"].contains(&block.info.as_str());
         assert!(known, "README.md:{}: no test runs '{}' blocks: see tests/README.md", block.line, block.info);
     }
 }
@@ -99,6 +100,21 @@ fn configurations_are_valid() {
         let output = server::program().arg("--check-config").arg("--config").arg(&file).output().unwrap();
         assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+/// What the README shows of Rust is what is compiled and tested: the crate to copy, without comments and tests.
+#[test]
+fn rust_is_that_of_the_template() {
+    let template = fs::read_to_string(repository().join("plugins/template/src/lib.rs")).unwrap();
+    let code = |text: &str| {
+        let lines =
+            text.lines().filter(|line| !line.trim_start().starts_with("//") && !line.trim().is_empty());
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let (product, _) = template.split_once("#[cfg(test)]").unwrap();
+    let blocks = blocks_of_kind("rust");
+    assert_eq!(blocks.len(), 1);
+    assert_eq!(code(&blocks[0].text.join("\n")), code(product));
 }
 
 #[test]
