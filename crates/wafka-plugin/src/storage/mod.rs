@@ -16,6 +16,8 @@ mod reader;
 mod rewrite;
 mod shard;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;

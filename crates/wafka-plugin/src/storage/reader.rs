@@ -75,7 +75,9 @@ impl HostReader {
                 // Only the first of several panics is kept.
                 let _ = self.panicked.set(failure.to_line());
             }
-            return Err(backend.log_error(&self.name, "read", &failure));
+            if !too_much {
+                return Err(backend.log_error(&self.name, "read", &failure));
+            }
         }
         let chunk = Chunk { start: core_cursor(out.start), next: core_cursor(out.next) };
         // A log that was cut meanwhile ends earlier.
