@@ -40,7 +40,7 @@ impl Rendezvous {
             // The score rises with the hash.
             highest(hashes)
         } else {
-            highest(hashes.zip(&self.weights).map(|(hash, weight)| score(unit(hash), *weight)))
+            heaviest(hashes.map(unit).zip(self.weights.iter().copied()))
         }
     }
 }
@@ -68,6 +68,21 @@ fn highest<T: PartialOrd>(scores: impl Iterator<Item = T>) -> u16 {
         }
     }
     best.map_or(0, |(index, _)| index)
+}
+
+/// The index of the highest score of numbers and weights; of the same ones, the first.
+fn heaviest(partitions: impl Iterator<Item = (f64, f64)>) -> u16 {
+    let (mut best, mut highest) = (0, 0.0);
+    for (index, (unit, weight)) in (0..).zip(partitions) {
+        // As -ln(u) is at least 1 - u, what cannot win is known without the logarithm, which costs more than all the rest.
+        if weight > highest * (1.0 - unit) {
+            let score = score(unit, weight);
+            if score > highest {
+                (best, highest) = (index, score);
+            }
+        }
+    }
+    best
 }
 
 #[cfg(test)]
@@ -102,7 +117,7 @@ mod tests {
             for (found, expected) in found.iter().zip(scores) {
                 assert!((found - expected).abs() < expected * 1e-14, "{found}, expected {expected}");
             }
-            assert_eq!(highest(found.into_iter()), node);
+            assert_eq!(heaviest(units.into_iter().zip(weights)), node);
         }
     }
 
@@ -182,6 +197,16 @@ mod tests {
             weights.push(factor);
             let after = Rendezvous::weighted(&weights).choose(&value);
             prop_assert!(after == before || usize::from(after) == weights.len() - 1, "{before} to {after}");
+        }
+
+        /// Most logarithms are spared, which changes nothing.
+        #[test]
+        fn the_highest_score_wins(
+            partitions in proptest::collection::vec((0.0_f64..1.0, weight()), 1..40)
+        ) {
+            let units = |(unit, weight): &(f64, f64)| (unit.max(f64::EPSILON), *weight);
+            let scores = partitions.iter().map(units).map(|(unit, weight)| score(unit, weight));
+            prop_assert_eq!(heaviest(partitions.iter().map(units)), highest(scores));
         }
 
         #[test]
