@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
-use wafka_core::storage::StorageError;
+use wafka_plugin_sdk::storage::StorageError;
 
 use crate::error::{failed, io_error, refused};
 use crate::options::Options;

@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use rusqlite::Connection;
-use wafka_core::storage::{Batch, StorageError};
+use wafka_plugin_sdk::storage::{Batch, StorageError};
 
 use crate::connect::{connect, connect_reader, sync_parent, wal_path, write_again};
 use crate::error::{explained, failed, io_error};
@@ -122,7 +122,7 @@ impl Database {
             Ok(())
         });
         if let Err(error) = appended {
-            let error = failed(&log.name, "append", &self.path, &error);
+            let error = self.append_failed(&writer, log, batch, &error);
             log.poison(&error.to_string());
             self.abandon(
                 &mut writer,
@@ -143,6 +143,23 @@ impl Database {
         Ok(())
     }
 
+    /// Why lines could not be inserted. A row that is there already was written by somebody else.
+    fn append_failed(
+        &self,
+        writer: &Writer,
+        log: &Log,
+        batch: Batch<'_>,
+        error: &rusqlite::Error,
+    ) -> StorageError {
+        if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation)
+            && let Some(conn) = &writer.conn
+            && let Ok(end) = schema::end(conn, log.id, &log.table)
+        {
+            return StorageError::Fenced { log: log.name.clone(), batch: batch.first_offset, end };
+        }
+        failed(&log.name, "append", &self.path, error)
+    }
+
     /// Commits what is in the open transaction, so that every reader sees it. When that fails the logs concerned are
     /// poisoned.
     pub fn commit(&self) -> Result<Ticket, Arc<str>> {
@@ -150,6 +167,19 @@ impl Database {
         self.commit_open(&mut writer)
             .map_err(|error| Arc::from(explained(&self.path, &error).to_string()))?;
         Ok(self.ticket())
+    }
+
+    /// Looks at what is there, on the connection that writes. The ticket covers what was found.
+    pub fn look<T>(
+        &self,
+        subject: impl ToString,
+        look: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<(T, Ticket), StorageError> {
+        let mut writer = self.writer.lock();
+        self.mend(&mut writer)?;
+        let found = self.commit_open(&mut writer).and_then(|()| look(self.connection(&writer)?));
+        let found = found.map_err(|error| failed(subject, "open", &self.path, &error))?;
+        Ok((found, self.ticket()))
     }
 
     /// Makes a change in a transaction of its own, for `subject`; to be durable it must be waited for.
@@ -160,9 +190,7 @@ impl Database {
         change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<(T, Ticket), StorageError> {
         let mut writer = self.writer.lock();
-        if writer.conn.is_none() || self.sync.lock().failed.is_some() {
-            self.reconnect(&mut writer)?;
-        }
+        self.mend(&mut writer)?;
         let changed = self.commit_open(&mut writer).and_then(|()| {
             let conn = self.connection(&writer)?;
             conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
@@ -235,6 +263,12 @@ impl Database {
         sync.epoch != ticket.epoch || sync.synced >= ticket.commit
     }
 
+    /// How many syncs there were.
+    #[cfg(test)]
+    pub fn syncs(&self) -> u64 {
+        self.faults.syncs()
+    }
+
     /// Reads on a connection of its own: a snapshot for each statement.
     pub fn read<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
         let _open = self.gate.read();
@@ -271,7 +305,10 @@ impl Database {
             // A reader still needs some of it.
             Ok(_) => pages.saturating_add(step / 4),
             Err(error) => {
-                tracing::warn!(file = %self.path.display(), %error, "write-ahead log not copied; it grows meanwhile");
+                log::warn!(
+                    "{}: write-ahead log not copied, it grows meanwhile: {error}",
+                    self.path.display()
+                );
                 pages.saturating_add(step)
             }
         };
@@ -281,6 +318,12 @@ impl Database {
     fn ticket(&self) -> Ticket {
         // Both change only under the writer's lock, which the caller holds, or together with it.
         Ticket { commit: self.commits.load(Ordering::Acquire), epoch: self.sync.lock().epoch }
+    }
+
+    /// Opens the file anew if it has to be.
+    fn mend(&self, writer: &mut Writer) -> Result<(), StorageError> {
+        let failed = self.sync.lock().failed.is_some();
+        if failed || writer.conn.is_none() { self.reconnect(writer) } else { Ok(()) }
     }
 
     fn connection<'a>(&self, writer: &'a Writer) -> rusqlite::Result<&'a Connection> {
@@ -319,7 +362,7 @@ impl Database {
         if let Some(conn) = writer.conn.as_ref().filter(|conn| !conn.is_autocommit())
             && let Err(error) = conn.execute_batch("ROLLBACK")
         {
-            tracing::warn!(file = %self.path.display(), %error, "rollback");
+            log::warn!("{}: rollback: {error}", self.path.display());
         }
         for log in writer.pending.drain(..) {
             log.poison(reason);
@@ -354,7 +397,7 @@ impl Database {
             synced: self.commits.load(Ordering::Acquire),
             failed: None,
         };
-        tracing::info!(file = %self.path.display(), "database opened anew after a failure");
+        log::info!("{}: opened anew after a failure", self.path.display());
         Ok(())
     }
 }
@@ -363,7 +406,7 @@ impl Drop for Database {
     fn drop(&mut self) {
         let mut writer = self.writer.lock();
         if let Err(error) = self.commit_open(&mut writer) {
-            tracing::error!(file = %self.path.display(), %error, "closed without its last transaction");
+            log::error!("{}: closed without its last transaction: {error}", self.path.display());
         }
         // The last connection to be closed copies the WAL, and only the writer can.
         self.readers.lock().clear();

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use rusqlite::ErrorCode;
-use wafka_core::storage::{LogName, StorageError};
+use wafka_plugin_sdk::storage::{LogName, StorageError};
 
 /// What a failed call becomes: `subject` is the log, or the file where no log is concerned.
 pub(crate) fn failed(

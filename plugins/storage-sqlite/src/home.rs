@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
-use wafka_core::BrokerId;
-use wafka_core::storage::{LogName, StorageError};
+use wafka_plugin_sdk::storage::BrokerId;
+use wafka_plugin_sdk::storage::{LogName, StorageError};
 
 use crate::connect::sync_parent;
 use crate::database::Database;
@@ -50,7 +50,10 @@ struct Entry {
 
 impl Home {
     /// Takes the directory, made when it is missing, and opens every database in it.
-    pub fn open(dir: PathBuf, options: Options) -> Result<Self, StorageError> {
+    pub fn open(dir: &Path, options: Options) -> Result<Self, StorageError> {
+        let fault = |error: io::Error| io_error(dir.display(), "open", dir, &error);
+        // SQLite takes a name that begins with `file:` for a URI; one that begins with `/` it takes as it is.
+        let dir = std::path::absolute(dir).map_err(fault)?;
         let fault = |error: io::Error| io_error(dir.display(), "open", &dir, &error);
         if !dir.is_dir() {
             fs::create_dir_all(&dir).and_then(|()| sync_parent(&dir)).map_err(fault)?;

@@ -3,8 +3,8 @@
 use memchr::memchr;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Statement};
-use wafka_core::Offset;
-use wafka_core::storage::Batch;
+use wafka_plugin_sdk::storage::Batch;
+use wafka_plugin_sdk::storage::Offset;
 
 use crate::log::{Log, ROWS_AT_ONCE, sql_offset};
 

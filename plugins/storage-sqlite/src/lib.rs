@@ -39,8 +39,7 @@ mod tests;
 use std::path::Path;
 use std::sync::Arc;
 
-use wafka_core::BrokerId;
-use wafka_core::storage::{LogName, Shard, Storage, StorageError};
+use wafka_plugin_sdk::storage::{BrokerId, LogName, Shard, Storage, StorageError};
 
 pub use options::{NAME, Options};
 
@@ -56,13 +55,22 @@ impl SqliteStorage {
     /// Opens the databases in `data_dir/sqlite`, made when it is missing.
     ///
     /// # Errors
-    /// When an option is out of range, another server has the directory, or a file in it cannot be read, is no database
-    /// or one of a newer version; the error names it.
+    /// When another server has the directory, or a file in it cannot be read, is no database or one of a newer version;
+    /// the error names it.
     pub fn open(data_dir: &Path, options: Options) -> Result<Self, StorageError> {
-        options.check()?;
-        Ok(SqliteStorage { home: Arc::new(Home::open(data_dir.join("sqlite"), options)?) })
+        Ok(SqliteStorage { home: Arc::new(Home::open(&data_dir.join("sqlite"), options)?) })
     }
 }
+
+/// What the plugin exports: opens the databases in `data_dir/sqlite`.
+///
+/// # Errors
+/// As [`SqliteStorage::open`].
+pub fn open(data_dir: &Path, options: Options) -> Result<SqliteStorage, StorageError> {
+    SqliteStorage::open(data_dir, options)
+}
+
+wafka_plugin_sdk::export_storage!(name = "sqlite", open = open);
 
 impl Storage for SqliteStorage {
     fn name(&self) -> &str {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use wafka_core::Offset;
-use wafka_core::storage::{Cursor, LogName, StorageError};
+use wafka_plugin_sdk::storage::Offset;
+use wafka_plugin_sdk::storage::{Cursor, LogName, StorageError};
 
 use crate::database::Database;
 use crate::error::poisoned;
@@ -111,7 +111,7 @@ impl Log {
     pub fn poison(&self, reason: &str) {
         let mut poison = self.poison.lock();
         if poison.is_none() {
-            tracing::warn!(log = %self.name, reason, "log takes no appends until it is reopened");
+            log::warn!("{}: takes no appends until it is reopened: {reason}", self.name);
             *poison = Some(reason.into());
         }
     }

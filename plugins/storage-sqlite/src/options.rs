@@ -1,20 +1,22 @@
 //! What the backend's table in the configuration may say.
 
-use serde::Deserialize;
-use wafka_core::storage::StorageError;
+use serde::de::{Deserialize, Deserializer, Error};
 
 /// The name that configuration uses for this backend.
 pub const NAME: &str = "sqlite";
 
 /// The options of the backend.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, serde::Deserialize, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
     /// The page cache of each connection, in KiB: one connection writes a file, up to eight read it. 64 to 1,048,576.
+    #[serde(deserialize_with = "within::<_, 64, 1_048_576>")]
     pub cache_kib: u32,
     /// A file's write-ahead log is copied into the database when it has so many pages of 4 KiB. 100 to 1,000,000.
+    #[serde(deserialize_with = "within::<_, 100, 1_000_000>")]
     pub checkpoint_pages: u32,
     /// How long a write waits for another process, such as a `sqlite3` shell, that has the file locked. 0 to 60,000.
+    #[serde(deserialize_with = "within::<_, 0, 60_000>")]
     pub busy_timeout_ms: u32,
     /// The most pages a file may have; tests fill a disk with it.
     #[serde(skip)]
@@ -27,26 +29,9 @@ impl Default for Options {
     }
 }
 
-impl Options {
-    /// Checks that each option is in its range.
-    ///
-    /// # Errors
-    /// [`StorageError::BadOption`] with the option and what was expected.
-    pub fn check(&self) -> Result<(), StorageError> {
-        let ranges = [
-            ("cache_kib", self.cache_kib, 64, 1 << 20),
-            ("checkpoint_pages", self.checkpoint_pages, 100, 1_000_000),
-            ("busy_timeout_ms", self.busy_timeout_ms, 0, 60_000),
-        ];
-        for (option, found, min, max) in ranges {
-            if !(min..=max).contains(&found) {
-                return Err(StorageError::BadOption {
-                    backend: NAME.to_owned(),
-                    option: option.to_owned(),
-                    expected: format!("found {found}, expected a number from {min} to {max}"),
-                });
-            }
-        }
-        Ok(())
-    }
+fn within<'de, D: Deserializer<'de>, const MIN: u32, const MAX: u32>(from: D) -> Result<u32, D::Error> {
+    let expected = |found| D::Error::custom(format!("{found}: expected a number from {MIN} to {MAX}"));
+    let found = i64::deserialize(from)?;
+    let number = u32::try_from(found).map_err(|_| expected(found))?;
+    if (MIN..=MAX).contains(&number) { Ok(number) } else { Err(expected(found)) }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use rusqlite::types::ValueRef;
-use wafka_core::Offset;
-use wafka_core::storage::{Chunk, Cursor, LogReader, StorageError};
+use wafka_plugin_sdk::storage::Offset;
+use wafka_plugin_sdk::storage::{Chunk, Cursor, LogReader, StorageError};
 
 use crate::error::failed;
 use crate::log::{Log, View, offset_of, sql_offset};

@@ -16,8 +16,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use wafka_core::Offset;
-use wafka_core::storage::{Cursor, KeptLine, LogSlot, Rewrite, RewritePlan, Rewritten, StorageError};
+use wafka_plugin_sdk::storage::Offset;
+use wafka_plugin_sdk::storage::{Cursor, KeptLine, LogSlot, Rewrite, RewritePlan, Rewritten, StorageError};
 
 use crate::error::{failed, refused};
 use crate::log::{Hidden, Log, View, offset_of, sql_offset};

@@ -10,9 +10,9 @@
 //! those that begin with `sqlite_` are its own. Then a `~` and a number follow, or a `~` stands before it.
 
 use rusqlite::Connection;
-use wafka_core::Database as DatabaseNumber;
-use wafka_core::Offset;
-use wafka_core::storage::LogName;
+use wafka_plugin_sdk::storage::Database as DatabaseNumber;
+use wafka_plugin_sdk::storage::LogName;
+use wafka_plugin_sdk::storage::Offset;
 
 use crate::log::{Hidden, offset_of, quoted, sql_offset};
 

@@ -7,11 +7,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use memchr::memchr_iter;
-use wafka_core::storage::{
+use wafka_plugin_sdk::storage::{
     Batch, CaughtUp, Cursor, KeptLine, LogName, LogSlot, OpenRequest, Opened, PendingSync, Rewrite,
     RewritePlan, Rewritten, Shard, StorageError, SyncFailure,
 };
-use wafka_core::{BrokerId, Offset};
+use wafka_plugin_sdk::storage::{BrokerId, Offset};
 
 use crate::database::Database;
 use crate::error::refused;
@@ -115,8 +115,8 @@ impl Shard for SqliteShard {
             claimed = self.home.claim(name)?;
         }
         let Some((claim, log)) = claimed else { return Err(StorageError::NotFound(name.clone())) };
-        // Before anything of it is shown: what a killed server committed and did not sync must not vanish later.
-        let (found, ticket) = log.database.change(name, "open", |conn| Found::look(conn, &log))?;
+        let (found, ticket) = log.database.look(name, |conn| Found::look(conn, &log))?;
+        // Before anything of it is shown: what is committed and not synced must not vanish later.
         log.database.wait(ticket).map_err(|reason| refused(name, "open", io::ErrorKind::Other, &reason))?;
         let slot = LogSlot(self.next_slot);
         self.next_slot += 1;
@@ -177,7 +177,7 @@ impl Shard for SqliteShard {
                 Ok(true) => {}
                 Ok(false) => self.sweeping.push_back(slot),
                 Err(error) => {
-                    tracing::warn!(log = %open.log.name, %error, "dropped lines not deleted, later again");
+                    log::warn!("dropped lines not deleted, later again: {error}");
                     self.sweeping.push_back(slot);
                     self.sweep_after = Some(Instant::now() + SWEEP_AGAIN);
                 }
@@ -294,7 +294,7 @@ impl Shard for SqliteShard {
                 .database
                 .change(&log.name, "close", |conn| schema::note_bytes(conn, log.id, open.end, bytes));
             if let Err(error) = noted {
-                tracing::debug!(log = %log.name, %error, "size not noted: the next opening counts it");
+                log::debug!("size not noted, the next opening counts it: {error}");
             }
         }
     }

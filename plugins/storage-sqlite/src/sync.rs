@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use wafka_core::storage::{LogSlot, PendingSync, StorageError, SyncFailure};
+use wafka_plugin_sdk::storage::{LogSlot, PendingSync, StorageError, SyncFailure};
 
 use crate::database::{Database, Ticket};
 use crate::error::poisoned;

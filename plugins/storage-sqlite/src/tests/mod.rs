@@ -1,10 +1,15 @@
 //! The conformance suite, and what only this backend can get wrong.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failure here is a failed test")]
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+mod files;
+mod sql;
 
 use parking_lot::Mutex;
-use wafka_core::BrokerId;
-use wafka_core::storage::{
+use wafka_plugin_sdk::storage::BrokerId;
+use wafka_plugin_sdk::storage::{
     Batch, CaughtUp, Cursor, KeptLine, LogName, LogSlot, OpenRequest, Opened, PendingSync, Rewrite,
     RewritePlan, Rewritten, Shard, Storage, StorageError, SyncFailure,
 };
@@ -17,6 +22,7 @@ use crate::{Options, SqliteStorage};
 pub(crate) struct Faults {
     append: Mutex<Option<LogName>>,
     sync: AtomicBool,
+    syncs: AtomicU64,
 }
 
 impl Faults {
@@ -30,7 +36,12 @@ impl Faults {
         Err(rusqlite::Error::SqliteFailure(code, Some("the test asked for it".to_owned())))
     }
 
+    pub fn syncs(&self) -> u64 {
+        self.syncs.load(Ordering::Acquire)
+    }
+
     pub fn sync(&self) -> std::io::Result<()> {
+        self.syncs.fetch_add(1, Ordering::AcqRel);
         if self.sync.swap(false, Ordering::AcqRel) {
             return Err(std::io::Error::other("the test asked for it"));
         }
@@ -171,4 +182,72 @@ fn it_conforms() {
 #[test]
 fn it_conforms_with_transactions_that_stay_open() {
     conformance::run(&mut || Box::new(InDirectory::new(true)));
+}
+
+const CREATE: OpenRequest = OpenRequest { create: true, known: None };
+
+fn log(stem: &str) -> LogName {
+    LogName::new(wafka_plugin_sdk::storage::Database(0), stem)
+}
+
+/// A log of broker 1 with the lines of conformance tests.
+struct Writer {
+    shard: Box<dyn Shard>,
+    opened: Opened,
+    end: u64,
+}
+
+impl Writer {
+    fn new(storage: &dyn Storage, stem: &str) -> Self {
+        let mut shard = storage.shard(BrokerId(1)).unwrap();
+        let opened = shard.open(&log(stem), CREATE).unwrap();
+        let end = opened.end.offset;
+        Writer { shard, opened, end }
+    }
+
+    fn try_append(&mut self, lines: u64) -> Result<(), StorageError> {
+        let bytes = conformance::lines_of(self.end..self.end + lines);
+        self.shard.append(self.opened.slot, Batch { first_offset: self.end, lines, bytes: &bytes })?;
+        self.end += lines;
+        Ok(())
+    }
+
+    fn append(&mut self, lines: u64) {
+        self.try_append(lines).unwrap();
+    }
+
+    fn sync(&mut self) {
+        assert!(self.shard.begin_sync().wait().is_empty());
+    }
+
+    /// Drops everything below an offset, rows and all.
+    fn drop_below(&mut self, drop_below: u64) -> Rewritten {
+        let plan = RewritePlan { drop_below, drop: Vec::new() };
+        let rewrite = self.shard.begin_rewrite(self.opened.slot, plan).unwrap();
+        let rewritten = self.shard.finish_rewrite(rewrite, &mut |_| ()).unwrap();
+        while self.shard.catch_up(false).due.is_some() {}
+        rewritten
+    }
+
+    fn reopen(&mut self) {
+        self.shard.reopen(self.opened.slot, Cursor::at_offset(self.end)).unwrap();
+    }
+
+    fn read(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut from = Cursor::at_offset(0);
+        loop {
+            let chunk = self.opened.reader.read(from, 100_000, &mut bytes).unwrap();
+            if chunk.start == chunk.next {
+                return bytes;
+            }
+            from = chunk.next;
+        }
+    }
+
+    #[track_caller]
+    fn assert_lines(&self, offsets: impl IntoIterator<Item = u64>) {
+        let expected = conformance::lines_of(offsets);
+        assert_eq!(String::from_utf8_lossy(&self.read()), String::from_utf8_lossy(&expected));
+    }
 }
