@@ -20,6 +20,19 @@ pub enum PluginError {
         /// What the dynamic linker says.
         reason: String,
     },
+    /// The file ends before the library does.
+    #[error(
+        "plugin {}: found {found} bytes, expected at least {expected}: the library is cut short; was it copied whole?",
+        path.display()
+    )]
+    CutShort {
+        /// The file.
+        path: PathBuf,
+        /// How many bytes it has.
+        found: u64,
+        /// How many its headers name.
+        expected: u64,
+    },
     /// It is a library, but no plugin.
     #[error(
         "plugin {}: found no function '{symbol}', expected a library that exports it (write plugins with \

@@ -41,8 +41,10 @@ impl Failure {
     /// What the plugin left in `out`, whose text is in `buffer`, with a status that is not OK.
     pub(crate) fn take(status: u32, out: &ErrorOut, buffer: &TextBuffer) -> Self {
         // The length may be any: only what fits counts. The pointer is not read back, as it may be any by now.
-        let text = buffer[..out.text_len.min(TEXT_MAX)].to_vec();
-        Failure { status, os_error: out.os_error, value: out.value, text }
+        let text = &buffer[..out.text_len.min(TEXT_MAX)];
+        // Nor is a NUL that ends a string in C, which is easily counted with it.
+        let len = text.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+        Failure { status, os_error: out.os_error, value: out.value, text: text[..len].to_vec() }
     }
 
     /// The failure in one line.

@@ -7,6 +7,7 @@
 
 #![allow(unsafe_code, reason = "this crate calls functions that the compiler knows nothing of")]
 
+mod elf;
 mod error;
 mod failure;
 pub mod file;

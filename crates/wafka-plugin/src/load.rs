@@ -9,6 +9,7 @@ use wafka_core::partitioner::PartitionerFactory;
 use wafka_core::storage::StorageFactory;
 use wafka_plugin_abi::{ENTRY_SYMBOL, Entry, Manifest};
 
+use crate::elf;
 use crate::error::PluginError;
 use crate::file::{self, Checked, PluginFile};
 use crate::host::host_for;
@@ -116,11 +117,17 @@ fn enter(path: &Path, checked: &Checked) -> Result<*const Manifest, PluginError>
         let reason = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
         reason.replace(&load_path.display().to_string(), &path.display().to_string())
     };
+    let not_loadable = |reason| PluginError::NotLoadable { path: path.to_owned(), reason };
+    if let Some((found, expected)) =
+        elf::cut_short(&load_path).map_err(|error| not_loadable(error.to_string()))?
+    {
+        return Err(PluginError::CutShort { path: path.to_owned(), found, expected });
+    }
     // All symbols are looked up now: one that is missing is an error here, and not the end of the process at its first use.
     // SAFETY: loading runs the library's initialisers. The operator named the file, and nobody else can have changed it;
     // from here on it can do whatever the server may do.
     let library = unsafe { Library::open(Some(&load_path), RTLD_NOW | RTLD_LOCAL) }
-        .map_err(|error| PluginError::NotLoadable { path: path.to_owned(), reason: in_words(error) })?;
+        .map_err(|error| not_loadable(in_words(error)))?;
     // Never unloaded: instances, threads and thread-local destructors of it may be around at any time.
     let library = ManuallyDrop::new(library);
     // SAFETY: a function of this name has this type, by the rules of the ABI.
