@@ -132,10 +132,10 @@ impl SparseIndex {
         last.map(|entry| Cursor { offset: entry.offset, position: entry.position, generation: 0 })
     }
 
-    /// Drops entries from `position` on: the log ends there.
-    pub(crate) fn truncate_from(&self, position: u64) {
+    /// Drops the entries of lines from `offset` on: the log ends there.
+    pub(crate) fn truncate_from(&self, offset: Offset) {
         let mut inner = self.inner.write();
-        let mut keep = Search::new(&inner).partition_point(0, |entry| entry.position < position);
+        let mut keep = Search::new(&inner).partition_point(0, |entry| entry.offset < offset);
         // An entry that cannot be read now, and may be later, must not come to stand behind the end.
         while keep > 0 && inner.get(keep - 1).is_none() {
             keep -= 1;

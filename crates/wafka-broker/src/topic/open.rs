@@ -328,7 +328,7 @@ impl OpenLane<'_> {
         report(&self.log, &opened);
         let generation = opened.reader.generation();
         self.index.set_generation(generation);
-        self.index.truncate_from(opened.end.position.max(1));
+        self.index.truncate_from(opened.end.offset);
         let start = match self.index.last() {
             Some(entry) if stands(&*opened.reader, &entry)? => Some(entry),
             Some(_) => {

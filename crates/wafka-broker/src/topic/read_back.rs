@@ -195,6 +195,8 @@ impl<'v> Backward<'v> {
         if self.start == 0 {
             return Ok(false);
         }
+        // Every chunk of a backend without positions begins at 0; in a log that is one run of bytes nothing is left then.
+        self.walked = self.walked.filter(|(_, position)| *position > 0);
         self.end = self.start;
         let mut from = match self.lane.index.before_offset(self.end) {
             Some((cursor, _)) if self.end - cursor.offset <= STEP_LINES_MAX => cursor,

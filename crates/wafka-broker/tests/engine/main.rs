@@ -18,6 +18,7 @@ mod groups;
 mod idempotence;
 mod journal_damage;
 mod model;
+mod offsets_only;
 mod oracle;
 mod placing;
 mod reading;

@@ -11,6 +11,7 @@ use wafka_core::{EventId, PartitionId};
 use wafka_storage::fs::SimFs;
 use wafka_storage::memory::MemoryStorage;
 
+use crate::offsets_only::OffsetsOnly;
 use crate::oracle::Oracle;
 use crate::support::{ALL, Bench, EAGER, Entry, Home, NEVER, Rng, accept, read};
 
@@ -373,6 +374,15 @@ fn over_a_simulated_file_system() {
 fn over_memory() {
     for seed in 1_000..1_030 {
         run(seed, Home::Memory(MemoryStorage::new()), 120);
+    }
+}
+
+/// Positions are of no use there, and so they must be to the engine.
+#[test]
+fn over_a_backend_that_knows_offsets_alone() {
+    for seed in 3_000..3_030 {
+        let index = tempfile::tempdir().unwrap();
+        run(seed, Home::OffsetsOnly(OffsetsOnly::default(), index), 120);
     }
 }
 

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 pub use wafka_broker::ReadRange;
 use wafka_broker::{
     AppendError, AppendRequest, Appended, Engine, EngineOptions, EntryFields, EntrySink, IdSpec, IndexPlace,
-    PartitionState, ReadError, ReclaimOptions, StartError, Topic, Trim, wait,
+    PartitionState, ReadError, ReclaimOptions, StartError, Ticket, Topic, Trim, wait,
 };
 use wafka_core::storage::Storage;
 use wafka_core::{Clock, Database, EventId, Fields, PartitionId, TopicName};
@@ -18,6 +18,8 @@ use wafka_storage::fs::{Fault, FaultKind, FileSystem, Operation, SimFs, StdFs};
 use wafka_storage::memory::MemoryStorage;
 use wafka_storage::text::CommitJournalUse;
 use wafka_storage::text::{TextOptions, TextStorage};
+
+use crate::offsets_only::OffsetsOnly;
 
 pub const DB: Database = Database(0);
 pub const EIO: FaultKind = FaultKind::Errno(5);
@@ -63,6 +65,8 @@ impl Rng {
 /// Where the data lies.
 pub enum Home {
     Memory(MemoryStorage),
+    /// The indexes are on a disk.
+    OffsetsOnly(OffsetsOnly, TempDir),
     Sim(SimFs),
     Disk(TempDir),
 }
@@ -70,7 +74,7 @@ pub enum Home {
 impl Home {
     fn fs(&self) -> Option<(Arc<dyn FileSystem>, PathBuf)> {
         match self {
-            Home::Memory(_) => None,
+            Home::Memory(_) | Home::OffsetsOnly(..) => None,
             Home::Sim(fs) => Some((Arc::new(fs.clone()), "data".into())),
             Home::Disk(dir) => Some((Arc::new(StdFs), dir.path().join("data"))),
         }
@@ -118,6 +122,10 @@ impl Bench {
         assert!(self.engine.is_none(), "stop it first");
         let storage: Arc<dyn Storage> = match &self.home {
             Home::Memory(storage) => Arc::new(storage.clone()),
+            Home::OffsetsOnly(storage, dir) => {
+                self.options.index = Some(IndexPlace { fs: Arc::new(StdFs), dir: dir.path().join("index") });
+                Arc::new(storage.clone())
+            }
             Home::Sim(_) | Home::Disk(_) => {
                 let (fs, dir) = self.home.fs().unwrap();
                 self.options.index = Some(IndexPlace { fs: Arc::clone(&fs), dir: dir.join("index") });
@@ -230,6 +238,11 @@ impl Bench {
         let appended = accept(topic, IdSpec::Auto, partition, &[b"v", value.as_bytes()], None)?;
         self.engine().kick();
         wait(topic.committed(appended.ticket)).map(|()| appended.id)
+    }
+
+    /// Accepts an event without waiting for it.
+    pub fn accept(&self, topic: &Arc<Topic>, value: &str) -> Ticket {
+        accept(topic, IdSpec::Auto, None, &[b"v", value.as_bytes()], None).unwrap().ticket
     }
 
     /// Deletes and waits until it is durable.
