@@ -1,7 +1,7 @@
 //! The storage backends that the configuration may name, built in or loaded, and opening those that it does name.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -19,11 +19,16 @@ pub struct StorageFactories {
 
 /// A key of the configuration about a backend that is wrong.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
-#[error("{key}: found {found}, expected {expected}")]
+#[error("{key}: found {found}, expected {expected}{}", of_file(file.as_deref()))]
 pub struct BackendConfigError {
     key: String,
     found: String,
     expected: String,
+    file: Option<PathBuf>,
+}
+
+fn of_file(file: Option<&Path>) -> String {
+    file.map_or_else(String::new, |file| format!("; the configuration file is {}", file.display()))
 }
 
 impl StorageFactories {
@@ -64,6 +69,7 @@ impl StorageFactories {
                         "one of {} (others come from [[plugins]])",
                         self.names().collect::<Vec<_>>().join(", ")
                     ),
+                    file: config.file.clone(),
                 });
             }
         }
@@ -114,12 +120,15 @@ fn options(config: &Config, backend: &str) -> Options {
 }
 
 fn option_error(backend: &str, config: &Config, error: &StorageError) -> BackendConfigError {
-    let StorageError::BadOption { option, expected, .. } = error else {
-        let found = "options that the backend refuses".to_owned();
-        return BackendConfigError { key: format!("backends.{backend}"), found, expected: error.to_string() };
+    let (key, found, expected) = match error {
+        StorageError::BadOption { option, expected, .. } => {
+            let found =
+                options(config, backend).get(option).map_or("nothing".to_owned(), ToString::to_string);
+            (format!("backends.{backend}.{option}"), found, expected.clone())
+        }
+        error => (format!("backends.{backend}"), "options that it refuses".to_owned(), error.to_string()),
     };
-    let found = options(config, backend).get(option).map_or("nothing".to_owned(), ToString::to_string);
-    BackendConfigError { key: format!("backends.{backend}.{option}"), found, expected: expected.clone() }
+    BackendConfigError { key, found, expected, file: config.file.clone() }
 }
 
 #[cfg(test)]

@@ -142,7 +142,8 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
     }
     let merged = builder.build().and_then(config::Config::try_deserialize::<Config>);
     // Each source was read on its own before, so what is wrong now lies in their combination.
-    let config = merged.map_err(|error| ConfigError::Conflict { reason: error.to_string() })?;
+    let mut config = merged.map_err(|error| ConfigError::Conflict { reason: error.to_string() })?;
+    config.file.clone_from(&sources.file);
     check::together(&config).map_err(|reason| ConfigError::Conflict { reason })?;
     Ok(config)
 }

@@ -45,6 +45,9 @@ pub struct Config {
     pub topics: BTreeMap<String, TopicConfig>,
     /// `[backends.NAME]`: the options of storage backends, which they check themselves.
     pub backends: BTreeMap<String, Options>,
+    /// The file that it comes from, as far as it comes from one: for what is found to be wrong with it later.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
     /// `[[plugins]]`: libraries to load at start.
     pub plugins: Vec<PluginConfig>,
 }
