@@ -28,7 +28,7 @@ fn compile(source: &str, out: &Path, more: &[&str]) {
 }
 
 /// The library, in a directory that goes away with it.
-fn library() -> (TempDir, PathBuf) {
+pub fn library() -> (TempDir, PathBuf) {
     let dir = TempDir::new_in(target_dir()).unwrap();
     let library = dir.path().join("libwafka_partitioner_fnv.so");
     compile("fnv.c", &library, &["-fPIC", "-shared"]);
@@ -63,6 +63,4 @@ fn options_that_it_does_not_know_are_refused() {
         let reply = client.run(&format!("TOPIC CREATE t PARTITIONER fnv {options}"));
         assert!(reply.error().contains("option 'partition_key': required, and alone"), "{reply:?}");
     }
-    let listed = client.run("PLUGIN LIST");
-    assert_eq!(listed.array().len(), 1, "{listed:?}");
 }

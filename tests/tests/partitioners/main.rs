@@ -8,6 +8,7 @@
 )]
 
 mod c;
+mod examples;
 mod geo;
 mod offline;
 mod sticky;
