@@ -7,6 +7,7 @@
     reason = "a failure here is a failed test"
 )]
 
+mod backends;
 mod restart;
 mod start;
 mod support;
