@@ -30,8 +30,7 @@ fn a_missing_log_is_an_error(harness: &mut dyn Harness) {
 
 fn logs_are_made_together(harness: &mut dyn Harness) {
     let (first, second) = (log("first-1"), log("second-1"));
-    let opened = create(&mut *shard(harness), &first);
-    assert_eq!(opened.end.offset, 0);
+    assert_eq!(create(&mut *shard(harness), &first).end.offset, 0);
     let mut writer = shard(harness);
     let slot = create(&mut *writer, &first).slot;
     append(&mut *writer, slot, 0, 3);

@@ -29,7 +29,7 @@ pub trait Harness {
     /// The backend, freshly opened.
     fn storage(&self) -> &dyn Storage;
 
-    /// Opens the backend again on what it kept. Every shard was dropped before; nothing else happened to it.
+    /// Opens the backend again on what it kept. Every shard and reader was dropped before; nothing else happened to it.
     fn restart(&mut self);
 
     /// Whether the backend can rewrite logs.

@@ -121,7 +121,7 @@ fn offsets_are_kept_for_good(harness: &mut dyn Harness) {
             let refused = shard.append(opened.slot, Batch { first_offset, lines: 1, bytes: &bytes });
             assert!(refused.is_err(), "offset {first_offset} is given out a second time");
         }
-        drop(shard);
+        drop((shard, opened));
         harness.restart();
     }
 }
