@@ -133,8 +133,8 @@ pub(crate) fn part_of(log: &Arc<Log>, fresh: bool) -> Option<Part> {
     let state = log.state.read();
     let end = if state.poisoned.is_some() { state.durable } else { state.end };
     let from = if fresh { state.durable } else { state.stored };
-    let wanted = |pending: &&Arc<Pending>| (from..end).contains(&pending.first);
-    let runs: Vec<_> = state.pending.iter().filter(wanted).cloned().collect();
+    let [begin, end_at] = [from, end].map(|at| state.pending.partition_point(|pending| pending.first < at));
+    let runs: Vec<_> = state.pending.range(begin..end_at.max(begin)).cloned().collect();
     drop(state);
     (!runs.is_empty()).then(|| Part { log: Arc::clone(log), runs, end })
 }
