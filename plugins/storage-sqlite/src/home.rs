@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use wafka_plugin_sdk::storage::BrokerId;
@@ -20,6 +20,9 @@ use crate::schema;
 
 /// A lot of rows of a deleted log goes in one transaction, so that the file's writer is not held up for long.
 const DELETED_AT_ONCE: i64 = 2000;
+
+/// The directories that this process has open.
+static OPEN: Mutex<Vec<Weak<Home>>> = Mutex::new(Vec::new());
 
 /// What the storage and its shards share.
 pub(crate) struct Home {
@@ -49,14 +52,24 @@ struct Entry {
 }
 
 impl Home {
-    /// Takes the directory, made when it is missing, and opens every database in it.
-    pub fn open(dir: &Path, options: Options) -> Result<Self, StorageError> {
+    /// Takes the directory, made when it is missing, and opens every database in it. Where this process has it open
+    /// already, as long as somebody holds a reader for example, both are the same one.
+    pub fn open(dir: &Path, options: Options) -> Result<Arc<Self>, StorageError> {
         let fault = |error: io::Error| io_error(dir.display(), "open", dir, &error);
         // SQLite takes a name that begins with `file:` for a URI; one that begins with `/` it takes as it is.
         let dir = std::path::absolute(dir).map_err(fault)?;
         let fault = |error: io::Error| io_error(dir.display(), "open", &dir, &error);
         if !dir.is_dir() {
             fs::create_dir_all(&dir).and_then(|()| sync_parent(&dir)).map_err(fault)?;
+        }
+        let mut open = OPEN.lock();
+        open.retain(|home| home.strong_count() > 0);
+        if let Some(home) = open.iter().filter_map(Weak::upgrade).find(|home| home.dir == dir) {
+            if home.options == options {
+                return Ok(home);
+            }
+            let kind = io::ErrorKind::ResourceBusy;
+            return Err(refused(dir.display(), "open", kind, "this process has it open with other options"));
         }
         let lock = lock(&dir)?;
         let home = Home {
@@ -74,6 +87,8 @@ impl Home {
                 home.database(broker)?;
             }
         }
+        let home = Arc::new(home);
+        open.push(Arc::downgrade(&home));
         Ok(home)
     }
 

@@ -55,10 +55,10 @@ impl SqliteStorage {
     /// Opens the databases in `data_dir/sqlite`, made when it is missing.
     ///
     /// # Errors
-    /// When another server has the directory, or a file in it cannot be read, is no database or one of a newer version;
+    /// When another process has the directory, this one has it with other options, or a file in it cannot be read, is no database or one of a newer version;
     /// the error names it.
     pub fn open(data_dir: &Path, options: Options) -> Result<Self, StorageError> {
-        Ok(SqliteStorage { home: Arc::new(Home::open(&data_dir.join("sqlite"), options)?) })
+        Ok(SqliteStorage { home: Home::open(&data_dir.join("sqlite"), options)? })
     }
 }
 

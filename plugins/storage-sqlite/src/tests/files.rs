@@ -69,10 +69,21 @@ fn a_newer_version_is_refused() {
 #[test]
 fn a_directory_has_one_server() {
     let dir = ten_lines();
-    let first = open(dir.path()).unwrap();
+    // As another process would.
+    let lock = fs::File::open(dir.path().join("sqlite").join("lock")).unwrap();
+    lock.lock().unwrap();
     assert_refused(dir.path(), &["sqlite/lock", "another server"]);
-    drop(first);
-    assert!(open(dir.path()).is_ok());
+    drop(lock);
+    // This process may have it twice, and is careful with itself.
+    let (first, second) = (open(dir.path()).unwrap(), open(dir.path()).unwrap());
+    let writer = Writer::new(&first, "a-1");
+    let mut shard = second.shard(wafka_plugin_sdk::storage::BrokerId(1)).unwrap();
+    let busy = shard.open(&log("a-1"), CREATE).map(|_| ()).unwrap_err();
+    assert!(busy.to_string().contains("open already"), "{busy}");
+    let other = Options { cache_kib: 100, ..Options::default() };
+    assert!(SqliteStorage::open(dir.path(), other.clone()).is_err());
+    drop((first, second, shard, writer));
+    assert!(SqliteStorage::open(dir.path(), other).is_ok());
 }
 
 #[test]
