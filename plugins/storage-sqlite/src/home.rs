@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use wafka_plugin_sdk::storage::BrokerId;
-use wafka_plugin_sdk::storage::{LogName, StorageError};
+
+use wafka_plugin_sdk::storage::{BrokerId, LogName, StorageError};
 
 use crate::connect::sync_parent;
 use crate::database::Database;
@@ -33,8 +33,19 @@ pub(crate) struct Home {
     /// Held while logs are made or deleted.
     changing: Mutex<()>,
     generations: AtomicU32,
-    /// Locked as long as the file is open: one server for a directory.
-    _lock: File,
+    /// One server for a directory. It is dropped last.
+    _lock: DirectoryLock,
+}
+
+struct DirectoryLock(File);
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        // A child of this process that has not come to run its program yet has the file open, too.
+        if let Err(error) = self.0.unlock() {
+            log::warn!("the databases' directory is not unlocked before the process ends: {error}");
+        }
+    }
 }
 
 /// A log to be deleted: its name, its number and its table.
@@ -241,12 +252,12 @@ impl Drop for Claim {
     }
 }
 
-fn lock(dir: &Path) -> Result<File, StorageError> {
+fn lock(dir: &Path) -> Result<DirectoryLock, StorageError> {
     let path = dir.join("lock");
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(|error| io_error(dir.display(), "open", &path, &error))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(DirectoryLock(file)),
         Err(TryLockError::WouldBlock) => {
             let reason =
                 format!("{}: another server has the databases of this directory open", path.display());
