@@ -8,6 +8,7 @@ use wafka_broker::{FsyncPolicy, IdSpec, ReadError, ReadRange, Ticket, Topic, wai
 use wafka_core::EventId;
 use wafka_storage::fs::{Operation, SimFs};
 
+use crate::routing::sticky_by_default;
 use crate::support::{
     ALL, Bench, DB, EAGER, Entry, Home, NEVER, Rng, accept, eventually, ids, maxlen, read_until_error, values,
 };
@@ -18,6 +19,9 @@ fn bench(brokers: u16, eager: bool) -> Bench {
             options.index_interval_bytes = 200;
             options.tail_bytes = 2048;
             options.reclaim = if eager { EAGER } else { NEVER };
+            if brokers == 3 {
+                sticky_by_default(options);
+            }
         })
         .started()
 }

@@ -13,6 +13,7 @@ use wafka_storage::memory::MemoryStorage;
 
 use crate::offsets_only::OffsetsOnly;
 use crate::oracle::Oracle;
+use crate::routing::sticky_by_default;
 use crate::support::{ALL, Bench, EAGER, Entry, Home, NEVER, Rng, accept, read};
 
 struct Run {
@@ -43,6 +44,9 @@ fn run(seed: u64, home: Home, operations: usize) {
             options.index_interval_bytes = rng.pick(&[64, 700, 4096]);
             options.reclaim = reclaim;
             options.fsync = rng.pick(&[FsyncPolicy::Always, FsyncPolicy::EverySec, FsyncPolicy::No]);
+            if rng.one_in(3) {
+                sticky_by_default(options);
+            }
         })
         .started();
     let topic = bench.topic("t");

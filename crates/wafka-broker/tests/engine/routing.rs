@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use wafka_broker::{AppendError, Appended, IdSpec, Topic, TopicError, TopicSpec, wait};
+use wafka_broker::{AppendError, Appended, EngineOptions, IdSpec, Topic, TopicError, TopicSpec, wait};
 use wafka_core::PartitionId;
 use wafka_core::partitioner::{
     CreateRequest, Partitioner, PartitionerError, PartitionerFactory, Route, RouteRequest,
@@ -46,12 +46,17 @@ impl Partitioner for Sticky {
     }
 }
 
+/// Topics are sticky unless said otherwise.
+pub fn sticky_by_default(options: &mut EngineOptions) {
+    assert!(options.partitioners.register(Arc::new(StickyFactory::default())));
+    options.topic_defaults.partitioner = "sticky".to_owned();
+}
+
 fn sticky(mut bench: Bench) -> (Bench, Arc<Topic>) {
     bench.stop();
-    assert!(bench.options.partitioners.register(Arc::new(StickyFactory::default())));
+    sticky_by_default(&mut bench.options);
     bench.start().unwrap();
-    let spec = TopicSpec { partitioner: "sticky".to_owned(), ..TopicSpec::default() };
-    let (topic, _) = bench.engine().create_topic(DB, &name("t"), Some(&spec)).unwrap();
+    let topic = bench.topic("t");
     (bench, topic)
 }
 
