@@ -1,7 +1,7 @@
 //! The storage backends that the configuration may name, built in or loaded, and opening those that it does name.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -19,16 +19,12 @@ pub struct StorageFactories {
 
 /// A key of the configuration about a backend that is wrong.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
-#[error("{key}: found {found}, expected {expected}{}", of_file(file.as_deref()))]
+#[error("{key}: found {found}{wrong}")]
 pub struct BackendConfigError {
     key: String,
     found: String,
-    expected: String,
-    file: Option<PathBuf>,
-}
-
-fn of_file(file: Option<&Path>) -> String {
-    file.map_or_else(String::new, |file| format!("; the configuration file is {}", file.display()))
+    /// What was expected, or what the backend says of it.
+    wrong: String,
 }
 
 impl StorageFactories {
@@ -65,11 +61,10 @@ impl StorageFactories {
                 return Err(BackendConfigError {
                     key,
                     found: format!("'{name}'"),
-                    expected: format!(
-                        "one of {} (others come from [[plugins]])",
+                    wrong: format!(
+                        ", expected one of {} (others come from [[plugins]])",
                         self.names().collect::<Vec<_>>().join(", ")
                     ),
-                    file: config.file.clone(),
                 });
             }
         }
@@ -120,7 +115,7 @@ fn options(config: &Config, backend: &str) -> Options {
 }
 
 fn option_error(backend: &str, config: &Config, error: &StorageError) -> BackendConfigError {
-    let (key, found, expected) = match error {
+    let (key, found, wrong) = match error {
         StorageError::BadOption { option, expected, .. } => {
             let found =
                 options(config, backend).get(option).map_or("nothing".to_owned(), ToString::to_string);
@@ -128,7 +123,7 @@ fn option_error(backend: &str, config: &Config, error: &StorageError) -> Backend
         }
         error => (format!("backends.{backend}"), "options that it refuses".to_owned(), error.to_string()),
     };
-    BackendConfigError { key, found, expected, file: config.file.clone() }
+    BackendConfigError { key, found, wrong: format!(": {wrong}") }
 }
 
 #[cfg(test)]
@@ -154,7 +149,7 @@ mod tests {
         }
         assert_eq!(
             error("[backends.memory]\nsize = 7"),
-            "backends.memory.size: found 7, expected unknown, this backend has no options"
+            "backends.memory.size: found 7: unknown, this backend has no options"
         );
         all.check(&config("[storage]\nbackend = \"memory\"\n[topics.t]\nbackend = \"text\"")).unwrap();
     }

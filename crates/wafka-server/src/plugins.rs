@@ -1,5 +1,7 @@
 //! The plugins of this server: loads what the configuration names, and puts what they bring beside what is built in.
 
+use std::path::{Path, PathBuf};
+
 use thiserror::Error;
 use wafka_broker::Partitioners;
 use wafka_core::partitioner::{CreateRequest, PartitionerError};
@@ -11,36 +13,41 @@ use crate::engine::declared_specs;
 
 /// Why the plugins cannot be used as the configuration says.
 #[derive(Debug, Error)]
-pub enum PluginsError {
+#[error("bad configuration{}: {reason}", of_file(file.as_deref()))]
+pub struct PluginsError {
+    /// The configuration's file, where there is one.
+    file: Option<PathBuf>,
+    /// The key, what was found and what was expected.
+    reason: Reason,
+}
+
+fn of_file(file: Option<&Path>) -> String {
+    file.map_or_else(String::new, |file| format!(" in {}", file.display()))
+}
+
+#[derive(Debug, Error)]
+enum Reason {
     /// One cannot be loaded.
-    #[error("bad configuration: plugins: {0}")]
+    #[error("plugins: {0}")]
     Load(#[from] PluginError),
     /// Configuration and catalog mean one thing by a name.
     #[error(
-        "bad configuration: plugins: plugin {file}: found the name '{name}', which is that of {taken_by}: expected every {kind} to have a \
-         name of its own; remove one of the two [[plugins]] tables"
+        "plugins: plugin {file}: found the name '{name}', which is that of {taken_by}: expected every {kind} to have a \
+         name of its own"
     )]
-    NameTaken {
-        /// What the plugin brings.
-        kind: &'static str,
-        /// Its name.
-        name: String,
-        /// Its file.
-        file: String,
-        /// Who has the name.
-        taken_by: String,
-    },
+    NameTaken { kind: &'static str, name: String, file: String, taken_by: String },
     /// A topic of the configuration asks for a strategy or for options that there are not.
-    #[error("bad configuration: {table}: {source}")]
-    Topic {
-        /// The table in the configuration.
-        table: String,
-        /// What is wrong.
-        source: PartitionerError,
-    },
+    #[error("{table}: {source}")]
+    Topic { table: String, source: PartitionerError },
     /// The configuration names a backend that is not there, or an option that one does not have.
-    #[error("bad configuration: {0}")]
+    #[error(transparent)]
     Backends(#[from] BackendConfigError),
+}
+
+impl Reason {
+    fn with(self, config: &Config) -> PluginsError {
+        PluginsError { file: config.file.clone(), reason: self }
+    }
 }
 
 /// The plugins loaded, and all strategies and storage backends there are.
@@ -57,6 +64,10 @@ impl Plugins {
     /// When a plugin cannot be loaded, has the name of another one or of what is built in, or when a strategy or backend is
     /// not there.
     pub fn load(config: &Config) -> Result<Self, PluginsError> {
+        Plugins::try_load(config).map_err(|reason| reason.with(config))
+    }
+
+    fn try_load(config: &Config) -> Result<Self, Reason> {
         let mut plugins = Plugins {
             all: Vec::new(),
             partitioners: Partitioners::built_in(),
@@ -86,7 +97,7 @@ impl Plugins {
             let partitions = spec.partitions.unwrap_or_else(|| config.server.broker_count());
             let request = CreateRequest { topic: name.as_bytes(), partitions, options: &spec.options };
             let made = self.partitioners.get(&spec.partitioner).and_then(|factory| factory.create(&request));
-            made.map_err(of_table(format!("topics.{name}")))?;
+            made.map_err(of_table(format!("topics.{name}"))).map_err(|reason| reason.with(config))?;
         }
         Ok(())
     }
@@ -109,7 +120,7 @@ impl Plugins {
         &self.storages
     }
 
-    fn add(&mut self, plugin: Plugin) -> Result<(), PluginsError> {
+    fn add(&mut self, plugin: Plugin) -> Result<(), Reason> {
         let info = plugin.info();
         let same = |other: &&Plugin| other.info().kind == info.kind && other.info().name == info.name;
         let other = self.all.iter().find(same).map(|other| format!("plugin {}", other.info().file.display()));
@@ -120,7 +131,7 @@ impl Plugins {
                 (None, None) => true,
             };
         if !registered {
-            return Err(PluginsError::NameTaken {
+            return Err(Reason::NameTaken {
                 kind: info.kind.as_str(),
                 name: info.name.clone(),
                 file: info.file.display().to_string(),
@@ -132,6 +143,6 @@ impl Plugins {
     }
 }
 
-fn of_table(table: String) -> impl FnOnce(PartitionerError) -> PluginsError {
-    |source| PluginsError::Topic { table, source }
+fn of_table(table: String) -> impl FnOnce(PartitionerError) -> Reason {
+    |source| Reason::Topic { table, source }
 }

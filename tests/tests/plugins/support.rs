@@ -76,7 +76,7 @@ impl Workshop {
         assert_eq!(failure.status.and_then(|status| status.code()), Some(1), "{failure}");
         assert_eq!(failure.stdout, "", "{failure}");
         let said = failure.stderr.lines().last().unwrap_or_default();
-        for part in parts {
+        for part in [self.config.to_str().unwrap()].iter().chain(parts) {
             assert!(said.contains(part), "{part:?} is not in: {}", failure.stderr);
         }
         let (status, _, checked) = self.check();
