@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::profile_dir;
+use crate::{Setup, profile_dir};
 
 /// The library of a plugin, such as `wafka_partitioner_jump`. It is built together with the tests, because this package
 /// depends on it.
@@ -28,4 +28,29 @@ fn keep_others_out(path: &Path) {
     if mode & 0o022 != 0 {
         fs::set_permissions(path, fs::Permissions::from_mode(mode & !0o022)).unwrap();
     }
+}
+
+/// The storage backends in `plugins/`.
+pub const BACKENDS: [&str; 2] = ["sqlite", "redb"];
+
+/// A server with every one of [`BACKENDS`] loaded, and with what else the configuration says.
+///
+/// # Panics
+/// When the configuration cannot be written.
+#[must_use]
+pub fn with_backends(setup: Setup, rest: &str) -> Setup {
+    let mut text = String::new();
+    for backend in BACKENDS {
+        let library = path(&format!("wafka_storage_{backend}"));
+        text += &format!("[[plugins]]\npath = {:?}\n", library.display().to_string());
+    }
+    let path = setup.dir().join("backends.toml");
+    fs::write(&path, text + rest).unwrap();
+    setup.arg("--config").arg(&path.display().to_string())
+}
+
+/// A server that keeps everything in that backend.
+#[must_use]
+pub fn in_backend(setup: Setup, backend: &str) -> Setup {
+    with_backends(setup, "").set("storage.backend", backend)
 }

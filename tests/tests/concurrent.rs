@@ -17,7 +17,7 @@ use std::thread;
 
 use fastrand::Rng;
 use wafka_tests::events::{self, Event, Fields, Id};
-use wafka_tests::{Client, Reply, Server, Setup, client, log_file, payload};
+use wafka_tests::{Client, Reply, Server, Setup, client, log_file, payload, plugins};
 
 const KEY: &str = "load";
 const PRODUCERS: u64 = 8;
@@ -62,8 +62,21 @@ impl Acknowledged {
     }
 }
 
+#[test]
+fn in_every_backend() {
+    for backend in plugins::BACKENDS {
+        nothing_is_lost_on(plugins::in_backend(Setup::new(), backend), 2, false);
+        deleting_and_trimming_on(plugins::in_backend(Setup::new(), backend));
+    }
+}
+
 fn nothing_is_lost_or_reordered(partitions: u16) {
-    let server = Setup::new().brokers(partitions).set("storage.tail_bytes", "256kb").start();
+    nothing_is_lost_on(Setup::new(), partitions, true);
+}
+
+/// `has_files` says whether the topic's events can be looked for in files of text.
+fn nothing_is_lost_on(setup: Setup, partitions: u16, has_files: bool) {
+    let server = setup.brokers(partitions).set("storage.tail_bytes", "256kb").start();
     // So that readers know the topic's partitions from the start.
     let mut client = server.client();
     assert_eq!(client.call(&["TOPIC", "CREATE", KEY]), Reply::Status("OK".to_owned()));
@@ -79,7 +92,8 @@ fn nothing_is_lost_or_reordered(partitions: u16) {
         let tails: Vec<_> = (0..4)
             .map(|reader| {
                 let (server, acknowledged) = (&server, &acknowledged);
-                scope.spawn(move || follow(server, reader, partitions, acknowledged))
+                let in_files = (has_files && reader == 0).then_some(partitions);
+                scope.spawn(move || follow(server, reader, in_files, acknowledged))
             })
             .collect();
         let snapshots = scope.spawn(|| snapshots(&server, &acknowledged));
@@ -105,7 +119,7 @@ fn nothing_is_lost_or_reordered(partitions: u16) {
         assert!(snapshot == known, "a read of {} events is no beginning of the topic", snapshot.len());
     }
     check_order_of_each_producer(&expected);
-    check_partitions(&server, &parts, &expected);
+    check_partitions(has_files.then_some(&server), &parts, &expected);
     server.stop();
 }
 
@@ -139,12 +153,12 @@ fn produce(server: &Server, producer: u64, acknowledged: &Acknowledged) {
 }
 
 /// Follows the topic from its beginning, resuming from the last id each time.
-fn follow(server: &Server, reader: u64, partitions: u16, acknowledged: &Acknowledged) -> Vec<Event> {
+/// One with `in_files` looks into that many files for everything that it gets.
+fn follow(server: &Server, reader: u64, in_files: Option<u16>, acknowledged: &Acknowledged) -> Vec<Event> {
     let mut rng = Rng::with_seed(reader);
     let mut client =
         if reader.is_multiple_of(2) { server.client() } else { Client::connect_resp3(server.addr()) };
-    // The first one looks into the files for everything that it gets.
-    let mut files = (reader == 0).then(|| Files::open(server, partitions));
+    let mut files = in_files.map(|partitions| Files::open(server, partitions));
     let mut seen: Vec<Event> = Vec::new();
     let mut last = Id::MIN;
     while acknowledged.end().is_none_or(|end| last < end) {
@@ -234,16 +248,18 @@ fn check_order_of_each_producer(events: &[Event]) {
     }
 }
 
-/// Partitions are ordered, disjoint, even, together the topic, and the same in their files.
-fn check_partitions(server: &Server, parts: &[Vec<Event>], expected: &[Event]) {
+/// Partitions are ordered, disjoint, even, together the topic, and the same in their files if there are such.
+fn check_partitions(with_files: Option<&Server>, parts: &[Vec<Event>], expected: &[Event]) {
     let mut together = BTreeSet::new();
     for (partition, part) in (1..).zip(parts) {
         events::assert_ascending(part);
-        let lines = log_file::read(server.data_dir(), KEY, partition);
-        let offsets: Vec<u64> = lines.iter().map(|line| line.offset).collect();
-        assert!(offsets.iter().copied().eq(0..lines.len() as u64), "offsets are not dense: {offsets:?}");
-        let written: Vec<Event> = lines.into_iter().map(log_file::Line::event).collect();
-        assert!(&written == part, "{KEY}#{partition} is not what its file holds");
+        if let Some(server) = with_files {
+            let lines = log_file::read(server.data_dir(), KEY, partition);
+            let offsets: Vec<u64> = lines.iter().map(|line| line.offset).collect();
+            assert!(offsets.iter().copied().eq(0..lines.len() as u64), "offsets are not dense: {offsets:?}");
+            let written: Vec<Event> = lines.into_iter().map(log_file::Line::event).collect();
+            assert!(&written == part, "{KEY}#{partition} is not what its file holds");
+        }
         let fair = expected.len() / parts.len();
         assert!(
             part.len().abs_diff(fair) <= 1,
@@ -263,10 +279,12 @@ fn check_partitions(server: &Server, parts: &[Vec<Event>], expected: &[Event]) {
 /// holds exactly what is left.
 #[test]
 fn deleting_and_trimming_under_load() {
-    let setup = Setup::new()
-        .brokers(4)
-        .set("storage.tail_bytes", "64kb")
-        .set("storage.reclaim_dead_bytes_min", "8kb");
+    deleting_and_trimming_on(Setup::new());
+}
+
+fn deleting_and_trimming_on(setup: Setup) {
+    let setup =
+        setup.brokers(4).set("storage.tail_bytes", "64kb").set("storage.reclaim_dead_bytes_min", "8kb");
     let server = setup.start();
     let producing = AtomicBool::new(true);
     let kept = Mutex::new(BTreeMap::new());

@@ -12,7 +12,7 @@ use std::ops::Bound;
 use fastrand::Rng;
 use wafka_tests::events::{self, Event, Fields, Id};
 use wafka_tests::oracle::Oracle;
-use wafka_tests::{Client, Reply, Server, Setup, payload};
+use wafka_tests::{Client, Reply, Server, Setup, payload, plugins};
 
 const KEY: &str = "model";
 const STEPS: usize = 2_000;
@@ -42,10 +42,35 @@ fn four_partitions() {
     run(4);
 }
 
+#[test]
+fn everything_in_sqlite() {
+    run_on(plugins::in_backend(Setup::new(), "sqlite"), 2);
+}
+
+#[test]
+fn everything_in_redb() {
+    run_on(plugins::in_backend(Setup::new(), "redb"), 3);
+}
+
+/// The catalog is in the text log.
+#[test]
+fn topics_in_sqlite() {
+    run_on(plugins::with_backends(Setup::new(), "[topic_defaults]\nbackend = \"sqlite\"\n"), 3);
+}
+
+#[test]
+fn topics_in_redb() {
+    run_on(plugins::with_backends(Setup::new(), "[topic_defaults]\nbackend = \"redb\"\n"), 1);
+}
+
 fn run(partitions: u16) {
+    run_on(Setup::new(), partitions);
+}
+
+fn run_on(setup: Setup, partitions: u16) {
     let seed = payload::seed() + u64::from(partitions);
     // A small tail and short index intervals: reads find their way through files, too.
-    let setup = Setup::new()
+    let setup = setup
         .brokers(partitions)
         .set("storage.tail_bytes", "64kb")
         .set("storage.index_interval_bytes", "1kb");

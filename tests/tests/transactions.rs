@@ -17,9 +17,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use fastrand::Rng;
-use wafka_tests::{Client, Reply, Setup, payload};
+use wafka_tests::{Client, Reply, Setup, payload, plugins};
 
 const ROUNDS: u64 = 25;
+/// Where the events are in other backends.
+const ROUNDS_ELSEWHERE: u64 = 8;
 /// How many more there may be while none has come in the middle of a transaction.
 const MORE_ROUNDS: u64 = 200;
 const WORKERS: usize = 3;
@@ -107,9 +109,20 @@ fn taken_back(setup: &Setup) -> Vec<String> {
 
 #[test]
 fn every_event_has_its_effect_once_however_often_the_server_is_killed() {
-    let rounds = std::env::var("WAFKA_TEST_CRASH_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
+    exactly_once(&Setup::new(), ROUNDS);
+}
+
+/// What is consumed, what is produced and what is noted are in three backends.
+#[test]
+fn so_it_has_over_several_backends() {
+    let rest = "[topics.in]\nbackend = \"sqlite\"\n[topics.audit]\nbackend = \"redb\"\n";
+    exactly_once(&plugins::with_backends(Setup::new(), rest), ROUNDS_ELSEWHERE);
+}
+
+fn exactly_once(setup: &Setup, rounds: u64) {
+    let rounds = std::env::var("WAFKA_TEST_CRASH_ROUNDS").map_or(rounds, |rounds| rounds.parse().unwrap());
     let mut rng = Rng::with_seed(payload::seed());
-    let setup = Setup::new().brokers(2);
+    let setup = setup.clone().brokers(2);
     let mut values = 0_u32;
     let mut undone = BTreeSet::new();
     for round in 0.. {

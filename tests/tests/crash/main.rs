@@ -19,12 +19,15 @@ use std::thread;
 use fastrand::Rng;
 use ledger::Ledger;
 use wafka_tests::events::{self, Id};
-use wafka_tests::{PATIENCE, Server, Setup, log_file, payload};
+use wafka_tests::{PATIENCE, Server, Setup, log_file, payload, plugins};
 
 const ROUNDS: u64 = 60;
+/// Where the events are in another backend.
+const ROUNDS_ELSEWHERE: u64 = 9;
 /// Every so many rounds everything is checked, in the others what is new.
 const WHOLE_EVERY: u64 = 16;
-/// Taken in turn: with each of them a process that is killed loses nothing that it answered.
+/// Taken in turn: with each of them a process that is killed loses nothing that it answered. Not so where events are in
+/// redb: what is not synced there is nowhere but in the process.
 const POLICIES: [&str; 3] = ["always", "everysec", "no"];
 const BROKERS: u16 = 3;
 
@@ -63,14 +66,36 @@ impl Replies {
 
 #[test]
 fn killed_while_producing() {
-    let rounds = std::env::var("WAFKA_TEST_CRASH_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
+    killed_on(Setup::new(), ROUNDS, &POLICIES, true);
+}
+
+#[test]
+fn killed_while_producing_to_sqlite() {
+    killed_on(plugins::in_backend(Setup::new(), "sqlite"), ROUNDS_ELSEWHERE, &POLICIES, false);
+}
+
+#[test]
+fn killed_while_producing_to_redb() {
+    killed_on(plugins::in_backend(Setup::new(), "redb"), ROUNDS_ELSEWHERE, &POLICIES[..1], false);
+}
+
+/// Each topic is in another backend.
+#[test]
+fn killed_while_producing_to_several_backends() {
+    let rest = "[topics.append]\nbackend = \"sqlite\"\n[topics.delete]\nbackend = \"redb\"\n[topics.trim]\n";
+    killed_on(plugins::with_backends(Setup::new(), rest), ROUNDS_ELSEWHERE, &POLICIES[..1], false);
+}
+
+/// `has_files` says whether the topics' events can be looked for in files of text.
+fn killed_on(setup: Setup, rounds: u64, policies: &[&str], has_files: bool) {
+    let rounds = std::env::var("WAFKA_TEST_CRASH_ROUNDS").map_or(rounds, |rounds| rounds.parse().unwrap());
     let mut rng = Rng::with_seed(payload::seed());
-    let setup = Setup::new().brokers(BROKERS).set("storage.tail_bytes", "1mb");
+    let setup = setup.brokers(BROKERS).set("storage.tail_bytes", "1mb");
     let setup = setup.set("storage.reclaim_dead_bytes_min", "16kb");
     let mut ledgers = [("append", Kind::Append), ("delete", Kind::Delete), ("trim", Kind::Trim)]
         .map(|(topic, kind)| Ledger::new(topic, kind));
     let start = |round: u64| {
-        let policy = POLICIES[round as usize % POLICIES.len()];
+        let policy = policies[round as usize % policies.len()];
         println!("round {round} with fsync = {policy}");
         setup.clone().set("storage.fsync", policy).start()
     };
@@ -80,7 +105,9 @@ fn killed_while_producing() {
         let target = if rng.bool() { rng.u64(1..50) } else { rng.u64(50..2_000) };
         run(server, round, target, &mut ledgers);
         let whole = round % WHOLE_EVERY == WHOLE_EVERY - 1 || round == rounds - 1;
-        ledgers.iter().for_each(|ledger| check_files_after_crash(&setup, ledger, whole));
+        if has_files {
+            ledgers.iter().for_each(|ledger| check_files_after_crash(&setup, ledger, whole));
+        }
         server = start(round + 1);
         let mut client = server.client();
         for ledger in &mut ledgers {
@@ -88,7 +115,9 @@ fn killed_while_producing() {
         }
     }
     server.stop();
-    ledgers.iter().for_each(|ledger| ledger.check_files(setup.data_dir(), BROKERS));
+    if has_files {
+        ledgers.iter().for_each(|ledger| ledger.check_files(setup.data_dir(), BROKERS));
+    }
     let events: usize = ledgers.iter().map(Ledger::len).sum();
     println!("{rounds} rounds, {events} events at the end");
 }
