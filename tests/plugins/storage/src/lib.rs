@@ -2,7 +2,8 @@
 //!
 //! A fault is written `what:log`, `what:log:skip` or `what:log:skip:times`: `wrong-offset:deliveries-1:2` lets two appends to
 //! that log pass and then, every time, says a wrong offset. `*` is any log. They are given in the option `faults`, or
-//! later by making a log called `fault.what.log`: that one strikes once, at the next occasion.
+//! later by making a log called `fault.what.log` or `fault.what+skip.log`: that one strikes once. As long as a
+//! fault that strikes so many times has not done so, a log called `armed.what` is listed.
 
 #![allow(clippy::panic, reason = "panics are among what this backend is for")]
 
@@ -16,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use wafka_plugin_sdk::export_storage;
-use wafka_plugin_sdk::storage::{BrokerId, LogName, Shard, Storage, StorageError};
+use wafka_plugin_sdk::storage::{BrokerId, Database, LogName, Shard, Storage, StorageError};
 use wafka_storage::MemoryStorage;
 
 use script::Script;
@@ -68,8 +69,10 @@ impl Storage for ScriptedStorage {
             return Err(failure("the data", "list"));
         }
         let mut logs = self.memory.list()?;
+        let database = Database(0);
+        logs.extend(self.script.armed().iter().map(|stem| LogName::new(database, stem)));
         if self.script.strikes("bad-name", "*") {
-            logs.push(LogName::new(wafka_plugin_sdk::storage::Database(0), "../passwd"));
+            logs.push(LogName::new(database, "../passwd"));
         }
         Ok(logs)
     }

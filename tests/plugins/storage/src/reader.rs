@@ -29,12 +29,12 @@ impl ScriptedReader {
         if self.strikes("fail-read") {
             return Err(failure(&self.stem, "read"));
         }
+        if into.len() == begin {
+            return Ok(chunk);
+        }
         if self.strikes("read-nothing") {
             into.truncate(begin);
             return Ok(Chunk { start: from, next: from });
-        }
-        if into.len() == begin {
-            return Ok(chunk);
         }
         if self.strikes("read-half-line") {
             into.truncate(into.len() - 5);
@@ -45,10 +45,7 @@ impl ScriptedReader {
             }
         }
         if self.strikes("read-backwards") {
-            chunk.start = Cursor { offset: from.offset.saturating_sub(1), ..chunk.start };
-        }
-        if self.strikes("read-other-lines") {
-            self.reader.read(Cursor::at_offset(chunk.next.offset), 1 << 10, into)?;
+            chunk.start = Cursor { offset: from.offset.wrapping_sub(1), ..chunk.start };
         }
         if self.strikes("read-stands-still") {
             chunk.next = chunk.start;

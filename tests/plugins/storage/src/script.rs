@@ -37,13 +37,22 @@ impl Script {
         Ok(Script(Mutex::new(faults.iter().map(parse).collect::<Result<_, _>>()?)))
     }
 
-    /// Takes a fault that strikes once, as `fault.what.log`.
+    /// Takes a fault that strikes once, as `fault.what.log` or `fault.what+skip.log`.
     pub(crate) fn add(&self, stem: &str) {
         let mut parts = stem.splitn(3, '.').skip(1);
         if let (Some(what), Some(log)) = (parts.next(), parts.next()) {
-            let fault = Fault { what: what.to_owned(), log: log.to_owned(), skip: 0, times: 1 };
+            let (what, skip) = what.split_once('+').unwrap_or((what, "0"));
+            let skip = skip.parse().unwrap_or(0);
+            let fault = Fault { what: what.to_owned(), log: log.to_owned(), skip, times: 1 };
             self.0.lock().push(fault);
         }
+    }
+
+    /// What is yet to strike for the last time.
+    pub(crate) fn armed(&self) -> Vec<String> {
+        let faults = self.0.lock();
+        let armed = faults.iter().filter(|fault| (1..u64::MAX).contains(&fault.times));
+        armed.map(|fault| format!("armed.{}", fault.what)).collect()
     }
 
     /// Whether it is time for a fault.
