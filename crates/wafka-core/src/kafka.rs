@@ -2,6 +2,7 @@
 
 /// Where Kafka's default partitioner puts a key: `toPositive(murmur2(key)) % partitions`
 /// (`org.apache.kafka.clients.producer.internals.BuiltInPartitioner`). The index, from 0.
+#[inline]
 #[must_use]
 pub fn kafka_partition(key: &[u8], partitions: u16) -> u16 {
     let positive = murmur2(key) & 0x7fff_ffff;
@@ -9,6 +10,7 @@ pub fn kafka_partition(key: &[u8], partitions: u16) -> u16 {
 }
 
 /// MurmurHash2, 32 bits, by Austin Appleby (public domain), with the seed that Kafka chose.
+#[inline]
 fn murmur2(data: &[u8]) -> u32 {
     const SEED: u32 = 0x9747_b28c;
     const M: u32 = 0x5bd1_e995;

@@ -27,6 +27,7 @@ impl Bytes {
     pub const EMPTY: Bytes = Bytes { ptr: core::ptr::null(), len: 0 };
 
     /// Lends `bytes`: for as long as they live, which this type does not know.
+    #[inline]
     #[must_use]
     pub const fn new(bytes: &[u8]) -> Self {
         Bytes { ptr: bytes.as_ptr(), len: bytes.len() }
@@ -36,6 +37,7 @@ impl Bytes {
     ///
     /// # Safety
     /// Unless `len` is 0, `ptr` must be null or point to `len` bytes that stay there, unchanged, for `'a`.
+    #[inline]
     #[must_use]
     pub const unsafe fn get<'a>(self) -> Option<&'a [u8]> {
         if self.len == 0 {

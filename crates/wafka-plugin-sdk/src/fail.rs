@@ -34,21 +34,26 @@ fn text_of(payload: &(dyn Any + Send)) -> String {
 }
 
 /// Runs what must not unwind any further; a panic becomes its text.
+#[inline]
 pub(crate) fn catch<R>(what: impl FnOnce() -> R) -> Result<R, String> {
     // Whoever is unwound through here is not used again: its handle is poisoned.
-    catch_unwind(AssertUnwindSafe(what)).map_err(|payload| {
-        let noted = LAST_PANIC.try_with(|last| last.try_borrow_mut().ok()?.take()).ok().flatten();
-        let text = noted.unwrap_or_else(|| text_of(&*payload));
-        // Dropping what somebody panicked with could panic.
-        let _ = ManuallyDrop::new(payload);
-        text
-    })
+    catch_unwind(AssertUnwindSafe(what)).map_err(caught)
+}
+
+#[cold]
+fn caught(payload: Box<dyn Any + Send>) -> String {
+    let noted = LAST_PANIC.try_with(|last| last.try_borrow_mut().ok()?.take()).ok().flatten();
+    let text = noted.unwrap_or_else(|| text_of(&*payload));
+    // Dropping what somebody panicked with could panic.
+    let _ = ManuallyDrop::new(payload);
+    text
 }
 
 /// Puts a text into the host's memory, as much of it as fits.
 ///
 /// # Safety
 /// `error` is null or the host's.
+#[cold]
 pub(crate) unsafe fn say(error: *mut ErrorOut, text: &str) {
     // SAFETY: the caller's promise is the same.
     let Some(error) = (unsafe { error.as_mut() }) else { return };

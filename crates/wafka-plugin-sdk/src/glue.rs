@@ -82,23 +82,29 @@ unsafe extern "C" fn route<P: Partitioner>(
     }
     // SAFETY: the host's promise: all of it is there during the call.
     let Some(event) = (unsafe { Event::from_raw(request) }) else { return route::FAILED };
-    let text = match catch(|| instance.strategy.route(&event)) {
-        Ok(Ok(Route::Partition(index))) => return i32::from(index),
-        Ok(Ok(Route::Any)) => return route::ANY,
-        Ok(Ok(Route::Unkeyed)) => return route::UNKEYED,
-        Ok(Err(error)) => Ok(error.to_string()),
-        Err(panic) => Err(panic),
-    };
-    let (answer, text) = match &text {
-        Ok(failure) => (route::FAILED, failure),
-        Err(panic) => {
-            instance.is_poisoned = true;
-            (route::PANICKED, panic)
-        }
-    };
-    // SAFETY: the host's promise.
-    unsafe { say(error, text) };
-    answer
+    let strategy = &mut instance.strategy;
+    let answer = catch(|| match strategy.route(&event) {
+        Ok(Route::Partition(index)) => i32::from(index),
+        Ok(Route::Any) => route::ANY,
+        Ok(Route::Unkeyed) => route::UNKEYED,
+        // SAFETY: the host's promise.
+        Err(failure) => unsafe { fail(&failure, error) },
+    });
+    answer.unwrap_or_else(|panic| {
+        instance.is_poisoned = true;
+        // SAFETY: the host's promise.
+        unsafe { say(error, &panic) };
+        route::PANICKED
+    })
+}
+
+/// # Safety
+/// As [`say`].
+#[cold]
+unsafe fn fail(failure: &crate::Error, error: *mut ErrorOut) -> i32 {
+    // SAFETY: the caller's promise is the same.
+    unsafe { say(error, &failure.to_string()) };
+    route::FAILED
 }
 
 /// # Safety

@@ -70,12 +70,14 @@ impl<'a> Topic<'a> {
     }
 
     /// Its name: any bytes.
+    #[inline]
     #[must_use]
     pub fn name(&self) -> &'a [u8] {
         self.name
     }
 
     /// How many partitions it has, at least 1. The number never changes during a topic's life.
+    #[inline]
     #[must_use]
     pub fn partitions(&self) -> u16 {
         self.partitions
@@ -101,6 +103,7 @@ impl<'a> Field<'a> {
     }
 
     /// The field's name: any bytes.
+    #[inline]
     #[must_use]
     pub fn name(&self) -> &'a [u8] {
         // SAFETY: lent for 'a, to `new` by the compiler's word and otherwise by the host's.
@@ -108,6 +111,7 @@ impl<'a> Field<'a> {
     }
 
     /// Its value: any bytes.
+    #[inline]
     #[must_use]
     pub fn value(&self) -> &'a [u8] {
         // SAFETY: as in `name`.
@@ -147,6 +151,7 @@ impl<'a> Event<'a> {
     ///
     /// # Safety
     /// The request and what it points to is there for `'a`.
+    #[inline]
     pub(crate) unsafe fn from_raw(request: &'a abi::RouteRequest) -> Option<Self> {
         let fields = if request.field_count == 0 {
             &[]
@@ -166,24 +171,28 @@ impl<'a> Event<'a> {
     }
 
     /// The topic's name: any bytes.
+    #[inline]
     #[must_use]
     pub fn topic(&self) -> &'a [u8] {
         self.topic
     }
 
     /// How many partitions the topic has, at least 1: as told to [`Partitioner::new`].
+    #[inline]
     #[must_use]
     pub fn partitions(&self) -> u16 {
         self.partitions
     }
 
     /// The event's fields in the producer's order; names may repeat.
+    #[inline]
     #[must_use]
     pub fn fields(&self) -> &'a [Field<'a>] {
         self.fields
     }
 
     /// The value of the first field called `name`.
+    #[inline]
     #[must_use]
     pub fn get(&self, name: &[u8]) -> Option<&'a [u8]> {
         self.fields.iter().find(|field| field.name() == name).map(Field::value)
@@ -192,6 +201,7 @@ impl<'a> Event<'a> {
     /// The 0-based index of the partition that the topic's last event without a preference ([`Route::Any`],
     /// [`Route::Unkeyed`]) went to, while the batch it went into is open: what goes there now is committed with it. `None`
     /// when its broker has taken that batch, when the batch is full, when the partition failed, and before there was any.
+    #[inline]
     #[must_use]
     pub fn open_partition(&self) -> Option<u16> {
         self.open_partition

@@ -3,6 +3,7 @@
 #![allow(clippy::panic, reason = "panicking is what it is for")]
 
 use serde::Deserialize;
+use wafka_core::partitioner::kafka_partition;
 use wafka_plugin_sdk::{Error, Event, OptionsError, Partitioner, Route, Topic, export_partitioner, log};
 
 /// What it is told.
@@ -21,6 +22,8 @@ pub enum Behave {
     /// It routes by the length of the first value.
     #[default]
     Well,
+    /// It routes by the field `truck` as the built-in strategy `key` does.
+    ByKey,
     /// It panics when it is made.
     PanicInNew,
     /// It panics at an event that has the field `panic`.
@@ -52,6 +55,9 @@ impl Partitioner for Odd {
             Behave::PanicInRoute if event.get(b"panic").is_some() => panic!("told to panic in route"),
             Behave::BeyondTheLast => Ok(Route::Partition(event.partitions())),
             Behave::FailOddly => Err(Error::new(format!("line\nbreak {}", "x".repeat(10_000)))),
+            Behave::ByKey => Ok(event.get(b"truck").map_or(Route::Unkeyed, |value| {
+                Route::Partition(kafka_partition(value, event.partitions()))
+            })),
             _ => Ok(match event.fields().first() {
                 None => Route::Unkeyed,
                 Some(first) => {
