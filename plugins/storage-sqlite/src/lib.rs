@@ -1,25 +1,63 @@
-//! The storage backend `sqlite`: a log is a table of a SQLite database.
+//! The storage backend `sqlite`: a log is a table of a SQLite database, to be queried with SQL while the server runs.
 //!
-//! ```text
-//! <data_dir>/sqlite/broker-1.db        the logs of broker 1: "deliveries-1", "deliveries.journal", …
-//! <data_dir>/sqlite/broker-1.db-wal    what was written last; SQLite's, and as much a part of the data as the file itself
-//! <data_dir>/sqlite/lock               one server for a directory
+//! ```toml
+//! [[plugins]]
+//! path = "target/release/libwafka_storage_sqlite.so"
+//!
+//! [storage]
+//! backend = "sqlite"           # or `backend = "sqlite"` in a topic's table, or TOPIC CREATE name BACKEND sqlite
+//!
+//! [backends.sqlite]            # all keys may be left out; these are the defaults
+//! cache_kib = 4096             # pages in memory, for each connection: one writes a file, up to eight read it
+//! checkpoint_pages = 4000      # the write-ahead log is copied into the database when it has so many pages of 4 KiB
+//! busy_timeout_ms = 5000       # how long a write waits for another process that has the file locked
 //! ```
 //!
-//! While the server runs, any SQLite client reads it:
+//! | file in the data directory | what |
+//! |---|---|
+//! | `sqlite/broker-1.db` | the logs of broker 1, a table for each: `"deliveries-1"`, `"deliveries.journal"`, `"db3/orders-1"` |
+//! | `sqlite/broker-1.db-wal`, `-shm` | what was written last, SQLite's; as much a part of the data as the file itself |
+//! | `sqlite/lock` | one server for a directory |
+//!
+//! # Query it
+//!
+//! A table has the columns `offset` and `line`; a line is the event as JSON, as it would stand in a text file. Any
+//! SQLite client reads it, such as `sqlite3 -readonly data/sqlite/broker-1.db`:
 //!
 //! ```sql
-//! SELECT json_extract(line, '$.message.truck'), count(*) FROM "deliveries-1" GROUP BY 1;
+//! SELECT json_extract(line, '$.message.truck') AS truck, count(*) FROM "deliveries-1" GROUP BY truck;
 //! ```
+//!
+//! Partition 2 is in the file of broker 2. One query over a whole topic:
+//!
+//! ```sql
+//! ATTACH 'data/sqlite/broker-2.db' AS two;
+//! CREATE TEMP VIEW deliveries AS
+//!     SELECT line FROM main."deliveries-1" UNION ALL SELECT line FROM two."deliveries-2";
+//! SELECT count(*) FROM deliveries WHERE line ->> '$.message.status' = 'late';
+//! ```
+//!
+//! There is no such view in the files: SQLite keeps none that reaches into another file. A client sees what is
+//! committed, which with `fsync = "always"` may be an instant before it is synced and acknowledged. It should not
+//! write: the server waits for `busy_timeout_ms`, then takes the partitions concerned offline until the lock is gone. A
+//! client that keeps a transaction open keeps the write-ahead log from beginning anew; the file grows meanwhile.
+//!
+//! # What happens when
 //!
 //! * **One file for each broker.** One transaction covers what a turn appends to all logs of a broker, and brokers do not
 //!   wait for each other. A partition's log is in the file of its number; the journal of a topic, and the catalog, are in
-//!   the file of the broker that made them. `ATTACH` brings a topic's partitions together in one query.
-//! * **Durable** is what a sync covers: a commit writes SQLite's write-ahead log, and a sync of that file follows, which
-//!   may go on while the next transaction is filled. See `database.rs`.
-//! * **Lines** are stored as they are, byte for byte, without their newline, in a column of type `TEXT`.
-//! * **Dropped lines** go at once for whoever reads through the server, and are deleted from the table bit by bit. The
-//!   space is used again; `VACUUM`, while the server is down, makes the file shorter.
+//!   the file of the broker that made them.
+//! * **A sync** commits, which writes SQLite's write-ahead log, and then syncs that file, while the next transaction may
+//!   begin; see `database.rs`. Where `fsync` is not `always` every append is committed at once: it survives a killed
+//!   process.
+//! * **A failure** takes the transaction back, with everything in it, and poisons each log that had lines in it. After a
+//!   failed sync the file is opened anew before anything else is done with it.
+//! * **A rewrite** notes what is dropped: whoever reads through the server does not see it from then on. The rows are
+//!   deleted bit by bit, and their pages are used again. The file does not shrink; `VACUUM`, while the server is down,
+//!   makes it shorter.
+//! * **Lines** are stored byte for byte, without their newline, as `TEXT`; up to 999,999,900 bytes.
+//! * **Damage.** SQLite has no checksums of pages: a broken page is an error of whoever reads it, and a line that changed
+//!   fails its own checksum, as in a text file. `sqlite3 FILE .recover` reads what is left of a broken file.
 
 mod connect;
 mod database;

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use wafka_plugin_sdk::storage::{Cursor, Storage, StorageError};
 
-use super::{CREATE, Writer, log};
+use super::{CREATE, Writer, directory, log};
 use crate::{Options, SqliteStorage};
 
 fn open(dir: &Path) -> Result<SqliteStorage, StorageError> {
@@ -30,7 +30,7 @@ fn assert_refused(dir: &Path, words: &[&str]) {
 
 /// A directory with one database that holds ten lines.
 fn ten_lines() -> TempDir {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let storage = open(dir.path()).unwrap();
     let mut writer = Writer::new(&storage, "a-1");
     writer.append(10);
@@ -49,7 +49,7 @@ fn what_is_no_database_is_refused_and_stays_as_it_is() {
 
 #[test]
 fn a_database_that_somebody_else_made_is_refused_and_stays_as_it_is() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     fs::create_dir(dir.path().join("sqlite")).unwrap();
     let conn = Connection::open(file(&dir)).unwrap();
     conn.execute_batch("CREATE TABLE accounts (name TEXT); INSERT INTO accounts VALUES ('anna')").unwrap();
@@ -88,7 +88,7 @@ fn a_directory_has_one_server() {
 
 #[test]
 fn a_directory_that_cannot_be_made_is_named() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     fs::write(dir.path().join("sqlite"), "a file").unwrap();
     assert_refused(dir.path(), &["/sqlite"]);
     assert_refused(Path::new("/proc/no/such/place"), &["/proc/no/such/place/sqlite"]);
@@ -122,7 +122,7 @@ fn options_say_what_was_expected() {
 #[test]
 fn a_full_disk_loses_nothing_and_goes_on_when_there_is_space() {
     for synced_first in [false, true] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = directory();
         let options = Options { pages_max: Some(60), ..Options::default() };
         let storage = SqliteStorage::open(dir.path(), options.clone()).unwrap();
         let mut writer = Writer::new(&storage, "a-1");
@@ -161,7 +161,7 @@ fn a_full_disk_loses_nothing_and_goes_on_when_there_is_space() {
 
 #[test]
 fn a_database_that_somebody_locked_is_written_to_afterwards() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let options = Options { busy_timeout_ms: 0, ..Options::default() };
     let storage = SqliteStorage::open(dir.path(), options).unwrap();
     let mut writer = Writer::new(&storage, "a-1");
@@ -187,7 +187,7 @@ fn a_database_that_somebody_locked_is_written_to_afterwards() {
 
 #[test]
 fn lines_that_somebody_else_wrote_are_no_lines_of_the_log() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let storage = open(dir.path()).unwrap();
     let mut writer = Writer::new(&storage, "a-1");
     writer.append(5);
@@ -203,7 +203,7 @@ fn lines_that_somebody_else_wrote_are_no_lines_of_the_log() {
 
 #[test]
 fn a_corrupt_page_is_an_error_and_other_logs_go_on() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let storage = open(dir.path()).unwrap();
     let mut writer = Writer::new(&storage, "a-1");
     writer.append(2000);

@@ -49,6 +49,12 @@ impl Faults {
     }
 }
 
+/// A temporary directory, in memory where there is such a place: no test here pulls the plug, and none need wait for a
+/// disk.
+fn directory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 /// The backend in a temporary directory. With `synced_first` a transaction stays open until the next sync.
 struct InDirectory {
     dir: tempfile::TempDir,
@@ -58,8 +64,7 @@ struct InDirectory {
 
 impl InDirectory {
     fn new(synced_first: bool) -> Self {
-        let mut harness =
-            InDirectory { dir: tempfile::tempdir().expect("a directory"), storage: None, synced_first };
+        let mut harness = InDirectory { dir: directory(), storage: None, synced_first };
         harness.restart();
         harness
     }

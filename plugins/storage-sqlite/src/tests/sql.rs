@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 use wafka_plugin_sdk::storage::{Batch, BrokerId, Cursor, LogName, RewritePlan, Storage};
 use wafka_storage::conformance::{line_of, lines_of};
 
-use super::{CREATE, Writer, log};
+use super::{CREATE, Writer, directory, log};
 use crate::{Options, SqliteStorage};
 
 fn open(dir: &Path) -> SqliteStorage {
@@ -26,7 +26,7 @@ fn number(conn: &Connection, sql: &str) -> i64 {
 
 #[test]
 fn a_log_is_queried_while_it_is_written() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let storage = open(dir.path());
     let mut writer = Writer::new(&storage, "deliveries-1");
     writer.shard.set_synced_first(true);
@@ -55,7 +55,7 @@ fn a_log_is_queried_while_it_is_written() {
 
 #[test]
 fn each_broker_has_a_file() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let storage = open(dir.path());
     let other = LogName::new(wafka_plugin_sdk::storage::Database(3), "a-2");
     storage.create(&[log("a-1"), log("a-2"), log("a.journal"), other]).unwrap();
@@ -73,7 +73,7 @@ fn each_broker_has_a_file() {
 
 #[test]
 fn names_that_sql_cannot_tell_apart_are_apart() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let stems = ["a-1", "A-1", "sqlite_a-1", "SQLite_a-1", "wafka_logs", "wafka_dropped", "x%22y-1", "a%-1"];
     for round in 0..2 {
         let storage = open(dir.path());
@@ -100,7 +100,7 @@ fn names_that_sql_cannot_tell_apart_are_apart() {
 
 #[test]
 fn any_bytes_come_back() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let storage = open(dir.path());
     let mut writer = Writer::new(&storage, "a-1");
     let mut bytes: Vec<u8> = (0..=255).filter(|byte| *byte != b'\n').collect();
@@ -113,7 +113,7 @@ fn any_bytes_come_back() {
 
 #[test]
 fn dropped_rows_are_deleted_and_their_space_is_used_again() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let storage = open(dir.path());
     let mut writer = Writer::new(&storage, "a-1");
     let conn = client(dir.path(), 1);
@@ -132,7 +132,7 @@ fn dropped_rows_are_deleted_and_their_space_is_used_again() {
 
 #[test]
 fn dropped_lines_stay_hidden_over_a_restart_until_they_are_deleted() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let plan = RewritePlan { drop_below: 3000, drop: vec![3500, 3600, 4999] };
     let left: Vec<u64> = (3000..5000).filter(|offset| ![3500, 3600].contains(offset)).collect();
     {
@@ -164,7 +164,7 @@ fn dropped_lines_stay_hidden_over_a_restart_until_they_are_deleted() {
 
 #[test]
 fn offsets_do_not_repeat_when_a_cut_leaves_no_line() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     {
         let storage = open(dir.path());
         let mut writer = Writer::new(&storage, "a-1");
@@ -184,7 +184,7 @@ fn offsets_do_not_repeat_when_a_cut_leaves_no_line() {
 
 #[test]
 fn a_size_is_known_without_counting_all() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let storage = open(dir.path());
     let mut writer = Writer::new(&storage, "a-1");
     let mut bytes = 0;
@@ -206,7 +206,7 @@ fn a_size_is_known_without_counting_all() {
 
 #[test]
 fn the_write_ahead_log_stays_short_and_a_client_that_reads_delays_that_only() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let options = Options { checkpoint_pages: 100, ..Options::default() };
     let storage = SqliteStorage::open(dir.path(), options).unwrap();
     let mut writer = Writer::new(&storage, "a-1");
@@ -234,7 +234,7 @@ fn the_write_ahead_log_stays_short_and_a_client_that_reads_delays_that_only() {
 
 #[test]
 fn many_logs_are_opened_without_a_sync_for_each() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let storage = open(dir.path());
     let names: Vec<LogName> = (0..1000).map(|index| log(&format!("t{index}-1"))).collect();
     storage.create(&names).unwrap();
