@@ -1,5 +1,6 @@
 //! The engine over a backend that lies.
 
+use std::fmt::Debug;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -18,20 +19,26 @@ use crate::{FILE, storage};
 
 const DB: Database = Database(0);
 
-/// Runs a scenario; one that does not end in time has failed.
-fn in_time(what: &str, run: impl FnOnce() + Send + 'static) {
-    let (sender, receiver) = channel();
-    let thread = thread::spawn(move || {
-        run();
-        // The receiver went only if this took too long.
-        let _ = sender.send(());
+/// Runs all scenarios, at once, for each mostly waits; one that does not end in time has failed.
+fn each<T: Copy + Debug + Send + 'static>(scenarios: &[T], run: fn(T)) {
+    let started = scenarios.iter().map(|scenario| {
+        let (sender, receiver) = channel();
+        let of_thread = *scenario;
+        let thread = thread::spawn(move || {
+            run(of_thread);
+            // The receiver went only if this took too long.
+            let _ = sender.send(());
+        });
+        (scenario, receiver, thread)
     });
-    if receiver.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
-        panic!("{what}: still at it after {PATIENCE:?}");
-    }
-    if let Err(panic) = thread.join() {
-        eprintln!("in the scenario {what}");
-        std::panic::resume_unwind(panic);
+    for (scenario, receiver, thread) in started.collect::<Vec<_>>() {
+        if receiver.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            panic!("{scenario:?}: still at it after {PATIENCE:?}");
+        }
+        if let Err(panic) = thread.join() {
+            eprintln!("in the scenario {scenario:?}");
+            std::panic::resume_unwind(panic);
+        }
     }
 }
 
@@ -87,14 +94,15 @@ fn strike(storage: &dyn Storage, what: &str, log: &str) {
 
 #[test]
 fn what_an_append_or_a_sync_gets_wrong_is_the_producers_error_until_it_is_reopened() {
-    for (fault, log) in [
-        ("wrong-offset", "t-1"),
-        ("append", "t-1"),
-        ("sync", "t-1"),
-        ("unknown-slot", "*"),
-        ("panic-sync_wait", "*"),
-    ] {
-        in_time(fault, move || {
+    each(
+        &[
+            ("wrong-offset", "t-1"),
+            ("append", "t-1"),
+            ("sync", "t-1"),
+            ("unknown-slot", "*"),
+            ("panic-sync_wait", "*"),
+        ],
+        |(fault, log)| {
             let storage = storage(&[]);
             let engine = engine_on(&storage);
             let topic = topic(&engine);
@@ -114,128 +122,120 @@ fn what_an_append_or_a_sync_gets_wrong_is_the_producers_error_until_it_is_reopen
             let other = add(&engine, &topic, 2).unwrap();
             assert_eq!(read(&topic, false).unwrap(), [before[0], before[1], after, other], "{fault}");
             engine.shutdown();
-        });
-    }
+        },
+    );
 }
 
 #[test]
 fn a_shard_that_panicked_is_offline_and_the_others_go_on() {
-    for fault in ["panic-append:t-1:1", "panic-reopen:t-1", "panic-begin_sync:*:8:1"] {
-        in_time(fault, move || {
-            let storage = storage(&[fault]);
-            let engine = engine_on(&storage);
-            let topic = topic(&engine);
-            let mut committed = Vec::new();
-            // The first failure is what has the log reopened.
-            let error = loop {
-                match add(&engine, &topic, 1) {
-                    Ok(id) => committed.push(id),
-                    Err(error) => break error,
-                }
-                if fault.starts_with("panic-reopen") {
-                    strike(&*storage, "append", "t-1");
-                }
-            };
-            assert!(error.contains(FILE) || fault.starts_with("panic-reopen"), "{error}");
-            while !add(&engine, &topic, 1)
-                .is_err_and(|error| error.contains("panicked") && error.contains(FILE))
-            {
-                thread::park_timeout(Duration::from_millis(20));
+    each(&["panic-append:t-1:1", "panic-reopen:t-1", "panic-begin_sync:*:8:1"], |fault| {
+        let storage = storage(&[fault]);
+        let engine = engine_on(&storage);
+        let topic = topic(&engine);
+        let mut committed = Vec::new();
+        // The first failure is what has the log reopened.
+        let error = loop {
+            match add(&engine, &topic, 1) {
+                Ok(id) => committed.push(id),
+                Err(error) => break error,
             }
-            committed.push(add(&engine, &topic, 2).unwrap());
-            assert_eq!(read(&topic, false).unwrap(), committed, "{fault}");
-            engine.shutdown();
-        });
-    }
+            if fault.starts_with("panic-reopen") {
+                strike(&*storage, "append", "t-1");
+            }
+        };
+        assert!(error.contains(FILE) || fault.starts_with("panic-reopen"), "{error}");
+        while !add(&engine, &topic, 1).is_err_and(|error| error.contains("panicked") && error.contains(FILE))
+        {
+            thread::park_timeout(Duration::from_millis(20));
+        }
+        committed.push(add(&engine, &topic, 2).unwrap());
+        assert_eq!(read(&topic, false).unwrap(), committed, "{fault}");
+        engine.shutdown();
+    });
 }
 
 /// Forward and backward, from a fresh reader and in the middle: an error, and never an event less.
 #[test]
 fn what_a_read_gets_wrong_is_the_readers_error() {
-    for fault in [
-        "fail-read",
-        "read-half-line",
-        "read-too-much",
-        "read-backwards",
-        "read-nothing",
-        "read-stands-still",
-        "read-skips",
-        "panic-read",
-    ] {
-        for reverse in [false, true] {
-            for skip in [0, 1] {
-                in_time(fault, move || {
-                    let storage = storage(&[]);
-                    let engine = engine_on(&storage);
-                    let topic = topic(&engine);
-                    let mut ids: Vec<EventId> =
-                        (0..120).map(|index| add(&engine, &topic, 1 + index % 2).unwrap()).collect();
-                    if reverse {
-                        ids.reverse();
-                    }
-                    strike(&*storage, &format!("{fault}+{skip}"), "t-1");
-                    let mut failed = 0;
-                    for _ in 0..8 {
-                        match read(&topic, reverse) {
-                            Ok(found) => assert_eq!(found, ids, "{fault} {reverse} {skip}"),
-                            Err(error) => {
-                                let text = error.to_string();
-                                let said = if fault == "fail-read" { "the script says so" } else { FILE };
-                                assert!(text.contains(said), "{text}");
-                                failed += 1;
-                            }
+    each(
+        &[
+            "fail-read",
+            "read-half-line",
+            "read-too-much",
+            "read-backwards",
+            "read-nothing",
+            "read-stands-still",
+            "read-skips",
+            "panic-read",
+        ],
+        |fault| {
+            for (reverse, skip) in [(false, 0), (false, 1), (true, 0), (true, 1)] {
+                let storage = storage(&[]);
+                let engine = engine_on(&storage);
+                let topic = topic(&engine);
+                let mut ids: Vec<EventId> =
+                    (0..120).map(|index| add(&engine, &topic, 1 + index % 2).unwrap()).collect();
+                if reverse {
+                    ids.reverse();
+                }
+                strike(&*storage, &format!("{fault}+{skip}"), "t-1");
+                let mut failed = 0;
+                for _ in 0..8 {
+                    match read(&topic, reverse) {
+                        Ok(found) => assert_eq!(found, ids, "{fault} {reverse} {skip}"),
+                        Err(error) => {
+                            let text = error.to_string();
+                            let said = if fault == "fail-read" { "the script says so" } else { FILE };
+                            assert!(text.contains(said), "{text}");
+                            failed += 1;
                         }
                     }
-                    let expected = if fault == "panic-read" { 1..=8 } else { 1..=1 };
-                    assert!(expected.contains(&failed), "{fault} {reverse} {skip}: {failed} reads failed");
-                    // Nobody who writes is concerned.
-                    add(&engine, &topic, 1).unwrap();
-                    engine.shutdown();
-                });
+                }
+                let expected = if fault == "panic-read" { 1..=8 } else { 1..=1 };
+                assert!(expected.contains(&failed), "{fault} {reverse} {skip}: {failed} reads failed");
+                // Nobody who writes is concerned.
+                add(&engine, &topic, 1).unwrap();
+                engine.shutdown();
             }
-        }
-    }
+        },
+    );
 }
 
 /// What is wrong once is wrong for ever: still no read spins, and no start.
 #[test]
 fn reads_that_are_always_wrong_end() {
-    for fault in ["read-half-line", "read-nothing", "read-stands-still", "read-skips", "read-backwards"] {
-        in_time(fault, move || {
-            let storage = storage(&[&format!("{fault}:t-1")]);
-            let engine = engine_on(&storage);
-            let topic = topic(&engine);
-            for index in 0..50 {
-                add(&engine, &topic, 1 + index % 2).unwrap();
-            }
-            for reverse in [false, true] {
-                assert!(
-                    read(&topic, reverse).is_err_and(|error| error.to_string().contains(FILE)),
-                    "{fault}"
-                );
-            }
-            engine.shutdown();
-            drop((topic, engine));
-            // The partition cannot be read, and so it does not open; the topic's other one does.
-            let engine = engine_on(&storage);
-            let topic = engine.topic(DB, b"t").unwrap();
-            assert!(read(&topic, false).is_err(), "{fault}");
-            add(&engine, &topic, 2).unwrap();
-            assert!(add(&engine, &topic, 1).is_err_and(|error| error.contains(FILE)), "{fault}");
-            engine.shutdown();
-        });
-    }
+    each(&["read-half-line", "read-nothing", "read-stands-still", "read-skips", "read-backwards"], |fault| {
+        let storage = storage(&[&format!("{fault}:t-1")]);
+        let engine = engine_on(&storage);
+        let topic = topic(&engine);
+        for index in 0..50 {
+            add(&engine, &topic, 1 + index % 2).unwrap();
+        }
+        for reverse in [false, true] {
+            assert!(read(&topic, reverse).is_err_and(|error| error.to_string().contains(FILE)), "{fault}");
+        }
+        engine.shutdown();
+        drop((topic, engine));
+        // The partition cannot be read, and so it does not open; the topic's other one does.
+        let engine = engine_on(&storage);
+        let topic = engine.topic(DB, b"t").unwrap();
+        assert!(read(&topic, false).is_err(), "{fault}");
+        add(&engine, &topic, 2).unwrap();
+        assert!(add(&engine, &topic, 1).is_err_and(|error| error.contains(FILE)), "{fault}");
+        engine.shutdown();
+    });
 }
 
 #[test]
 fn a_start_that_cannot_be_right_says_so() {
-    for (fault, said) in [
-        ("panic-shard:*", "panicked"),
-        ("panic-log_open:wafka.catalog", "panicked"),
-        ("first-behind-end:wafka.catalog", "begins at offset 1"),
-        ("append:wafka.catalog", "the script says so"),
-    ] {
-        in_time(fault, move || {
+    each(
+        &[
+            ("panic-shard:*", "panicked"),
+            ("panic-log_open:wafka.catalog", "panicked"),
+            ("first-behind-end:wafka.catalog", "begins at offset 1"),
+            ("append:wafka.catalog", "the script says so"),
+        ],
+        |(fault, said)| {
             let started: Result<Arc<Engine>, StartError> = Engine::start(engine_options(), storage(&[fault]));
             let result = started.map_err(|error| error.to_string()).and_then(|engine| {
                 let name = TopicName::new(b"t").unwrap();
@@ -244,16 +244,16 @@ fn a_start_that_cannot_be_right_says_so() {
                 made
             });
             assert!(result.as_ref().is_err_and(|error| error.contains(said)), "{fault}: {result:?}");
-        });
-    }
+        },
+    );
 }
 
 /// Space that is not given back costs nothing but space.
 #[test]
 fn a_rewrite_that_lies_loses_nothing() {
-    for fault in ["keeps-twice", "keeps-half", "keeps-none", "wrong-end", "wrong-first", "panic-rewrite_run"]
-    {
-        in_time(fault, move || {
+    each(
+        &["keeps-twice", "keeps-half", "keeps-none", "wrong-end", "wrong-first", "panic-rewrite_run"],
+        |fault| {
             let storage = storage(&[&format!("{fault}:t-1:0:1")]);
             let engine = engine_on(&storage);
             let topic = topic(&engine);
@@ -271,6 +271,6 @@ fn a_rewrite_that_lies_loses_nothing() {
             let found = read(&topic, false).unwrap();
             assert!(!found.is_empty() && ids.ends_with(&found), "{fault}: {found:?}");
             engine.shutdown();
-        });
-    }
+        },
+    );
 }
