@@ -116,7 +116,7 @@ impl Partitioner for Instance {
             return Err(failed(
                 &self.plugin,
                 format_args!(
-                    "{panic}; nothing is routed until the topic's strategy is made anew, at the next start"
+                    "{panic}; nothing is routed until the strategy is made anew, by TOPIC ALTER or at the next start"
                 ),
             ));
         }
