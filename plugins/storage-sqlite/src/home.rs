@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use wafka_plugin_sdk::storage::{BrokerId, LogName, StorageError};
+use wafka_plugin_sdk::storage::{BrokerId, LogName, Offset, StorageError};
 
 use crate::connect::sync_parent;
 use crate::database::Database;
@@ -17,9 +17,6 @@ use crate::error::{io_error, refused};
 use crate::log::{Log, View, quoted};
 use crate::options::Options;
 use crate::schema;
-
-/// A lot of rows of a deleted log goes in one transaction, so that the file's writer is not held up for long.
-const DELETED_AT_ONCE: i64 = 2000;
 
 /// The directories that this process has open.
 static OPEN: Mutex<Vec<Weak<Home>>> = Mutex::new(Vec::new());
@@ -226,12 +223,9 @@ impl Home {
 /// Deletes logs of one file: the lines of long ones some at a time, then all tables at once.
 fn drop_logs(database: &Database, gone: &[Gone]) -> Result<(), StorageError> {
     for (name, _, table) in gone {
-        let sql = format!(
-            "DELETE FROM {table} WHERE \"offset\" <= \
-             (SELECT \"offset\" FROM {table} ORDER BY \"offset\" LIMIT 1 OFFSET {DELETED_AT_ONCE})",
-            table = quoted(table)
-        );
-        while database.change(name, "delete", |conn| conn.execute(&sql, []))?.0 > 0 {}
+        let table = quoted(table);
+        let delete = |conn: &rusqlite::Connection| schema::delete_some(conn, &table, Offset::MAX, false);
+        while database.change(name, "delete", delete)?.0 {}
     }
     database.change_durably(database.path.display(), "delete", |conn| {
         gone.iter().try_for_each(|(_, id, table)| schema::drop_log(conn, *id, &quoted(table)))

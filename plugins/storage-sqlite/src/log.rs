@@ -42,10 +42,7 @@ pub(crate) struct Statements {
     /// Inserts [`ROWS_AT_ONCE`] lines.
     pub insert_many: String,
     pub select: String,
-    pub delete_to: String,
     pub delete_one: String,
-    /// Offset and bytes of lines that are dropped.
-    pub lengths_below: String,
 }
 
 /// What readers go by; they take it before they look into the table.
@@ -78,11 +75,7 @@ impl Log {
             insert: format!("INSERT INTO {table}(\"offset\", line) VALUES (?,?)"),
             insert_many: format!("INSERT INTO {table}(\"offset\", line) VALUES {many}"),
             select: format!("SELECT \"offset\", line FROM {table} WHERE \"offset\" >= ? ORDER BY \"offset\""),
-            delete_to: format!("DELETE FROM {table} WHERE \"offset\" <= ?"),
             delete_one: format!("DELETE FROM {table} WHERE \"offset\" = ?"),
-            lengths_below: format!(
-                "SELECT \"offset\", octet_length(line) FROM {table} WHERE \"offset\" < ? ORDER BY \"offset\""
-            ),
         };
         Log {
             name,

@@ -20,16 +20,13 @@ use wafka_plugin_sdk::storage::Offset;
 use wafka_plugin_sdk::storage::{Cursor, KeptLine, LogSlot, Rewrite, RewritePlan, Rewritten, StorageError};
 
 use crate::error::{failed, refused};
-use crate::log::{Hidden, Log, View, offset_of, sql_offset};
-use crate::schema;
+use crate::log::{Hidden, Log, View, sql_offset};
+use crate::schema::{self, DELETED_ROWS};
 
 /// So much is gone through in one read, in bytes: a longer one would keep the WAL from beginning anew.
 const CHUNK_BYTES: usize = 1 << 20;
 /// How often what was appended meanwhile is gone through before the shard's thread has to.
 const CATCH_UP_ROUNDS: usize = 16;
-/// At most so many rows, and about so many bytes, are deleted in one transaction.
-const SWEEP_ROWS: usize = 1000;
-const SWEEP_BYTES: u64 = 1 << 20;
 /// The shard's thread deletes for so long, then does other work first.
 const SWEEP_FOR: Duration = Duration::from_millis(3);
 
@@ -186,7 +183,7 @@ impl Rewrite for SqliteRewrite {
 
     fn run(&mut self, kept: &mut dyn FnMut(KeptLine<'_>)) -> Result<(), StorageError> {
         for _ in 0..CATCH_UP_ROUNDS {
-            if self.copy(kept)? < SWEEP_ROWS as u64 {
+            if self.copy(kept)? < DELETED_ROWS as u64 {
                 break;
             }
         }
@@ -210,13 +207,10 @@ pub(crate) fn sweep(log: &Log) -> Result<bool, StorageError> {
     loop {
         let hidden = log.view().hidden;
         let (swept, _) = log.database.change(&log.name, "delete", |conn| {
-            Ok(match below(conn, log, hidden.floor)? {
-                Some(last) => {
-                    conn.prepare_cached(&log.sql.delete_to)?.execute([sql_offset(last)])?;
-                    None
-                }
-                None => Some(delete_singles(conn, log, &hidden)?),
-            })
+            if schema::delete_some(conn, &log.table, hidden.floor, true)? {
+                return Ok(None);
+            }
+            delete_singles(conn, log, &hidden).map(Some)
         })?;
         if let Some(count) = swept {
             let left = hidden.singles.get(count..).unwrap_or_default().to_vec();
@@ -232,25 +226,9 @@ pub(crate) fn sweep(log: &Log) -> Result<bool, StorageError> {
     }
 }
 
-/// The last of the next rows to be deleted below the floor.
-fn below(conn: &Connection, log: &Log, floor: Offset) -> rusqlite::Result<Option<Offset>> {
-    let mut statement = conn.prepare_cached(&log.sql.lengths_below)?;
-    let mut rows = statement.query([sql_offset(floor)])?;
-    let (mut last, mut bytes, mut count) = (None, 0, 0);
-    while let Some(row) = rows.next()? {
-        last = Some(offset_of(row.get(0)?));
-        bytes += offset_of(row.get(1)?);
-        count += 1;
-        if bytes >= SWEEP_BYTES || count >= SWEEP_ROWS {
-            break;
-        }
-    }
-    Ok(last)
-}
-
 /// Deletes the first of the single lines; returns how many.
 fn delete_singles(conn: &Connection, log: &Log, hidden: &Hidden) -> rusqlite::Result<usize> {
-    let count = hidden.singles.len().min(SWEEP_ROWS);
+    let count = hidden.singles.len().min(DELETED_ROWS);
     let mut row = conn.prepare_cached(&log.sql.delete_one)?;
     for offset in &hidden.singles[..count] {
         row.execute([sql_offset(*offset)])?;

@@ -21,6 +21,10 @@ pub(crate) const APPLICATION_ID: i32 = 0x5766_6b61;
 /// The version of these tables, in the header of every file.
 pub(crate) const VERSION: i32 = 1;
 
+/// At most so many rows, and about so many bytes, are deleted in one transaction.
+pub(crate) const DELETED_ROWS: usize = 1000;
+const DELETED_BYTES: u64 = 1 << 20;
+
 const TABLES: &str = "
     CREATE TABLE wafka_logs (
         id INTEGER PRIMARY KEY,
@@ -166,6 +170,35 @@ pub(crate) fn cut(conn: &Connection, id: i64, quoted_table: &str, end: Offset) -
     )?;
     note_bytes(conn, id, end, left)?;
     Ok(left)
+}
+
+/// Deletes the first lines below an offset, some at a time so that nobody waits for long; whether there were any. Without
+/// `last_too` the last ones, which are less than are deleted at once, stay.
+pub(crate) fn delete_some(
+    conn: &Connection,
+    quoted_table: &str,
+    below: Offset,
+    last_too: bool,
+) -> Result<bool> {
+    let lengths = format!(
+        "SELECT \"offset\", octet_length(line) FROM {quoted_table} WHERE \"offset\" < ? ORDER BY \"offset\""
+    );
+    let mut statement = conn.prepare_cached(&lengths)?;
+    let mut rows = statement.query([sql_offset(below)])?;
+    let (mut last, mut bytes, mut count) = (None, 0, 0);
+    while bytes < DELETED_BYTES
+        && count < DELETED_ROWS
+        && let Some(row) = rows.next()?
+    {
+        last = Some(row.get::<_, i64>(0)?);
+        bytes += offset_of(row.get(1)?);
+        count += 1;
+    }
+    let enough = last_too || bytes >= DELETED_BYTES || count >= DELETED_ROWS;
+    let Some(last) = last.filter(|_| enough) else { return Ok(false) };
+    let delete = format!("DELETE FROM {quoted_table} WHERE \"offset\" <= ?");
+    conn.prepare_cached(&delete)?.execute([last])?;
+    Ok(true)
 }
 
 /// Where the next line goes: behind the last one there is, and never before what was counted.

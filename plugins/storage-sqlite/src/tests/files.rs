@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use wafka_plugin_sdk::storage::{Cursor, Storage, StorageError};
 
 use super::{CREATE, Writer, directory, log};
+use crate::connect::wal_path;
 use crate::{Options, SqliteStorage};
 
 fn open(dir: &Path) -> Result<SqliteStorage, StorageError> {
@@ -237,4 +238,44 @@ fn a_corrupt_page_is_an_error_and_other_logs_go_on() {
     other.append(2);
     other.sync();
     other.assert_lines(0..5);
+}
+
+/// Copies the files as they are now; of the write-ahead log all up to `torn` bytes, and garbage behind.
+fn as_the_power_left_it(dir: &TempDir, torn: usize) -> TempDir {
+    let left = directory();
+    fs::create_dir(left.path().join("sqlite")).unwrap();
+    fs::copy(file(dir), file(&left)).unwrap();
+    let mut wal = fs::read(wal_path(&file(dir))).unwrap();
+    assert!(torn < wal.len(), "nothing came behind {torn} bytes");
+    for byte in &mut wal[torn..] {
+        *byte = byte.wrapping_mul(31).wrapping_add(7);
+    }
+    fs::write(wal_path(&file(&left)), wal).unwrap();
+    left
+}
+
+#[test]
+fn what_was_synced_survives_whatever_the_power_leaves_behind_it() {
+    let dir = directory();
+    let storage = open(dir.path()).unwrap();
+    let mut writer = Writer::new(&storage, "a-1");
+    writer.shard.set_synced_first(true);
+    for round in 0..12 {
+        writer.append(40 + round * 13);
+        let ticket = writer.shard.begin_sync();
+        assert!(ticket.wait().is_empty());
+        let synced = writer.end;
+        let torn = fs::metadata(wal_path(&file(&dir))).unwrap().len() as usize;
+        // Behind it pages are written, and none of them is synced.
+        writer.append(60);
+        writer.opened.reader.read(Cursor::at_offset(synced), 1, &mut Vec::new()).unwrap();
+        for torn in [torn, torn + 1, torn + 24, torn + 4000] {
+            let left = as_the_power_left_it(&dir, torn);
+            let storage = open(left.path()).unwrap();
+            let found = Writer::new(&storage, "a-1");
+            assert!((synced..=writer.end).contains(&found.end), "{} of {synced} lines", found.end);
+            found.assert_lines(0..found.end);
+        }
+        writer.sync();
+    }
 }

@@ -163,6 +163,30 @@ fn dropped_lines_stay_hidden_over_a_restart_until_they_are_deleted() {
 }
 
 #[test]
+fn a_long_log_is_deleted_and_its_name_is_free() {
+    let dir = directory();
+    let storage = open(dir.path());
+    let mut writer = Writer::new(&storage, "a-1");
+    writer.append(7000);
+    writer.sync();
+    let reader = std::sync::Arc::clone(&writer.opened.reader);
+    drop(writer);
+    storage.delete(&[log("a-1")]).unwrap();
+    assert!(reader.read(Cursor::at_offset(0), 100, &mut Vec::new()).is_err());
+    let conn = client(dir.path(), 1);
+    assert_eq!(number(&conn, r#"SELECT count(*) FROM sqlite_master WHERE name = 'a-1'"#), 0);
+    let pages = number(&conn, "PRAGMA page_count");
+    assert!(number(&conn, "PRAGMA freelist_count") > pages * 9 / 10);
+    let mut writer = Writer::new(&storage, "a-1");
+    assert_eq!(writer.end, 0);
+    writer.append(7000);
+    writer.sync();
+    assert!(number(&conn, "PRAGMA page_count") <= pages + 2);
+    // Whoever read the old one does not read the new one.
+    assert!(reader.read(Cursor::at_offset(0), 100, &mut Vec::new()).is_err());
+}
+
+#[test]
 fn offsets_do_not_repeat_when_a_cut_leaves_no_line() {
     let dir = directory();
     {
