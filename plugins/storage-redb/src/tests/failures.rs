@@ -174,3 +174,29 @@ fn a_failed_rewrite() {
         assert_holds(&*opened.reader, left);
     }
 }
+
+/// With quick repair each commit says what a start needs to know: what was durable is there after a crash, too.
+#[test]
+fn a_start_without_reading_everything() {
+    let dir = TempDir::new().expect("a directory");
+    let options = || Options { quick_repair: true, ..Options::default() };
+    let copy = TempDir::new().expect("a directory");
+    {
+        let storage = RedbStorage::open(dir.path(), options()).expect("open");
+        let mut shard = shard(&storage, 1);
+        let opened = create(&mut *shard, "a-1");
+        append(&mut *shard, opened.slot, 0, 2000);
+        sync(&mut *shard);
+        append(&mut *shard, opened.slot, 2000, 2003);
+        sync(&mut *shard);
+        // As the file is at this moment a crash would leave it.
+        std::fs::create_dir(copy.path().join("redb")).expect("a directory");
+        let file = "redb/logs.redb";
+        std::fs::copy(dir.path().join(file), copy.path().join(file)).expect("copy");
+    }
+    for options in [options(), Options::default()] {
+        let storage = RedbStorage::open(copy.path(), options).expect("open");
+        let mut shard = shard(&storage, 1);
+        assert_holds(&*create(&mut *shard, "a-1").reader, 0..2003);
+    }
+}
