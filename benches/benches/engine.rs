@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use wafka_broker::{
-    AppendRequest, Engine, EngineOptions, EntryFields, EntrySink, FsyncPolicy, IdSpec, IndexPlace, ReadRange,
-    Topic, wait,
+    AppendRequest, BackendSource, Backends, Engine, EngineOptions, EntryFields, EntrySink, FsyncPolicy,
+    IdSpec, IndexPlace, ReadRange, Topic, wait,
 };
+use wafka_core::storage::Options;
 use wafka_core::{Clock, Database, EventId, Fields, SystemClock, TopicName};
 use wafka_storage::fs::StdFs;
-use wafka_storage::{TextOptions, TextStorage};
+use wafka_storage::{MemoryFactory, TextOptions, TextStorage};
 
 const BATCH: u64 = 3200;
 
@@ -27,13 +28,21 @@ impl Drop for Setup {
     }
 }
 
-fn setup(fsync: FsyncPolicy) -> Setup {
+/// The text log, alone or with another backend beside it.
+fn setup(fsync: FsyncPolicy, alone: bool) -> Setup {
     let dir = tempfile::tempdir_in(".").expect("a directory for the data");
     let storage = TextStorage::open(Arc::new(StdFs), dir.path(), TextOptions::default()).expect("open");
     let mut options = EngineOptions::new(2, Arc::new(SystemClock));
     options.fsync = fsync;
     options.index = Some(IndexPlace { fs: Arc::new(StdFs), dir: dir.path().join("index") });
-    let engine = Engine::start(options, Arc::new(storage)).expect("start");
+    let other = BackendSource {
+        factory: Arc::new(MemoryFactory),
+        data_dir: dir.path().into(),
+        options: Options::new(),
+    };
+    let others = (!alone).then_some(other);
+    let backends = Backends::new("text", Arc::new(storage), others).expect("two names");
+    let engine = Engine::start_on(options, backends).expect("start");
     let name = TopicName::new(b"bench").expect("invariant: a plain name");
     let topic = engine.ensure_topic(Database(0), &name).expect("create");
     Setup { engine, topic, _dir: dir }
@@ -65,8 +74,11 @@ fn append(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("append and commit");
     group.throughput(Throughput::Elements(BATCH)).sample_size(20);
     for fsync in [FsyncPolicy::Always, FsyncPolicy::EverySec] {
-        let setup = setup(fsync);
-        group.bench_function(fsync.name(), |bencher| bencher.iter(|| append_batch(&setup, &[b'x'; 100])));
+        for (alone, beside) in [(true, ""), (false, ", another backend beside it")] {
+            let setup = setup(fsync, alone);
+            let name = format!("{}{beside}", fsync.name());
+            group.bench_function(name, |bencher| bencher.iter(|| append_batch(&setup, &[b'x'; 100])));
+        }
     }
     group.finish();
 }
@@ -88,7 +100,7 @@ impl EntrySink for Count {
 }
 
 fn catch_up(criterion: &mut Criterion) {
-    let setup = setup(FsyncPolicy::No);
+    let setup = setup(FsyncPolicy::No, true);
     for _ in 0..100 {
         append_batch(&setup, &[b'x'; 100]);
     }
