@@ -119,7 +119,8 @@ pub struct OpenRequest {
 pub struct Chunk {
     /// Where the first line returned lies.
     pub start: Cursor,
-    /// Where to read on. Its offset is a lower bound when the last line returned is damaged.
+    /// Where to read on: right behind the last line returned, whatever gap follows. Its offset is a lower bound when that line
+    /// is damaged.
     pub next: Cursor,
 }
 

@@ -127,7 +127,13 @@ fn read(reader: &dyn LogReader, from: Cursor, bytes_max: usize) -> (Vec<u8>, Chu
     let mut bytes = b"before".to_vec();
     let chunk = reader.read(from, bytes_max, &mut bytes).expect("read");
     assert!(bytes.starts_with(b"before"), "what the buffer held was overwritten");
-    (bytes.split_off(6), chunk)
+    let bytes = bytes.split_off(6);
+    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').filter_map(line::offset_of);
+    if let Some(first) = lines.next() {
+        let last = lines.next_back().unwrap_or(first);
+        assert_eq!((chunk.start.offset, chunk.next.offset), (first, last + 1), "the lines are other ones");
+    }
+    (bytes, chunk)
 }
 
 /// Reads everything from `from` on in chunks, each from where the last one ended.
