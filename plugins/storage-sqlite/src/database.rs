@@ -20,7 +20,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use rusqlite::Connection;
@@ -48,6 +48,13 @@ pub(crate) struct Database {
     gate: RwLock<()>,
     /// How many transactions were committed.
     commits: AtomicU64,
+    /// So many of them are durable.
+    synced: AtomicU64,
+    /// Counts how often the file was opened.
+    epoch: AtomicU64,
+    /// Whether a sync failed since then.
+    sync_failed: AtomicBool,
+    /// Held while the WAL is synced; nothing else waits for that.
     sync: Mutex<SyncState>,
     /// Pages in the WAL after the last commit.
     wal_pages: Arc<AtomicU32>,
@@ -66,10 +73,6 @@ struct Writer {
 
 struct SyncState {
     wal: File,
-    /// Counts how often the file was opened.
-    epoch: u64,
-    /// So many commits are durable.
-    synced: u64,
     /// Why no sync is worth anything until the file is opened anew.
     failed: Option<Arc<str>>,
 }
@@ -94,7 +97,10 @@ impl Database {
             readers: Mutex::default(),
             gate: RwLock::new(()),
             commits: AtomicU64::new(0),
-            sync: Mutex::new(SyncState { wal, epoch: 1, synced: 0, failed: None }),
+            synced: AtomicU64::new(0),
+            epoch: AtomicU64::new(1),
+            sync_failed: AtomicBool::new(false),
+            sync: Mutex::new(SyncState { wal, failed: None }),
             wal_pages,
             tidy_at: AtomicU32::new(options.checkpoint_pages),
             #[cfg(test)]
@@ -234,12 +240,12 @@ impl Database {
         if let Some(reason) = &sync.failed {
             return Err(Arc::clone(reason));
         }
-        if sync.epoch != ticket.epoch {
+        if self.epoch.load(Ordering::Acquire) != ticket.epoch {
             return Err(
                 "the database was opened anew after a failure, before this was known to be durable".into()
             );
         }
-        if sync.synced >= ticket.commit {
+        if self.synced.load(Ordering::Acquire) >= ticket.commit {
             return Ok(());
         }
         // What is committed while the sync runs, it may miss.
@@ -251,16 +257,17 @@ impl Database {
         if let Err(error) = synced {
             let reason: Arc<str> = format!("sync of {}: {error}", wal_path(&self.path).display()).into();
             sync.failed = Some(Arc::clone(&reason));
+            self.sync_failed.store(true, Ordering::Release);
             return Err(reason);
         }
-        sync.synced = covered;
+        self.synced.store(covered, Ordering::Release);
         Ok(())
     }
 
     /// Whether what a ticket stands for is known to be durable, or never will be.
     pub fn is_settled(&self, ticket: Ticket) -> bool {
-        let sync = self.sync.lock();
-        sync.epoch != ticket.epoch || sync.synced >= ticket.commit
+        self.epoch.load(Ordering::Acquire) != ticket.epoch
+            || self.synced.load(Ordering::Acquire) >= ticket.commit
     }
 
     /// How many syncs there were.
@@ -316,13 +323,13 @@ impl Database {
     }
 
     fn ticket(&self) -> Ticket {
-        // Both change only under the writer's lock, which the caller holds, or together with it.
-        Ticket { commit: self.commits.load(Ordering::Acquire), epoch: self.sync.lock().epoch }
+        // The caller holds the writer's lock, under which alone both change.
+        Ticket { commit: self.commits.load(Ordering::Acquire), epoch: self.epoch.load(Ordering::Acquire) }
     }
 
     /// Opens the file anew if it has to be.
     fn mend(&self, writer: &mut Writer) -> Result<(), StorageError> {
-        let failed = self.sync.lock().failed.is_some();
+        let failed = self.sync_failed.load(Ordering::Acquire);
         if failed || writer.conn.is_none() { self.reconnect(writer) } else { Ok(()) }
     }
 
@@ -391,12 +398,10 @@ impl Database {
         let (conn, wal) = connect(&self.path, &self.options, &self.wal_pages)?;
         writer.conn = Some(conn);
         let mut sync = self.sync.lock();
-        *sync = SyncState {
-            wal,
-            epoch: sync.epoch + 1,
-            synced: self.commits.load(Ordering::Acquire),
-            failed: None,
-        };
+        *sync = SyncState { wal, failed: None };
+        self.synced.store(self.commits.load(Ordering::Acquire), Ordering::Release);
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.sync_failed.store(false, Ordering::Release);
         log::info!("{}: opened anew after a failure", self.path.display());
         Ok(())
     }
