@@ -154,7 +154,7 @@ impl Home {
         }
         for (broker, names) in missing {
             let database = self.database(broker)?;
-            let made = database.change_durably(database.path.display(), "create", |conn| {
+            let (made, ticket) = database.change(database.path.display(), "create", |conn| {
                 names.iter().map(|name| schema::create_log(conn, name)).collect::<Result<Vec<_>, _>>()
             })?;
             let mut logs = self.logs.lock();
@@ -162,6 +162,12 @@ impl Home {
                 let database = Arc::clone(&database);
                 logs.insert(name.clone(), Entry { database, id, table, open: false, log: None });
             }
+            drop(logs);
+            // They are there, even if that cannot be made sure of.
+            let waited = database.wait(ticket);
+            waited.map_err(|reason| {
+                refused(database.path.display(), "create", io::ErrorKind::Other, &reason)
+            })?;
         }
         Ok(())
     }
@@ -223,8 +229,11 @@ impl Home {
 /// Deletes logs of one file: the lines of long ones some at a time, then all tables at once.
 fn drop_logs(database: &Database, gone: &[Gone]) -> Result<(), StorageError> {
     for (name, _, table) in gone {
-        let table = quoted(table);
-        let delete = |conn: &rusqlite::Connection| schema::delete_some(conn, &table, Offset::MAX, false);
+        // It is gone where only the sync failed, the last time.
+        let delete = |conn: &rusqlite::Connection| match conn.table_exists(None::<&str>, table)? {
+            true => schema::delete_some(conn, &quoted(table), Offset::MAX, false),
+            false => Ok(false),
+        };
         while database.change(name, "delete", delete)?.0 {}
     }
     database.change_durably(database.path.display(), "delete", |conn| {

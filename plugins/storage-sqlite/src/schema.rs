@@ -110,7 +110,7 @@ pub(crate) fn create_log(conn: &Connection, log: &LogName) -> Result<(i64, Strin
 
 /// Deletes a log with its table.
 pub(crate) fn drop_log(conn: &Connection, id: i64, quoted_table: &str) -> Result<()> {
-    conn.execute_batch(&format!("DROP TABLE {quoted_table}"))?;
+    conn.execute_batch(&format!("DROP TABLE IF EXISTS {quoted_table}"))?;
     conn.prepare_cached("DELETE FROM wafka_dropped WHERE log = ?")?.execute([id])?;
     conn.prepare_cached("DELETE FROM wafka_logs WHERE id = ?")?.execute([id])?;
     Ok(())

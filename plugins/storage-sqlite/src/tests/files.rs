@@ -279,3 +279,24 @@ fn what_was_synced_survives_whatever_the_power_leaves_behind_it() {
         writer.sync();
     }
 }
+
+#[test]
+fn logs_whose_making_could_not_be_synced_are_made_when_asked_again() {
+    let dir = ten_lines();
+    let storage = open(dir.path()).unwrap();
+    let names = [log("b-1"), log("c-1")];
+    let database = storage.home.database_of(&log("a-1")).unwrap();
+    database.faults.fail_sync();
+    let error = storage.create(&names).unwrap_err();
+    assert!(error.to_string().contains("broker-1.db"), "{error}");
+    storage.create(&names).unwrap();
+    database.faults.fail_sync();
+    assert!(storage.delete(&names).is_err());
+    storage.delete(&names).unwrap();
+    assert_eq!(storage.list().unwrap(), [log("a-1")]);
+    storage.create(&names).unwrap();
+    let mut writer = Writer::new(&storage, "b-1");
+    writer.append(3);
+    writer.sync();
+    Writer::new(&storage, "a-1").assert_lines(0..10);
+}

@@ -36,6 +36,10 @@ impl Faults {
         Err(rusqlite::Error::SqliteFailure(code, Some("the test asked for it".to_owned())))
     }
 
+    pub fn fail_sync(&self) {
+        self.sync.store(true, Ordering::Release);
+    }
+
     pub fn syncs(&self) -> u64 {
         self.syncs.load(Ordering::Acquire)
     }
@@ -90,7 +94,7 @@ impl Harness for InDirectory {
         let faults = &database.as_ref().expect("a log there is").faults;
         match failing {
             Failing::Append => *faults.append.lock() = Some(log.clone()),
-            Failing::Sync => faults.sync.store(true, Ordering::Release),
+            Failing::Sync => faults.fail_sync(),
         }
     }
 }
