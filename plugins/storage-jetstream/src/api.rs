@@ -1,0 +1,360 @@
+//! What is asked of the engine, and how its answers look: JSON on subjects that begin with `$JS.API`.
+
+use std::time::Duration;
+
+use async_nats::{Client, HeaderMap, Message, StatusCode};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// The header by which a message says what it follows in the stream …
+pub(crate) const EXPECTED_LAST: &str = "Nats-Expected-Last-Sequence";
+/// … and on its subject.
+const EXPECTED_LAST_OF_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence";
+/// The engine's number for a message that does not follow what it says.
+pub(crate) const WRONG_LAST_SEQUENCE: u64 = 10_071;
+const STREAM_NOT_FOUND: u64 = 10_059;
+const NO_MESSAGE_FOUND: u64 = 10_037;
+/// How long one request is waited for before it is sent again: it, or its answer, may be lost.
+const TRY: Duration = Duration::from_millis(1500);
+/// The pause before that, where the answer was that nobody can answer now.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Bytes that the engine stores beside the subject, the headers and the data of a message.
+const STORED_BESIDE: u64 = 34;
+/// Bytes of the headers of a line, and of a cut.
+const HEADERS: u64 = ("NATS/1.0\r\n".len() + EXPECTED_LAST.len() + ": \r\n\r\n".len() + 19) as u64;
+
+/// Bytes that a line or a cut takes in its stream beside its data.
+pub(crate) fn bytes_beside(subject: &str) -> u64 {
+    STORED_BESIDE + HEADERS + subject.len() as u64
+}
+
+/// Why something was not done.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// Nobody answered. Whether it came about is unknown.
+    #[error("no answer from the engine within {} ms ({last})", .waited.as_millis())]
+    Silence { waited: Duration, last: String },
+    /// The engine refused.
+    #[error("the engine refused: {description} (error {code})")]
+    Refused { code: u64, description: String },
+    /// The answer is none that is understood.
+    #[error("the engine's answer is not understood: {0}")]
+    Strange(String),
+}
+
+impl Failure {
+    pub(crate) fn is_wrong_last(&self) -> bool {
+        matches!(self, Failure::Refused { code: WRONG_LAST_SEQUENCE, .. })
+    }
+}
+
+/// An error in an answer.
+#[derive(Debug, Deserialize)]
+struct ApiError {
+    code: u64,
+    #[serde(default)]
+    err_code: u64,
+    #[serde(default)]
+    description: String,
+}
+
+impl ApiError {
+    /// The engine is there and has, for now, no leader or no time: it is asked again.
+    fn is_passing(&self) -> bool {
+        self.code == 503 || self.code == 429
+    }
+}
+
+/// A stream.
+#[derive(Debug, Deserialize)]
+pub(crate) struct StreamInfo {
+    pub config: StreamConfig,
+    pub state: StreamState,
+    pub cluster: Option<Cluster>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Cluster {
+    pub leader: Option<String>,
+}
+
+/// What of a stream's configuration must hold.
+#[derive(Debug, Deserialize)]
+pub(crate) struct StreamConfig {
+    pub storage: String,
+    pub retention: String,
+    #[serde(default)]
+    pub max_msgs: i64,
+    #[serde(default)]
+    pub max_bytes: i64,
+    #[serde(default)]
+    pub max_age: i64,
+    #[serde(default)]
+    pub max_msgs_per_subject: i64,
+}
+
+/// What a stream holds.
+#[derive(Debug, Deserialize)]
+pub(crate) struct StreamState {
+    pub messages: u64,
+    pub bytes: u64,
+    pub last_seq: u64,
+}
+
+/// A stored message.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub sequence: u64,
+    pub subject: String,
+    pub data: Bytes,
+}
+
+#[derive(Deserialize)]
+struct StoredAnswer {
+    message: StoredMessage,
+}
+
+#[derive(Deserialize)]
+struct StoredMessage {
+    subject: String,
+    seq: u64,
+    #[serde(default)]
+    data: String,
+}
+
+/// The acknowledgement of a published message.
+#[derive(Deserialize)]
+pub(crate) struct Acknowledged {
+    pub seq: u64,
+}
+
+/// Asks the engine.
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub client: Client,
+    /// How long to try.
+    pub patience: Duration,
+}
+
+impl Api {
+    /// The same, with less patience.
+    pub(crate) fn within(&self, patience: Duration) -> Self {
+        Api { client: self.client.clone(), patience: patience.min(self.patience) }
+    }
+
+    /// Asks until there is an answer. What is asked for must come to the same when it is done twice.
+    async fn ask<T: DeserializeOwned>(&self, subject: &str, body: &Value) -> Result<T, Failure> {
+        let body = Bytes::from(if body.is_null() { Vec::new() } else { body.to_string().into_bytes() });
+        self.send(format!("$JS.API.{subject}"), HeaderMap::new(), body).await
+    }
+
+    async fn send<T: DeserializeOwned>(
+        &self,
+        subject: String,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<T, Failure> {
+        let begun = Instant::now();
+        let deadline = begun + self.patience;
+        loop {
+            let asked = self.client.send_request(
+                subject.clone(),
+                async_nats::Request::new().headers(headers.clone()).payload(body.clone()).timeout(None),
+            );
+            let last = match timeout_at(deadline.min(Instant::now() + TRY), asked).await {
+                Ok(Ok(answer)) => match understand(&answer) {
+                    Err(Passing(last)) => last,
+                    Ok(understood) => return understood,
+                },
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => self.client.connection_state().to_string(),
+            };
+            if Instant::now() + PAUSE >= deadline {
+                return Err(Failure::Silence { waited: begun.elapsed(), last });
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Publishes a message and waits for its acknowledgement; returns its sequence. When nobody answers it is sent again:
+    /// `headers` must see to it that it counts once.
+    async fn publish(&self, subject: String, headers: HeaderMap, body: Bytes) -> Result<u64, Failure> {
+        self.send::<Acknowledged>(subject, headers, body).await.map(|acknowledged| acknowledged.seq)
+    }
+
+    /// Publishes what must be the message behind sequence `last` of its stream.
+    pub(crate) async fn publish_behind(
+        &self,
+        subject: String,
+        last: u64,
+        body: Bytes,
+    ) -> Result<u64, Failure> {
+        self.publish(subject, expecting(EXPECTED_LAST, last), body).await
+    }
+
+    /// Publishes what must replace the message with sequence `last` on its subject; 0 stands for none.
+    pub(crate) async fn replace(&self, subject: String, last: u64, body: Bytes) -> Result<u64, Failure> {
+        self.publish(subject, expecting(EXPECTED_LAST_OF_SUBJECT, last), body).await
+    }
+
+    /// Makes a stream; one that has this configuration already stays.
+    pub(crate) async fn make_stream(&self, name: &str, config: &Value) -> Result<(), Failure> {
+        self.ask::<Value>(&format!("STREAM.CREATE.{name}"), config).await.map(drop)
+    }
+
+    /// Gives a stream another configuration.
+    #[cfg(test)]
+    pub(crate) async fn update_stream(&self, name: &str, config: &Value) -> Result<(), Failure> {
+        self.ask::<Value>(&format!("STREAM.UPDATE.{name}"), config).await.map(drop)
+    }
+
+    /// Deletes a stream, if it is there.
+    pub(crate) async fn delete_stream(&self, name: &str) -> Result<(), Failure> {
+        match self.ask::<Value>(&format!("STREAM.DELETE.{name}"), &Value::Null).await {
+            Ok(_) | Err(Failure::Refused { code: STREAM_NOT_FOUND, .. }) => Ok(()),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// What a stream's leader says of it; `None` when there is no such stream.
+    pub(crate) async fn stream(&self, name: &str) -> Result<Option<StreamInfo>, Failure> {
+        match self.ask(&format!("STREAM.INFO.{name}"), &Value::Null).await {
+            Ok(info) => Ok(Some(info)),
+            Err(Failure::Refused { code: STREAM_NOT_FOUND, .. }) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn stored(&self, stream: &str, query: Value) -> Result<Option<Stored>, Failure> {
+        let answer = self.ask::<StoredAnswer>(&format!("STREAM.MSG.GET.{stream}"), &query).await;
+        let message = match answer {
+            Ok(answer) => answer.message,
+            Err(Failure::Refused { code: NO_MESSAGE_FOUND, .. }) => return Ok(None),
+            Err(failure) => return Err(failure),
+        };
+        let data = STANDARD.decode(&message.data);
+        let data = data.map_err(|error| Failure::Strange(format!("message {}: {error}", message.seq)))?;
+        Ok(Some(Stored { sequence: message.seq, subject: message.subject, data: data.into() }))
+    }
+
+    /// The message with this sequence, as the stream's leader has it.
+    pub(crate) async fn at(&self, stream: &str, sequence: u64) -> Result<Option<Stored>, Failure> {
+        self.stored(stream, json!({ "seq": sequence })).await
+    }
+
+    /// The first message on `subject` (which may have wildcards) from this sequence on. What lies between is in the stream
+    /// no more: whoever has a message has applied everything before it.
+    pub(crate) async fn at_or_behind(
+        &self,
+        stream: &str,
+        sequence: u64,
+        subject: &str,
+    ) -> Result<Option<Stored>, Failure> {
+        self.stored(stream, json!({ "seq": sequence, "next_by_subj": subject })).await
+    }
+
+    /// The last message on `subject`.
+    pub(crate) async fn last_on(&self, stream: &str, subject: &str) -> Result<Option<Stored>, Failure> {
+        self.stored(stream, json!({ "last_by_subj": subject })).await
+    }
+
+    /// Removes a message, if it is there.
+    pub(crate) async fn remove(&self, stream: &str, sequence: u64) -> Result<(), Failure> {
+        // The bytes are not overwritten: what is not to be found by the server's owner does not belong into a log.
+        let body = json!({ "seq": sequence, "no_erase": true });
+        match self.ask::<Value>(&format!("STREAM.MSG.DELETE.{stream}"), &body).await {
+            // There is no number of its own for a message that is not there.
+            Ok(_) | Err(Failure::Refused { .. }) => Ok(()),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Waits until a majority has agreed with the stream's leader on something. Who answers after that has, unless it was
+    /// asleep, everything that was acknowledged before: a leader that was cut off does not get this done.
+    pub(crate) async fn agree(&self, stream: &str) -> Result<(), Failure> {
+        // There never is a message with this sequence, and that is found out when the removal is applied.
+        self.remove(stream, u64::MAX >> 1).await
+    }
+
+    /// Removes the messages on `subject` (all, without one) below a sequence.
+    pub(crate) async fn purge(&self, stream: &str, below: u64, subject: Option<&str>) -> Result<(), Failure> {
+        let mut body = json!({ "seq": below });
+        if let Some(subject) = subject {
+            body["filter"] = subject.into();
+        }
+        self.ask::<Value>(&format!("STREAM.PURGE.{stream}"), &body).await.map(drop)
+    }
+}
+
+/// An answer that says to ask again.
+struct Passing(String);
+
+fn understand<T: DeserializeOwned>(answer: &Message) -> Result<Result<T, Failure>, Passing> {
+    if answer.status == Some(StatusCode::NO_RESPONDERS) {
+        return Err(Passing("nobody answers for it".into()));
+    }
+    #[derive(Deserialize)]
+    struct MayFail {
+        error: Option<ApiError>,
+    }
+    let strange = |error: serde_json::Error| Failure::Strange(error.to_string());
+    match serde_json::from_slice::<MayFail>(&answer.payload) {
+        Ok(MayFail { error: Some(error) }) if error.is_passing() => Err(Passing(error.description)),
+        Ok(MayFail { error: Some(error) }) => {
+            Ok(Err(Failure::Refused { code: error.err_code, description: error.description }))
+        }
+        Ok(MayFail { error: None }) => Ok(serde_json::from_slice(&answer.payload).map_err(strange)),
+        Err(error) => Ok(Err(strange(error))),
+    }
+}
+
+/// The sequence that an acknowledgement names, or what it says instead.
+pub(crate) fn acknowledged(answer: &Message) -> Result<u64, Failure> {
+    match understand::<Acknowledged>(answer) {
+        Ok(understood) => understood.map(|acknowledged| acknowledged.seq),
+        Err(Passing(reason)) => Err(Failure::Silence { waited: Duration::ZERO, last: reason }),
+    }
+}
+
+/// A header with a number. It has as many digits as any, so that all lines of a log have the same length beside their
+/// data: the sum of these follows from what the engine says of the stream.
+pub(crate) fn expecting(header: &'static str, last: u64) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header, format!("{last:019}"));
+    headers
+}
+
+/// How a stream is to be: on disk, complete, read from its leader alone.
+#[derive(Serialize)]
+pub(crate) struct NewStream<'a> {
+    pub name: &'a str,
+    pub subjects: &'a [String],
+    pub num_replicas: u8,
+    pub max_msgs_per_subject: i64,
+    pub metadata: Value,
+}
+
+impl NewStream<'_> {
+    pub(crate) fn config(&self) -> Value {
+        json!({
+            "name": self.name,
+            "subjects": self.subjects,
+            "num_replicas": self.num_replicas,
+            "max_msgs_per_subject": self.max_msgs_per_subject,
+            "metadata": self.metadata,
+            "storage": "file",
+            "retention": "limits",
+            "discard": "new",
+            "compression": "none",
+            // Else followers would answer, who may be behind.
+            "allow_direct": false,
+            "mirror_direct": false,
+        })
+    }
+}

@@ -1,0 +1,214 @@
+//! The connection, and whether the servers behind it keep what they acknowledge.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions, Event};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use serde::Deserialize;
+use tokio::time::{Instant, timeout_at};
+use wafka_core::storage::StorageError;
+
+use crate::options::{Login, Options, bad_option};
+use crate::{NAME, io_error};
+
+/// A connection that was lost is noticed after two of these.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
+/// The longest pause before it is tried to connect again.
+const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// Acknowledgements that may wait to be looked at. More are dropped, and looked up in the log.
+const ANSWERS_MAX: usize = 1 << 17;
+/// How long the servers have to say how they sync.
+const ASK_SERVERS: Duration = Duration::from_secs(2);
+
+/// Connects.
+pub(crate) async fn connect(options: &Options, login: &Login) -> Result<Client, StorageError> {
+    let servers = options.servers.join(",");
+    let mut connect = ConnectOptions::new()
+        .name("wafka")
+        .ping_interval(PING_INTERVAL)
+        .connection_timeout(options.request_timeout().min(Duration::from_secs(5)))
+        .request_timeout(None)
+        .subscription_capacity(ANSWERS_MAX)
+        .max_reconnects(None)
+        .skip_subject_validation(true)
+        .reconnect_delay_callback(|attempts| {
+            RECONNECT_PAUSE_MAX.min(Duration::from_millis(20 * attempts as u64))
+        })
+        .event_callback(|event| async move { report(&event) })
+        .require_tls(options.tls_required);
+    if let Some(file) = &options.tls_ca {
+        connect = connect.add_root_certificates(file.clone());
+    }
+    if let (Some(user), Some(password)) = (&login.user, &login.password) {
+        connect = connect.user_and_password(user.clone(), password.clone());
+    }
+    if let Some(token) = &login.token {
+        connect = connect.token(token.clone());
+    }
+    if let Some(file) = &login.credentials {
+        let read = connect.credentials_file(file).await;
+        connect = read.map_err(|source| io_error(&file.display().to_string(), "credentials", source))?;
+    }
+    let addresses: Result<Vec<async_nats::ServerAddr>, _> =
+        options.servers.iter().map(|server| server.parse()).collect();
+    let addresses =
+        addresses.map_err(|error| bad_option("servers", format!("expected addresses: {error}")))?;
+    connect
+        .connect(addresses)
+        .await
+        .map_err(|error| io_error(&servers, "connect", std::io::Error::other(error)))
+}
+
+fn report(event: &Event) {
+    match event {
+        Event::Connected => tracing::info!(backend = NAME, "connected to the engine"),
+        Event::Disconnected => tracing::warn!(backend = NAME, "the connection to the engine was lost"),
+        Event::ServerError(_) | Event::ClientError(_) | Event::SlowConsumer(_) => {
+            tracing::warn!(backend = NAME, %event, "the connection to the engine");
+        }
+        _ => {}
+    }
+}
+
+/// What a server says of itself to its system account.
+#[derive(Deserialize)]
+struct Answer {
+    data: Varz,
+}
+
+#[derive(Deserialize)]
+struct Varz {
+    server_name: String,
+    jetstream: Option<JetStream>,
+}
+
+#[derive(Deserialize)]
+struct JetStream {
+    /// Empty where the server does not store.
+    config: Option<JetStreamConfig>,
+    meta: Option<Meta>,
+}
+
+#[derive(Deserialize)]
+struct JetStreamConfig {
+    #[serde(default)]
+    sync_always: bool,
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    cluster_size: usize,
+}
+
+/// Makes sure that the servers sync before they acknowledge, or that whoever configured the backend says that they need
+/// not. A connected client cannot see it: the system account can.
+pub(crate) async fn check_syncs(options: &Options) -> Result<(), StorageError> {
+    if options.accept_unsynced_loss {
+        tracing::warn!(
+            backend = NAME,
+            "accept_unsynced_loss: nobody checks whether the servers sync before they acknowledge, and what they \
+             acknowledged may be lost with the power"
+        );
+        return Ok(());
+    }
+    let Some(login) = &options.system_login else {
+        let expected = "expected a user of the servers' system account: it is asked whether each server has \
+                        `sync_interval: always`, without which what was acknowledged may be lost with the power; \
+                        `accept_unsynced_loss = true` accepts that instead";
+        return Err(bad_option("system_login", expected));
+    };
+    let client = connect(options, login).await?;
+    let found = ask_servers(&client).await;
+    // Nothing is to be sent: if this fails, the connection is gone already.
+    let _gone = client.drain().await;
+    judge(&found?)
+}
+
+/// Asks every server; returns what each said, by its name, and how many there are to be.
+async fn ask_servers(client: &Client) -> Result<(BTreeMap<String, bool>, usize), StorageError> {
+    let error = |reason: String| io_error("the servers", "ask how they sync", std::io::Error::other(reason));
+    let inbox = client.new_inbox();
+    let mut answers = client.subscribe(inbox.clone()).await.map_err(|source| error(source.to_string()))?;
+    let asked = client.publish_with_reply("$SYS.REQ.SERVER.PING.VARZ", inbox, Bytes::new()).await;
+    asked.map_err(|source| error(source.to_string()))?;
+    let deadline = Instant::now() + ASK_SERVERS;
+    let (mut said, mut expected, mut others) = (BTreeMap::new(), 1, 0);
+    while said.len() < expected {
+        let Ok(Some(answer)) = timeout_at(deadline, answers.next()).await else { break };
+        if answer.status.is_some_and(|status| status.as_u16() == 503) {
+            let refused = "nobody answers: expected a user of the servers' system account";
+            return Err(bad_option("system_login", refused));
+        }
+        let varz = serde_json::from_slice::<Answer>(&answer.payload);
+        let varz = varz.map_err(|source| error(format!("an answer is not understood: {source}")))?.data;
+        match varz.jetstream.and_then(|jetstream| Some((jetstream.config?, jetstream.meta))) {
+            Some((config, meta)) => {
+                said.insert(varz.server_name, config.sync_always);
+                expected = expected.max(meta.map_or(1, |meta| meta.cluster_size));
+            }
+            // A server that does not store is none of the cluster that does.
+            None => others += 1,
+        }
+    }
+    if said.is_empty() {
+        let reason = format!(
+            "no server with JetStream answered within {} ms ({others} without it did): expected a user of the \
+             servers' system account",
+            ASK_SERVERS.as_millis()
+        );
+        return Err(bad_option("system_login", reason));
+    }
+    Ok((said, expected))
+}
+
+fn judge((said, expected): &(BTreeMap<String, bool>, usize)) -> Result<(), StorageError> {
+    let unsynced: Vec<&str> =
+        said.iter().filter(|(_, always)| !**always).map(|(name, _)| name.as_str()).collect();
+    if !unsynced.is_empty() {
+        let expected = format!(
+            "expected `sync_interval: always` in the `jetstream` section of every server, {} not: what was \
+             acknowledged may be lost with the power (`accept_unsynced_loss = true` accepts that)",
+            match unsynced[..] {
+                [one] => format!("{one} has it"),
+                _ => format!("{} have it", unsynced.join(", ")),
+            }
+        );
+        return Err(bad_option("servers", expected));
+    }
+    if said.len() * 2 <= *expected {
+        let reason = format!("only {} of {expected} servers said how they sync, expected most", said.len());
+        return Err(io_error("the servers", "ask how they sync", std::io::Error::other(reason)));
+    }
+    if said.len() < *expected {
+        tracing::warn!(
+            backend = NAME,
+            "{} of {expected} servers said that they sync before they acknowledge; the others did not answer",
+            said.len()
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(said: &[(&str, bool)], expected: usize) -> Result<(), String> {
+        let said = said.iter().map(|(name, always)| ((*name).to_owned(), *always)).collect();
+        judge(&(said, expected)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_server_that_answers_must_sync_and_most_must_answer() {
+        assert_eq!(judged(&[("a", true), ("b", true), ("c", true)], 3), Ok(()));
+        assert_eq!(judged(&[("a", true), ("b", true)], 3), Ok(()));
+        let error = judged(&[("a", true), ("b", false), ("c", true)], 3).expect_err("b does not sync");
+        assert!(error.contains("'servers'") && error.contains("b has it not"), "{error}");
+        let error = judged(&[("a", true)], 3).expect_err("one of three");
+        assert!(error.contains("only 1 of 3"), "{error}");
+        let error = judged(&[("a", true), ("b", true)], 4).expect_err("half is not most");
+        assert!(error.contains("only 2 of 4"), "{error}");
+    }
+}

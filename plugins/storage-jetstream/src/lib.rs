@@ -1,0 +1,99 @@
+//! The storage backend `jetstream`: each log is a replicated stream of NATS JetStream 2.12 or later, for data that must
+//! survive the loss of a machine.
+//!
+//! Partitions, journals and catalog are logs, so nothing of a topic is on the server's own disk. Wafka keeps its protocol
+//! and its promises; replication and elections are the engine's.
+//!
+//! ```toml
+//! [storage]
+//! backend = "jetstream"
+//!
+//! [backends.jetstream]                       # the defaults, but for the logins
+//! servers = ["127.0.0.1:4222"]               # any of the engine's servers; the others are found by it
+//! login = { user = "…", password = "…" }     # or token = "…", or credentials = "FILE"
+//! system_login = { user = "…", password = "…" }   # a user of the servers' system account, see below
+//! accept_unsynced_loss = false               # see below
+//! tls_required = false
+//! # tls_ca = "FILE"                          # certificates to trust beside those of the system
+//! prefix = "wafka"                           # what the names of streams and subjects begin with
+//! replicas = 3                               # 1, 3 or 5: for logs that are made from now on
+//! publish_timeout_ms = 2000                  # then the log's end is read again
+//! give_up_ms = 12000                         # then an append has failed; an election takes up to 9 s
+//! request_timeout_ms = 12000                 # then a read, or making or deleting a log, has failed
+//! pending_mib = 64                           # of one log, appended and not acknowledged: with more, an append waits
+//! ```
+//!
+//! **One server at a time.** A second one with the same `prefix` is not kept from starting. What it writes to a log that
+//! the first one writes is refused to one of both, who says so and does not touch the log again until it is restarted.
+//!
+//! # What is promised
+//!
+//! * **What a sync covered is on disk on a majority of the replicas.** The engine's servers acknowledge before they sync
+//!   unless they are told `jetstream { sync_interval: always }`: by default up to two minutes may be lost with the
+//!   power. A connected client cannot see which it is; the system account can, so the backend asks there, as
+//!   `system_login`, and refuses to open when a server says that it does not sync, when fewer than most answer, or
+//!   when nobody may be asked. `accept_unsynced_loss = true` says that the operator accepts the loss: then nobody is asked,
+//!   and the log of the server warns at each start.
+//! * **An append that is not acknowledged in time is unknown, not failed.** The log's end is read from its leader and
+//!   compared, byte for byte, with what was sent; what is missing is sent again, in its place or not at all, until
+//!   `give_up_ms` are over. Only then has it failed. The reopening cuts off what may have come about of it, and sees to
+//!   it that nothing that is still on its way anywhere can come about later.
+//! * **The engine is down or has no majority:** appends, reads and everything else end in bounded time with an error, and
+//!   the server's attempts to reopen succeed when it is back.
+//! * **Another writer is never overwritten.** Each line says which sequence it follows. When something else stands there
+//!   that was not sent from here, the log is fenced: [`wafka_core::storage::StorageError::Fenced`], also when it is reopened.
+//!
+//! # How a log is kept
+//!
+//! | what | where |
+//! |---|---|
+//! | a log | the stream `<prefix>-<unique>`; its metadata name the log |
+//! | a line, with its newline and its checksum | a message on `<prefix>.log.<stream>.line`, its offset is the sequence - 1 |
+//! | a cut (rare) | a message on `….cut` that says which offset the next sequence has: sequences are not given out twice |
+//! | which stream holds which log | a message for each log in the stream `<prefix>-names` |
+//!
+//! A deleted log's stream name is never used again. A trim is a purge up to a sequence, a single line is removed by itself.
+//!
+//! Lines are read from the stream's leader alone: followers may be behind, and would leave out lines that were just
+//! acknowledged. A line that seems to be missing is asked for once more together with what follows it: only a later line
+//! in one answer proves a gap. Checksums are verified by the server, as in every backend, not here.
+//!
+//! A line must fit into the servers' `max_payload`, 1 MB unless configured: a longer one is refused with an error that says
+//! so, together with the batch it is in.
+//!
+//! # Inside
+//!
+//! A thread of the backend's own runs the connection and a *writer* for each log, which sends what was appended at
+//! once, up to 1,024 lines ahead of the acknowledgements; a sync waits for these. What is not acknowledged is in memory,
+//! where readers see it.
+
+mod api;
+mod connect;
+mod cut;
+mod directory;
+mod home;
+mod log;
+mod options;
+mod reader;
+mod rewrite;
+mod segments;
+mod shard;
+mod storage;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use wafka_core::storage::StorageError;
+
+pub use options::{Login, Options};
+pub use storage::{JetStreamStorage, open};
+
+/// The name that configuration uses.
+const NAME: &str = "jetstream";
+
+wafka_plugin_sdk::export_storage!(name = NAME, open = open);
+
+/// An operation that did not come about, on a log or on what is said instead.
+fn io_error(log: &str, operation: &'static str, source: std::io::Error) -> StorageError {
+    StorageError::Io { log: log.to_owned(), operation, source }
+}

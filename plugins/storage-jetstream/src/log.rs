@@ -1,0 +1,263 @@
+//! One log: what of it is known here, and what was appended and not acknowledged.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use wafka_core::Offset;
+use wafka_core::storage::{Cursor, LogName, StorageError};
+
+use crate::io_error;
+use crate::segments::Segments;
+
+/// A log that was opened since the backend was.
+pub(crate) struct Log {
+    pub name: LogName,
+    /// What its acknowledgements go by.
+    pub key: u64,
+    pub stream: String,
+    /// Where lines are published, and cuts.
+    pub line_subject: String,
+    pub cut_subject: String,
+    pub state: Mutex<State>,
+    /// Lines were acknowledged, or the log was poisoned.
+    pub changed: Condvar,
+    /// There is something for the writer to do.
+    pub work: Notify,
+    /// Who sends, or cuts: one at a time.
+    pub turn: tokio::sync::Mutex<()>,
+}
+
+/// What changes.
+pub(crate) struct State {
+    pub segments: Arc<Segments>,
+    /// The first line's offset; where there is none, `end`.
+    pub first: Offset,
+    /// What lies below is acknowledged: a majority has it on disk.
+    pub acked: Offset,
+    /// What lies below was sent.
+    pub sent: Offset,
+    /// The next line's offset.
+    pub end: Offset,
+    /// The lines from `acked` to `end`.
+    pub pending: VecDeque<Bytes>,
+    /// Offsets behind `acked` whose acknowledgement came before those of lines below them.
+    pub early: BTreeSet<Offset>,
+    /// Bytes of the lines there are, those below `acked` that were there when the log was opened by estimate.
+    pub bytes: u64,
+    pub pending_bytes: usize,
+    /// No message of ours takes a higher sequence than this one.
+    pub highest: u64,
+    /// Counts what was cut: acknowledgements of lines that were cut count no more.
+    pub life: u32,
+    /// Counts how often it was begun to send: refusals of what was sent before say nothing.
+    pub attempt: u32,
+    /// When something was last acknowledged, or first sent.
+    pub progress: Instant,
+    /// Why the log's end has to be read again before anything else is sent.
+    pub trouble: Option<String>,
+    /// Since when there is trouble that was not overcome.
+    pub troubled: Option<Instant>,
+    /// The generation that cursors are told. They hold no position here, but whoever keeps an index learns by it that
+    /// lines have gone.
+    pub generation: u32,
+    pub poisoned: Option<Poison>,
+    /// A shard has it.
+    pub open: bool,
+    pub rewriting: bool,
+}
+
+/// Why a log is not written to.
+#[derive(Clone, Debug)]
+pub(crate) enum Poison {
+    /// Somebody else wrote behind this offset.
+    Fenced {
+        batch: Offset,
+        end: Offset,
+    },
+    Failed(Arc<str>),
+}
+
+impl Poison {
+    /// What to answer whoever wants to append.
+    pub(crate) fn refusal(&self, log: &LogName) -> StorageError {
+        let reason = match self {
+            Poison::Fenced { end, .. } => {
+                format!("another writer has taken the log over: it ends at offset {end} now")
+            }
+            Poison::Failed(reason) => reason.to_string(),
+        };
+        StorageError::Poisoned { log: log.clone(), reason }
+    }
+
+    /// What to answer whoever waits for what was appended.
+    pub(crate) fn failure(&self, log: &LogName, operation: &'static str) -> StorageError {
+        match self {
+            Poison::Fenced { batch, end } => {
+                StorageError::Fenced { log: log.clone(), batch: *batch, end: *end }
+            }
+            Poison::Failed(reason) => {
+                io_error(&log.to_string(), operation, std::io::Error::other(reason.as_ref()))
+            }
+        }
+    }
+}
+
+/// What a log holds, as its stream's leader says.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub segments: Segments,
+    pub first: Offset,
+    pub end: Offset,
+    pub last_sequence: u64,
+    pub bytes: u64,
+}
+
+impl State {
+    pub(crate) fn loaded(loaded: Loaded, generation: u32) -> Self {
+        State {
+            segments: Arc::new(loaded.segments),
+            first: loaded.first,
+            acked: loaded.end,
+            sent: loaded.end,
+            end: loaded.end,
+            pending: VecDeque::new(),
+            early: BTreeSet::new(),
+            bytes: loaded.bytes,
+            pending_bytes: 0,
+            highest: loaded.last_sequence,
+            life: 0,
+            attempt: 0,
+            progress: Instant::now(),
+            trouble: None,
+            troubled: None,
+            generation,
+            poisoned: None,
+            open: true,
+            rewriting: false,
+        }
+    }
+
+    pub(crate) fn cursor(&self, offset: Offset) -> Cursor {
+        Cursor { offset, position: 0, generation: self.generation }
+    }
+
+    /// How long a line is, in bytes, on average and by estimate.
+    pub(crate) fn mean_line(&self) -> u64 {
+        self.bytes / self.end.saturating_sub(self.first).max(1)
+    }
+
+    /// The pending line with this offset.
+    pub(crate) fn line(&self, offset: Offset) -> Option<&Bytes> {
+        let at = usize::try_from(offset.checked_sub(self.acked)?).ok()?;
+        self.pending.get(at)
+    }
+
+    /// Takes note that the line with this offset stands where it belongs.
+    fn acknowledge(&mut self, offset: Offset) {
+        if !(self.acked..self.sent.max(self.acked)).contains(&offset) {
+            return;
+        }
+        self.early.insert(offset);
+        while self.early.first() == Some(&self.acked) {
+            self.early.pop_first();
+            let Some(line) = self.pending.pop_front() else { break };
+            self.pending_bytes -= line.len();
+            self.acked += 1;
+            self.progress = Instant::now();
+            self.troubled = None;
+        }
+    }
+
+    /// What is sent from now on begins with the first line that is not acknowledged.
+    pub(crate) fn begin_again(&mut self) {
+        self.sent = self.acked;
+        self.early.clear();
+        self.attempt += 1;
+        self.trouble = None;
+        self.progress = Instant::now();
+    }
+
+    /// What is to be done about what was sent, and when at the latest.
+    pub(crate) fn overdue(&self, patience: Duration) -> Option<Instant> {
+        (self.sent > self.acked).then(|| self.progress + patience)
+    }
+}
+
+impl Log {
+    pub(crate) fn new(name: LogName, key: u64, stream: String, subject: &str, state: State) -> Arc<Self> {
+        Arc::new(Log {
+            name,
+            key,
+            stream,
+            line_subject: format!("{subject}.line"),
+            cut_subject: format!("{subject}.cut"),
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            work: Notify::new(),
+            turn: tokio::sync::Mutex::new(()),
+        })
+    }
+
+    /// Takes note that a line is in the log for good.
+    pub(crate) fn stored(&self, life: u32, offset: Offset) {
+        let mut state = self.state.lock();
+        if state.life != life {
+            return;
+        }
+        let before = state.acked;
+        state.acknowledge(offset);
+        if state.acked > before {
+            self.changed.notify_all();
+            // There is room to send more.
+            self.work.notify_one();
+        }
+    }
+
+    /// Takes note that something that was sent was refused.
+    pub(crate) fn refused(&self, life: u32, attempt: u32, reason: String) {
+        let mut state = self.state.lock();
+        if state.life == life && state.attempt == attempt {
+            state.trouble.get_or_insert(reason);
+            self.work.notify_one();
+        }
+    }
+
+    /// From now on nothing is appended, until the log is reopened.
+    pub(crate) fn poison(&self, poison: Poison) {
+        let mut state = self.state.lock();
+        if state.poisoned.is_none() {
+            tracing::warn!(log = %self.name, stream = %self.stream, ?poison, "the log is not written to any more");
+            state.poisoned = Some(poison);
+        }
+        self.changed.notify_all();
+        self.work.notify_one();
+    }
+
+    /// Waits until everything below `end` is acknowledged.
+    pub(crate) fn wait_acked(&self, life: u32, end: Offset, longest: Duration) -> Result<(), Poison> {
+        let deadline = std::time::Instant::now() + longest;
+        let mut state = self.state.lock();
+        loop {
+            if let Some(poison) = &state.poisoned {
+                return Err(poison.clone());
+            }
+            if state.life != life {
+                return Err(Poison::Failed("the log was reopened meanwhile".into()));
+            }
+            if state.acked >= end {
+                return Ok(());
+            }
+            if self.changed.wait_until(&mut state, deadline).timed_out() {
+                drop(state);
+                // Its writer gives up long before that.
+                self.poison(Poison::Failed("what writes the log does not answer".into()));
+                state = self.state.lock();
+            }
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Reading: from the stream's leader up to what is acknowledged, from memory behind that.
+
+use std::sync::{Arc, Weak};
+
+use futures_util::future::join_all;
+use tokio::time::{Instant, sleep};
+use wafka_core::Offset;
+use wafka_core::storage::{Chunk, Cursor, LogReader, StorageError};
+
+use crate::api::{Api, Failure, Stored};
+use crate::home::{Home, failed};
+use crate::io_error;
+use crate::log::{Log, State};
+use crate::segments::Segments;
+
+/// So many messages are asked for at once, at most and to begin with.
+const AT_ONCE_MAX: u64 = 128;
+const AT_ONCE_FIRST: u64 = 8;
+/// So many bytes of messages are held at once, as far as that can be known before they come.
+const AHEAD_BYTES: u64 = 8 << 20;
+/// The pause before a leader is asked again that does not know of a line yet.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// Reads a log. It does not keep the connection: that ends with the storage and its shards.
+pub(crate) struct JetStreamReader {
+    home: Weak<Home>,
+    log: Arc<Log>,
+}
+
+/// What a read has collected.
+pub(crate) struct Collected<'a> {
+    pub into: &'a mut Vec<u8>,
+    /// Gets the offset of each line.
+    pub line: &'a mut dyn FnMut(Offset),
+    bytes_max: usize,
+    begun: usize,
+    start: Option<Offset>,
+    next: Offset,
+    full: bool,
+}
+
+impl<'a> Collected<'a> {
+    pub(crate) fn new(
+        into: &'a mut Vec<u8>,
+        bytes_max: usize,
+        from: Offset,
+        line: &'a mut dyn FnMut(Offset),
+    ) -> Self {
+        let begun = into.len();
+        Collected { into, line, bytes_max, begun, start: None, next: from, full: false }
+    }
+
+    /// Takes a line, if there is room for it.
+    fn take(&mut self, offset: Offset, line: &[u8]) {
+        let room = self.bytes_max.saturating_sub(self.into.len() - self.begun);
+        if self.start.is_some() && line.len() > room {
+            self.full = true;
+            return;
+        }
+        self.into.extend_from_slice(line);
+        self.start.get_or_insert(offset);
+        self.next = offset + 1;
+        (self.line)(offset);
+        self.full = line.len() >= room;
+    }
+
+    /// Takes what fits of what is pending.
+    fn take_pending(&mut self, state: &State) {
+        let Some(skip) = self.next.checked_sub(state.acked) else { return };
+        for (line, offset) in state.pending.iter().skip(skip as usize).zip(self.next..) {
+            if self.full {
+                break;
+            }
+            self.take(offset, line);
+        }
+    }
+
+    /// The offsets of the first line and of the one to read on with.
+    fn done(&self) -> (Offset, Offset) {
+        (self.start.unwrap_or(self.next), self.next)
+    }
+}
+
+/// What was known when lines were asked for.
+struct Known {
+    segments: Arc<Segments>,
+    acked: Offset,
+    life: u32,
+    mean_line: u64,
+}
+
+impl Log {
+    /// Collects lines from offset `from` on; returns the first one's offset and where to read on, both the same at the
+    /// log's end.
+    pub(crate) fn collect(
+        &self,
+        home: &Home,
+        mut collected: Collected<'_>,
+    ) -> Result<(Offset, Offset), StorageError> {
+        let deadline = Instant::now() + home.options().request_timeout();
+        let mut life = None;
+        loop {
+            let known = {
+                let state = self.state.lock();
+                let is_same = *life.get_or_insert(state.life) == state.life;
+                // What was cut meanwhile is no business of this read, which has something.
+                let has_enough = collected.full || (!is_same && collected.start.is_some());
+                if has_enough || collected.next >= state.end {
+                    return Ok(collected.done());
+                }
+                life = Some(state.life);
+                collected.next = collected.next.max(state.first);
+                if collected.next >= state.acked {
+                    collected.take_pending(&state);
+                    return Ok(collected.done());
+                }
+                let (segments, mean_line) = (Arc::clone(&state.segments), state.mean_line());
+                Known { segments, acked: state.acked, life: state.life, mean_line }
+            };
+            let before = collected.next;
+            let fetched = home.block_on(self.fetch(home.api(), &known, &mut collected));
+            fetched.map_err(|failure| failed(&self.name.to_string(), "read", failure))?;
+            if collected.next == before && !collected.full && self.state.lock().life == known.life {
+                // A leader that has just been replaced may answer, and not know of it.
+                if Instant::now() + PAUSE >= deadline {
+                    let reason =
+                        format!("the engine does not know of offset {before}, which it has acknowledged");
+                    let source = std::io::Error::new(std::io::ErrorKind::TimedOut, reason);
+                    return Err(io_error(&self.name.to_string(), "read", source));
+                }
+                home.block_on(sleep(PAUSE));
+            }
+        }
+    }
+
+    /// Asks for lines and takes them, as far as they fit.
+    async fn fetch(&self, api: &Api, known: &Known, collected: &mut Collected<'_>) -> Result<(), Failure> {
+        let mut count = AT_ONCE_FIRST;
+        let mut longest = known.mean_line.max(1);
+        while collected.next < known.acked && !collected.full {
+            let from = collected.next;
+            let room = collected.bytes_max.saturating_sub(collected.into.len() - collected.begun) as u64;
+            let some = count
+                .min(AHEAD_BYTES / longest)
+                .min(room / known.mean_line.max(1) + 1)
+                .min(known.segments.unbroken(from))
+                .clamp(1, known.acked - from);
+            let sequence = known.segments.sequence_of(from);
+            let asked = (0..some).map(|at| api.at(&self.stream, sequence + at));
+            for (stored, offset) in join_all(asked).await.into_iter().zip(from..) {
+                let stored = match stored? {
+                    Some(stored) => stored,
+                    // Removed, it seems: what stands behind it proves that.
+                    None => match self.behind(api, known, offset).await? {
+                        Some(stored) => stored,
+                        None => return Ok(()),
+                    },
+                };
+                longest = longest.max(stored.data.len() as u64);
+                let found = known.segments.offset_from(stored.sequence);
+                if found >= known.acked {
+                    return Ok(());
+                }
+                self.check(&stored)?;
+                collected.take(found, &stored.data);
+                if collected.full {
+                    return Ok(());
+                }
+                if found != offset {
+                    break;
+                }
+            }
+            count = (count * 2).min(AT_ONCE_MAX);
+        }
+        Ok(())
+    }
+
+    /// The first line behind this offset that counts.
+    async fn behind(&self, api: &Api, known: &Known, mut offset: Offset) -> Result<Option<Stored>, Failure> {
+        while offset < known.acked {
+            let sequence = known.segments.sequence_of(offset);
+            let found = api.at_or_behind(&self.stream, sequence, &self.line_subject).await?;
+            let Some(stored) = found else { return Ok(None) };
+            offset = known.segments.offset_from(stored.sequence);
+            if known.segments.sequence_of(offset) == stored.sequence {
+                return Ok(Some(stored));
+            }
+        }
+        Ok(None)
+    }
+
+    fn check(&self, stored: &Stored) -> Result<(), Failure> {
+        let is_line = stored.subject == self.line_subject
+            && memchr::memchr(b'\n', &stored.data) == stored.data.len().checked_sub(1);
+        if is_line {
+            return Ok(());
+        }
+        let at = stored.sequence;
+        Err(Failure::Strange(format!(
+            "stream {}: message {at} is no line: expected text and a newline",
+            self.stream
+        )))
+    }
+}
+
+impl JetStreamReader {
+    pub(crate) fn new(home: &Arc<Home>, log: Arc<Log>) -> Self {
+        JetStreamReader { home: Arc::downgrade(home), log }
+    }
+}
+
+impl LogReader for JetStreamReader {
+    fn read(&self, from: Cursor, bytes_max: usize, into: &mut Vec<u8>) -> Result<Chunk, StorageError> {
+        let home = self.home.upgrade().ok_or_else(|| {
+            io_error(&self.log.name.to_string(), "read", std::io::Error::other("the backend was closed"))
+        })?;
+        let begun = into.len();
+        let done = self.log.collect(&home, Collected::new(into, bytes_max, from.offset, &mut |_| ()));
+        let (start, next) = done.inspect_err(|_| into.truncate(begun))?;
+        let state = self.log.state.lock();
+        Ok(Chunk { start: state.cursor(start), next: state.cursor(next) })
+    }
+
+    fn read_ready(
+        &self,
+        from: Cursor,
+        bytes_max: usize,
+        into: &mut Vec<u8>,
+    ) -> Result<Option<Chunk>, StorageError> {
+        let Some(state) = self.log.state.try_lock() else { return Ok(None) };
+        if from.offset < state.end && from.offset < state.acked {
+            return Ok(None);
+        }
+        let mut line = |_| ();
+        let mut collected = Collected::new(into, bytes_max, from.offset, &mut line);
+        collected.take_pending(&state);
+        let (start, next) = collected.done();
+        Ok(Some(Chunk { start: state.cursor(start), next: state.cursor(next) }))
+    }
+
+    fn generation(&self) -> u32 {
+        self.log.state.lock().generation
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.log.state.lock().bytes
+    }
+}

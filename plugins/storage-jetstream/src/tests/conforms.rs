@@ -1,0 +1,75 @@
+//! The suite that every backend passes.
+
+use std::sync::Arc;
+
+use wafka_core::storage::{LogName, Storage};
+use wafka_storage::conformance::{self, Failing, Harness};
+
+use super::cluster::Cluster;
+use super::prefix;
+use crate::{JetStreamStorage, Options};
+
+struct Engine {
+    cluster: Arc<Cluster>,
+    options: Options,
+    storage: Option<JetStreamStorage>,
+}
+
+impl Engine {
+    fn new(cluster: &Arc<Cluster>, replicas: u8) -> Self {
+        let options = Options { prefix: prefix(), replicas, ..cluster.options() };
+        let mut engine = Engine { cluster: Arc::clone(cluster), options, storage: None };
+        engine.restart();
+        engine
+    }
+
+    fn storage(&self) -> &JetStreamStorage {
+        self.storage.as_ref().expect("it is open")
+    }
+}
+
+impl Harness for Engine {
+    fn storage(&self) -> &dyn Storage {
+        Engine::storage(self)
+    }
+
+    fn restart(&mut self) {
+        self.storage = None;
+        let _ = &self.cluster;
+        self.storage = Some(crate::open("".as_ref(), self.options.clone()).expect("open"));
+    }
+
+    fn faults(&self) -> bool {
+        true
+    }
+
+    fn fail_next(&mut self, failing: Failing, log: &LogName) {
+        let faults = &self.storage().home().faults;
+        match failing {
+            Failing::Append => faults.fail_append(log),
+            Failing::Sync => faults.fail_sync(log),
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // What is left of a case would weigh on the servers in the next ones.
+        if !std::thread::panicking() {
+            let logs = self.storage().list().expect("list");
+            self.storage().delete(&logs).expect("delete");
+        }
+    }
+}
+
+#[test]
+fn it_conforms_on_three_servers() {
+    let cluster = Arc::new(Cluster::three());
+    conformance::run(&mut || Box::new(Engine::new(&cluster, 3)));
+}
+
+#[test]
+fn it_conforms_on_one_server() {
+    let cluster = Arc::new(Cluster::start(1, true));
+    conformance::run(&mut || Box::new(Engine::new(&cluster, 1)));
+}

@@ -1,0 +1,243 @@
+//! Servers that die, sleep and come back while a log is written: what was acknowledged is there, once and in order.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use wafka_core::storage::{Batch, Cursor, OpenRequest, Shard, StorageError};
+use wafka_storage::conformance::line_of;
+
+use super::cluster::Cluster;
+use super::*;
+use crate::{JetStreamStorage, Options};
+
+/// The longest that anything may take: elections of leaders, one after the other, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// So many commits show that the log goes on.
+const COMMITS: u64 = 20;
+
+/// What a writer that goes on and on has been told is durable.
+#[derive(Default)]
+struct Told {
+    lines: Vec<Vec<u8>>,
+    commits: u64,
+    failures: u64,
+}
+
+/// A writer under way, on its own thread.
+struct Load {
+    told: Arc<(Mutex<Told>, Condvar)>,
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Load {
+    fn start(mut shard: Box<dyn Shard>) -> Self {
+        let told: Arc<(Mutex<Told>, Condvar)> = Arc::default();
+        let stop = Arc::new(AtomicBool::new(false));
+        let (telling, stopped) = (Arc::clone(&told), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            let slot = create(&mut *shard, "a-1").slot;
+            let mut attempt = 0;
+            while !stopped.load(Ordering::SeqCst) {
+                attempt += 1;
+                let end = telling.0.lock().lines.len() as u64;
+                // No line is like the one that an earlier attempt had in its place.
+                let lines: Vec<Vec<u8>> =
+                    (0..attempt % 7 + 1).map(|at| line_of(end + at, (attempt % 1000) as usize)).collect();
+                let batch = Batch { first_offset: end, lines: lines.len() as u64, bytes: &lines.concat() };
+                let appended = shard.append(slot, batch).is_ok();
+                let durable = sync(&mut *shard).is_empty() && appended;
+                let mut told = telling.0.lock();
+                if durable {
+                    told.lines.extend(lines);
+                    told.commits += 1;
+                } else {
+                    told.failures += 1;
+                    drop(told);
+                    let begun = Instant::now();
+                    while let Err(error) = shard.reopen(slot, Cursor::at_offset(end)) {
+                        assert!(begun.elapsed() < PATIENCE, "{error}");
+                    }
+                }
+                telling.1.notify_all();
+            }
+        });
+        Load { told, stop, thread: Some(thread) }
+    }
+
+    /// Waits until the log has gone on.
+    #[track_caller]
+    fn goes_on(&self) {
+        let mut told = self.told.0.lock();
+        let (wanted, deadline) = (told.commits + COMMITS, Instant::now() + PATIENCE);
+        while told.commits < wanted {
+            let late = self.told.1.wait_until(&mut told, deadline).timed_out();
+            assert!(!late, "the log does not go on: {} commits, {} failures", told.commits, told.failures);
+        }
+    }
+
+    /// Ends, and returns what is durable.
+    fn end(mut self) -> Told {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.take().expect("it runs").join().expect("the writer found what it expected");
+        std::mem::take(&mut *self.told.0.lock())
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+}
+
+fn leader(storage: &JetStreamStorage) -> usize {
+    let home = storage.home();
+    let stream = home.logs.lock()[&log("a-1")].stream.clone();
+    let info = home.block_on(home.api().stream(&stream)).expect("an answer").expect("the stream");
+    let leader = info.cluster.and_then(|cluster| cluster.leader).expect("a leader");
+    leader.trim_start_matches('n').parse().expect("a number")
+}
+
+/// Opens the backend anew and compares the log with what is durable. Behind it there may be lines of the last attempt.
+#[track_caller]
+fn assert_kept(cluster: &Cluster, prefix: &str, told: &Told) {
+    let storage = cluster.open(prefix);
+    let mut shard = shard(&storage);
+    let opened = create(&mut *shard, "a-1");
+    let found = read_all(&*opened.reader);
+    let expected = told.lines.concat();
+    assert!(found.starts_with(&expected), "{} bytes, expected {}", found.len(), expected.len());
+    assert_eq!(found.len(), expected.len(), "more than was ever told of");
+}
+
+#[test]
+fn nothing_is_lost_when_servers_are_killed() {
+    let mut cluster = Cluster::three();
+    let prefix = prefix();
+    let storage = cluster.open(&prefix);
+    let load = Load::start(shard(&storage));
+    load.goes_on();
+    let first = leader(&storage);
+    for node in cluster.all_from(first) {
+        cluster.kill(node);
+        load.goes_on();
+        cluster.launch(node);
+        load.goes_on();
+    }
+    (0..cluster.len()).for_each(|node| cluster.kill(node));
+    (0..cluster.len()).for_each(|node| cluster.launch(node));
+    load.goes_on();
+    let told = load.end();
+    drop(storage);
+    assert_kept(&cluster, &prefix, &told);
+}
+
+#[test]
+fn nothing_is_lost_when_servers_sleep() {
+    let mut cluster = Cluster::three();
+    let prefix = prefix();
+    let storage = cluster.open(&prefix);
+    let load = Load::start(shard(&storage));
+    load.goes_on();
+    let first = leader(&storage);
+    for node in cluster.all_from(first) {
+        cluster.stop(node);
+        load.goes_on();
+        cluster.resume(node);
+        load.goes_on();
+    }
+    (0..cluster.len()).for_each(|node| cluster.stop(node));
+    (0..cluster.len()).for_each(|node| cluster.resume(node));
+    load.goes_on();
+    let told = load.end();
+    drop(storage);
+    assert_kept(&cluster, &prefix, &told);
+}
+
+/// Without a majority an append fails in bounded time. What it had sent is unknown then, and never comes up again.
+#[test]
+fn what_timed_out_is_cut_for_good() {
+    let mut cluster = Cluster::three();
+    let prefix = prefix();
+    let impatient = Options {
+        prefix: prefix.clone(),
+        publish_timeout_ms: 200,
+        give_up_ms: 600,
+        request_timeout_ms: 1500,
+        ..cluster.options()
+    };
+    let storage = crate::open("".as_ref(), impatient).expect("open");
+    let mut shard = shard(&storage);
+    let opened = create(&mut *shard, "a-1");
+    append(&mut *shard, opened.slot, 0, 50);
+    assert!(sync(&mut *shard).is_empty());
+    // The leader alone may go on storing, and can promise nothing; the others have what was sent in their sockets.
+    let leader = leader(&storage);
+    let others: Vec<usize> = (0..cluster.len()).filter(|node| *node != leader).collect();
+    others.iter().for_each(|node| cluster.stop(*node));
+    append(&mut *shard, opened.slot, 50, 90);
+    let begun = Instant::now();
+    let failures = sync(&mut *shard);
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    let [SyncFailure { error: StorageError::Io { .. }, .. }] = &failures[..] else { panic!("{failures:?}") };
+    let text = failures[0].error.to_string();
+    assert!(text.contains("unknown"), "{text}");
+    let begun = Instant::now();
+    shard.reopen(opened.slot, Cursor::at_offset(50)).expect_err("there is no majority");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    others.iter().for_each(|node| cluster.resume(*node));
+    let begun = Instant::now();
+    while let Err(error) = shard.reopen(opened.slot, Cursor::at_offset(50)) {
+        assert!(begun.elapsed() < PATIENCE, "{error}");
+    }
+    let bytes: Vec<u8> = (50..70).flat_map(|offset| line_of(offset, 7)).collect();
+    shard.append(opened.slot, Batch { first_offset: 50, lines: 20, bytes: &bytes }).expect("append");
+    assert!(sync(&mut *shard).is_empty());
+    drop((shard, opened));
+    drop(storage);
+    let lines = (0..50).map(|offset| line_of(offset, (offset * 37 % 200) as usize));
+    let lines = lines.chain((50..70).map(|offset| line_of(offset, 7))).collect();
+    assert_kept(&cluster, &prefix, &Told { lines, ..Told::default() });
+}
+
+/// Of two who write a log, one goes on and the other can never again, not even by reopening the log.
+#[test]
+fn a_second_writer_is_fenced() {
+    let cluster = Cluster::start(1, true);
+    let prefix = prefix();
+    let (first, second) = (cluster.open(&prefix), cluster.open(&prefix));
+    let (mut first, mut second) = (shard(&first), shard(&second));
+    let is_fenced = |shard: &mut dyn Shard, slot: LogSlot, from: Offset, end: Offset| {
+        append(shard, slot, from, from + 2);
+        let failures = sync(shard);
+        let [SyncFailure { error: StorageError::Fenced { batch, end: found, .. }, .. }] = &failures[..]
+        else {
+            panic!("{failures:?}")
+        };
+        assert_eq!((*batch, *found), (from, end));
+        let refused = shard.reopen(slot, Cursor::at_offset(from));
+        assert!(matches!(refused, Err(StorageError::Fenced { .. })), "{refused:?}");
+        let bytes = lines_of(from..from + 1);
+        let refused = shard.append(slot, Batch { first_offset: from, lines: 1, bytes: &bytes });
+        let Err(StorageError::Poisoned { reason, .. }) = refused else { panic!("{refused:?}") };
+        assert!(reason.contains("another writer"), "{reason}");
+    };
+    let slot = create(&mut *first, "a-1").slot;
+    let late = create(&mut *second, "a-1").slot;
+    let bytes: Vec<u8> = (0..3).flat_map(|offset| line_of(offset, 99)).collect();
+    first.append(slot, Batch { first_offset: 0, lines: 3, bytes: &bytes }).expect("append");
+    assert!(sync(&mut *first).is_empty());
+    is_fenced(&mut *second, late, 0, 3);
+    // It takes the log over: now the first one is late.
+    second.close(late);
+    let request = OpenRequest { create: false, known: None };
+    let opened = second.open(&log("a-1"), request).expect("open");
+    assert_eq!(opened.end.offset, 3);
+    let more: Vec<u8> = (3..5).flat_map(|offset| line_of(offset, 77)).collect();
+    second.append(opened.slot, Batch { first_offset: 3, lines: 2, bytes: &more }).expect("append");
+    assert!(sync(&mut *second).is_empty());
+    is_fenced(&mut *first, slot, 3, 5);
+    assert_eq!(read_all(&*opened.reader), [bytes, more].concat());
+}

@@ -1,0 +1,97 @@
+//! Tests of the backend, against real servers of the engine.
+
+mod cluster;
+mod conforms;
+mod failures;
+mod refusals;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use wafka_core::storage::{
+    Batch, Cursor, LogName, LogReader, LogSlot, OpenRequest, Opened, Shard, Storage, SyncFailure,
+};
+use wafka_core::{BrokerId, Database, Offset};
+use wafka_storage::conformance::lines_of;
+
+use crate::log::{Log, Poison};
+
+/// What is made to fail.
+#[derive(Default)]
+pub(crate) struct Faults {
+    append: Mutex<Option<LogName>>,
+    sync: Mutex<Option<LogName>>,
+}
+
+impl Faults {
+    pub(crate) fn fail_append(&self, log: &LogName) {
+        *self.append.lock() = Some(log.clone());
+    }
+
+    pub(crate) fn fail_sync(&self, log: &LogName) {
+        *self.sync.lock() = Some(log.clone());
+    }
+
+    pub(crate) fn take_append(&self, log: &LogName) -> bool {
+        take(&self.append, log)
+    }
+
+    /// Poisons the log as if no acknowledgement had come: what was sent is under way and comes about, or not.
+    pub(crate) fn take_sync(&self, log: &Log) -> bool {
+        let taken = take(&self.sync, &log.name);
+        if taken {
+            log.poison(Poison::Failed("a sync that failed on purpose".into()));
+        }
+        taken
+    }
+}
+
+fn take(fault: &Mutex<Option<LogName>>, log: &LogName) -> bool {
+    fault.lock().take_if(|name| name == log).is_some()
+}
+
+/// A prefix for each backend of a cluster.
+fn prefix() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("test-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn log(stem: &str) -> LogName {
+    LogName::new(Database(0), stem)
+}
+
+fn shard(storage: &dyn Storage) -> Box<dyn Shard> {
+    storage.shard(BrokerId(1)).expect("a shard")
+}
+
+fn create(shard: &mut dyn Shard, stem: &str) -> Opened {
+    shard.open(&log(stem), OpenRequest { create: true, known: None }).expect("open")
+}
+
+fn append(shard: &mut dyn Shard, slot: LogSlot, from: Offset, to: Offset) {
+    let bytes = lines_of(from..to);
+    shard.append(slot, Batch { first_offset: from, lines: to - from, bytes: &bytes }).expect("append");
+}
+
+/// Syncs, and returns what failed.
+fn sync(shard: &mut dyn Shard) -> Vec<SyncFailure> {
+    let failures = shard.begin_sync().wait();
+    shard.finish_sync(&failures);
+    failures
+}
+
+fn read_all(reader: &dyn LogReader) -> Vec<u8> {
+    let (mut bytes, mut cursor) = (Vec::new(), Cursor::default());
+    loop {
+        let chunk = reader.read(cursor, 1 << 20, &mut bytes).expect("read");
+        if chunk.next == chunk.start {
+            return bytes;
+        }
+        cursor = chunk.next;
+    }
+}
+
+#[track_caller]
+fn assert_holds(reader: &dyn LogReader, offsets: impl IntoIterator<Item = Offset>) {
+    assert_eq!(String::from_utf8(read_all(reader)), String::from_utf8(lines_of(offsets)));
+}

@@ -1,0 +1,113 @@
+//! What is refused, and what is said then.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use serde_json::json;
+use wafka_core::storage::StorageError;
+use wafka_storage::conformance::line_of;
+
+use super::cluster::Cluster;
+use super::*;
+use crate::segments::{Cut, Segment};
+use crate::{Login, Options};
+
+/// The option that is refused, and why.
+#[track_caller]
+fn refused(options: Options) -> (String, String) {
+    match crate::open(Path::new(""), options).map(|_| ()) {
+        Err(StorageError::BadOption { option, expected, .. }) => (option, expected),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn options_are_checked() {
+    let defaults = Options::default;
+    for (option, options) in [
+        ("servers", Options { servers: vec![], ..defaults() }),
+        ("prefix", Options { prefix: "a.b".into(), ..defaults() }),
+        ("prefix", Options { prefix: String::new(), ..defaults() }),
+        ("replicas", Options { replicas: 2, ..defaults() }),
+        ("give_up_ms", Options { give_up_ms: 0, ..defaults() }),
+        ("login", Options { login: Login { user: Some("a".into()), ..Login::default() }, ..defaults() }),
+    ] {
+        let (found, expected) = refused(options);
+        assert!(found == option && expected.contains("expected"), "{found}: {expected}");
+    }
+    let unknown = serde_json::from_value::<Options>(json!({ "replica": 3 }));
+    assert!(unknown.expect_err("an unknown key").to_string().contains("replica"));
+    let shown = format!("{:?}", Login { password: Some("secret".into()), ..Login::default() });
+    assert!(!shown.contains("secret"), "{shown}");
+}
+
+#[test]
+fn servers_that_do_not_sync_are_refused_unless_that_is_accepted() {
+    let cluster = Cluster::start(1, false);
+    let (option, expected) = refused(cluster.options());
+    assert_eq!(option, "servers");
+    assert!(expected.contains("sync_interval: always") && expected.contains("n0 has it not"), "{expected}");
+    let nobody = Options { system_login: None, ..cluster.options() };
+    let (option, expected) = refused(nobody.clone());
+    assert_eq!(option, "system_login");
+    assert!(expected.contains("accept_unsynced_loss"), "{expected}");
+    // Whoever is not of the system account learns nothing.
+    let stranger = Options { system_login: Some(cluster.options().login), ..cluster.options() };
+    assert_eq!(refused(stranger).0, "system_login");
+    crate::open(Path::new(""), Options { accept_unsynced_loss: true, ..nobody })
+        .expect("the risk is accepted");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_told_in_bounded_time() {
+    let options =
+        Options { servers: vec!["127.0.0.1:1".into()], accept_unsynced_loss: true, ..Options::default() };
+    let refused = crate::open(Path::new(""), options).map(|_| ());
+    let Err(error @ StorageError::Io { .. }) = refused else { panic!("{refused:?}") };
+    assert!(error.to_string().contains("127.0.0.1:1: connect"), "{error}");
+}
+
+#[test]
+fn what_does_not_fit_or_was_tampered_with_is_told() {
+    let cluster = Cluster::start(1, true);
+    let prefix = prefix();
+    let storage = cluster.open(&prefix);
+    let mut shard = shard(&storage);
+    let opened = create(&mut *shard, "a-1");
+    append(&mut *shard, opened.slot, 0, 3);
+    // A line that is too long for the servers says so, and others go on.
+    let long = line_of(3, 16 << 20);
+    let refused = shard.append(opened.slot, Batch { first_offset: 3, lines: 1, bytes: &long });
+    let Err(error @ StorageError::Io { .. }) = refused else { panic!("{refused:?}") };
+    assert!(error.to_string().contains("max_payload"), "{error}");
+    append(&mut *shard, opened.slot, 3, 6);
+    assert!(sync(&mut *shard).is_empty());
+    assert_holds(&*opened.reader, 0..6);
+
+    // A cut of a writer that has long ended arrives: acknowledged lines are not given up for it.
+    let home = storage.home();
+    let stream = home.logs.lock()[&log("a-1")].stream.clone();
+    let segments = vec![Segment { sequence: 1, offset: 0 }, Segment { sequence: 8, offset: 4 }];
+    let cut = Cut { segments, base: 4, writer: "another".into() };
+    let body = Bytes::from(serde_json::to_vec(&cut).expect("JSON"));
+    let subject = format!("{}.cut", home.directory.subject_of(&stream));
+    home.block_on(home.api().publish_behind(subject, 6, body)).expect("publish");
+    shard.close(opened.slot);
+    let damaged = shard.open(&log("a-1"), OpenRequest::default()).map(|_| ());
+    let Err(error @ StorageError::Damaged { .. }) = damaged else { panic!("{damaged:?}") };
+    assert!(error.to_string().contains("late"), "{error}");
+
+    // Somebody gave the stream a limit by which lines would go.
+    let slot = create(&mut *shard, "b-1").slot;
+    append(&mut *shard, slot, 0, 2);
+    assert!(sync(&mut *shard).is_empty());
+    shard.close(slot);
+    let stream = home.logs.lock()[&log("b-1")].stream.clone();
+    let subjects = [format!("{}.*", home.directory.subject_of(&stream))];
+    let config = json!({ "name": stream, "subjects": subjects, "num_replicas": 1, "max_msgs": 1,
+        "storage": "file", "retention": "limits", "discard": "new" });
+    home.block_on(home.api().update_stream(&stream, &config)).expect("update");
+    let damaged = shard.open(&log("b-1"), OpenRequest::default()).map(|_| ());
+    let Err(error @ StorageError::Damaged { .. }) = damaged else { panic!("{damaged:?}") };
+    assert!(error.to_string().contains("max_msgs = 1"), "{error}");
+}

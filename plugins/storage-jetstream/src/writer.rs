@@ -1,0 +1,255 @@
+//! Sends what was appended, and finds out what became of what was not acknowledged.
+//!
+//! Each line says which sequence it follows: out of turn the engine takes none. So a line that was perhaps stored
+//! is simply sent again, as often as need be: it stands in its place once, whichever of the messages came first. What
+//! stands there is compared with it byte for byte; something else is another writer's.
+
+use std::sync::Arc;
+
+use async_nats::Client;
+use bytes::Bytes;
+use futures_util::future::join_all;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use wafka_core::Offset;
+
+use crate::api::{Api, EXPECTED_LAST, Failure, expecting};
+use crate::log::{Log, Poison, State};
+use crate::options::Options;
+
+/// So many lines of a log are on their way at once.
+const IN_FLIGHT_MAX: u64 = 1024;
+/// So many messages are asked for at once.
+const LOOK_AT: u64 = 64;
+/// So many bytes of them, at most, as far as that can be known.
+const LOOK_AT_BYTES: usize = 8 << 20;
+/// The pause before the end is read again, where that did not help.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// What the writers of all logs share.
+pub(crate) struct Sender {
+    pub client: Client,
+    pub api: Api,
+    pub options: Options,
+    /// Where acknowledgements come.
+    pub inbox: String,
+}
+
+/// What is to be done next.
+enum Step {
+    Send(Vec<Bytes>, Sending),
+    Look(String),
+    Wait(Option<Instant>),
+    End,
+}
+
+/// Which lines are sent.
+struct Sending {
+    life: u32,
+    attempt: u32,
+    first: Offset,
+    sequence: u64,
+}
+
+/// A writer that ends, however it does, leaves nobody waiting.
+struct PoisonAtEnd(Arc<Log>);
+
+impl Drop for PoisonAtEnd {
+    fn drop(&mut self) {
+        let unsent = {
+            let state = self.0.state.lock();
+            state.poisoned.is_none() && state.end > state.acked
+        };
+        if unsent {
+            self.0.poison(Poison::Failed("what writes the log has ended".into()));
+        }
+    }
+}
+
+/// Writes a log until it is closed and everything is sent.
+pub(crate) async fn run(sender: Arc<Sender>, log: Arc<Log>) {
+    let guard = PoisonAtEnd(log);
+    let log = &guard.0;
+    loop {
+        let turn = log.turn.lock().await;
+        let step = next_step(&sender, &mut log.state.lock());
+        match step {
+            Step::Send(lines, sending) => sender.send(log, lines, &sending).await,
+            Step::Look(reason) => sender.look(log, reason).await,
+            Step::Wait(until) => {
+                drop(turn);
+                match until {
+                    Some(until) => tokio::select! {
+                        () = log.work.notified() => {}
+                        () = sleep_until(until) => {}
+                    },
+                    None => log.work.notified().await,
+                }
+            }
+            Step::End => return,
+        }
+    }
+}
+
+fn next_step(sender: &Sender, state: &mut State) -> Step {
+    if state.poisoned.is_some() || state.end == state.acked {
+        return if state.open { Step::Wait(None) } else { Step::End };
+    }
+    if let Some(reason) = state.trouble.take() {
+        return Step::Look(reason);
+    }
+    let patience = sender.options.publish_timeout();
+    let overdue = state.overdue(patience);
+    if overdue.is_some_and(|due| due <= Instant::now()) {
+        return Step::Look(format!("no acknowledgement within {} ms", patience.as_millis()));
+    }
+    let from = state.sent;
+    let unbroken = IN_FLIGHT_MAX.saturating_sub(from - state.acked).min(state.end - from);
+    if unbroken == 0 {
+        return Step::Wait(overdue);
+    }
+    let at = (from - state.acked) as usize;
+    let lines: Vec<Bytes> = state.pending.iter().skip(at).take(unbroken as usize).cloned().collect();
+    let sequence = state.segments.sequence_of(from);
+    let sending = Sending { life: state.life, attempt: state.attempt, first: from, sequence };
+    if overdue.is_none() {
+        state.progress = Instant::now();
+    }
+    state.sent = from + lines.len() as u64;
+    state.highest = state.highest.max(sequence + lines.len() as u64 - 1);
+    Step::Send(lines, sending)
+}
+
+impl Sender {
+    async fn send(&self, log: &Log, lines: Vec<Bytes>, sending: &Sending) {
+        let Sending { life, attempt, first, sequence } = *sending;
+        let all = async {
+            for (line, at) in lines.into_iter().zip(0..) {
+                let reply = format!("{}.{:x}-{life:x}-{attempt:x}-{:x}", self.inbox, log.key, first + at);
+                let headers = expecting(EXPECTED_LAST, sequence + at - 1);
+                let subject = log.line_subject.clone();
+                self.client.publish_with_reply_and_headers(subject, reply, headers, line).await?;
+            }
+            Ok::<(), async_nats::PublishError>(())
+        };
+        let problem = match timeout(self.options.publish_timeout(), all).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the connection takes no more".to_owned(),
+        };
+        log.refused(life, attempt, problem);
+    }
+
+    /// Reads what stands where the lines belong that are not acknowledged; what is missing is sent again.
+    async fn look(&self, log: &Log, reason: String) {
+        let since = {
+            let mut state = log.state.lock();
+            *state.troubled.get_or_insert_with(Instant::now)
+        };
+        let compared = self.compare(log).await;
+        if self.go_on(log, since, reason, compared) {
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Decides how it goes on after the end was read; returns whether that was no step forward.
+    fn go_on(
+        &self,
+        log: &Log,
+        since: Instant,
+        reason: String,
+        compared: Result<Option<Poison>, Failure>,
+    ) -> bool {
+        let mut state = log.state.lock();
+        let still = state.troubled == Some(since);
+        let poison = match compared {
+            Ok(Some(poison)) => poison,
+            compared if still && since.elapsed() >= self.options.give_up() => {
+                let last = compared.err().map_or(reason, |failure| failure.to_string());
+                let text = format!(
+                    "no acknowledgement within {} ms ({last}): whether lines from offset {} on are in the log is \
+                     unknown",
+                    since.elapsed().as_millis(),
+                    state.acked
+                );
+                Poison::Failed(text.into())
+            }
+            Ok(None) => {
+                state.begin_again();
+                return still;
+            }
+            Err(failure) => {
+                state.trouble = Some(failure.to_string());
+                return still;
+            }
+        };
+        drop(state);
+        log.poison(poison);
+        false
+    }
+
+    /// Compares what stands in the log with what was sent. Where something else stands, the log is fenced.
+    async fn compare(&self, log: &Log) -> Result<Option<Poison>, Failure> {
+        let api = self.api.within(self.options.publish_timeout());
+        loop {
+            let (life, from, sent, segments, count) = {
+                let state = log.state.lock();
+                let longest = state.pending.iter().map(Bytes::len).max().unwrap_or(0);
+                let count = LOOK_AT.min((LOOK_AT_BYTES / longest.max(1)) as u64).max(1);
+                (state.life, state.acked, state.sent, Arc::clone(&state.segments), count)
+            };
+            let offsets = from..sent.min(from + count);
+            if offsets.is_empty() {
+                return Ok(None);
+            }
+            let found =
+                join_all(offsets.clone().map(|offset| api.at(&log.stream, segments.sequence_of(offset))))
+                    .await;
+            for (offset, stored) in offsets.zip(found) {
+                let Some(stored) = stored? else { return Ok(None) };
+                let own = {
+                    let state = log.state.lock();
+                    // It may have been acknowledged meanwhile.
+                    offset < state.acked || state.line(offset) == Some(&stored.data)
+                };
+                if !own || stored.subject != log.line_subject {
+                    let last =
+                        api.stream(&log.stream).await?.map_or(stored.sequence, |info| info.state.last_seq);
+                    let end = segments.offset_from(last + 1);
+                    return Ok(Some(Poison::Fenced { batch: offset, end }));
+                }
+                log.stored(life, offset);
+            }
+        }
+    }
+}
+
+/// Hands an acknowledgement to its log's state. `token` is what [`Sender::send`] put behind the inbox.
+pub(crate) fn take_note(
+    token: &str,
+    find: impl Fn(u64) -> Option<Arc<Log>>,
+    answer: impl FnOnce() -> Result<u64, Failure>,
+) {
+    let mut numbers = token.split('-').map(|number| u64::from_str_radix(number, 16).ok());
+    let mut number = || numbers.next().flatten();
+    let (Some(key), Some(life), Some(attempt), Some(offset)) = (number(), number(), number(), number())
+    else {
+        tracing::warn!(token, "an acknowledgement that nobody waits for");
+        return;
+    };
+    // A log that was closed waits for nothing.
+    let Some(log) = find(key) else { return };
+    let (life, attempt) = (life as u32, attempt as u32);
+    let expected = {
+        let state = log.state.lock();
+        (state.life == life).then(|| state.segments.sequence_of(offset))
+    };
+    let Some(expected) = expected else { return };
+    match answer() {
+        Ok(sequence) if sequence == expected => log.stored(life, offset),
+        Ok(sequence) => {
+            let reason = format!("offset {offset} was given sequence {sequence}, expected {expected}");
+            log.refused(life, attempt, reason);
+        }
+        Err(failure) => log.refused(life, attempt, failure.to_string()),
+    }
+}
