@@ -45,9 +45,15 @@ impl Load {
                 let end = telling.0.lock().lines.len() as u64;
                 // No line is like the one that an earlier attempt had in its place.
                 let lines: Vec<Vec<u8>> =
-                    (0..attempt % 7 + 1).map(|at| line_of(end + at, (attempt % 1000) as usize)).collect();
-                let batch = Batch { first_offset: end, lines: lines.len() as u64, bytes: &lines.concat() };
-                let appended = shard.append(slot, batch).is_ok();
+                    (0..attempt % 90 + 1).map(|at| line_of(end + at, (attempt % 1000) as usize)).collect();
+                // In two batches, both on their way at once.
+                let mut first_offset = end;
+                let mut appended = true;
+                for half in lines.chunks(lines.len().div_ceil(2)) {
+                    let batch = Batch { first_offset, lines: half.len() as u64, bytes: &half.concat() };
+                    appended = appended && shard.append(slot, batch).is_ok();
+                    first_offset += half.len() as u64;
+                }
                 let durable = sync(&mut *shard).is_empty() && appended;
                 let mut told = telling.0.lock();
                 if durable {
@@ -112,6 +118,18 @@ fn assert_kept(cluster: &Cluster, prefix: &str, told: &Told) {
     assert_eq!(found.len(), expected.len(), "more than was ever told of");
 }
 
+/// A backend that gives up long before a new leader is elected.
+fn open_impatient(cluster: &Cluster, prefix: &str) -> JetStreamStorage {
+    let impatient = Options {
+        prefix: prefix.into(),
+        publish_timeout_ms: 200,
+        give_up_ms: 600,
+        request_timeout_ms: 1500,
+        ..cluster.options()
+    };
+    crate::open("".as_ref(), impatient).expect("open")
+}
+
 #[test]
 fn nothing_is_lost_when_servers_are_killed() {
     let mut cluster = Cluster::three();
@@ -134,11 +152,12 @@ fn nothing_is_lost_when_servers_are_killed() {
     assert_kept(&cluster, &prefix, &told);
 }
 
+/// Appends that fail leave nothing behind, however long what was sent has slept in a server.
 #[test]
-fn nothing_is_lost_when_servers_sleep() {
+fn nothing_is_lost_and_nothing_comes_back_when_servers_sleep() {
     let mut cluster = Cluster::three();
     let prefix = prefix();
-    let storage = cluster.open(&prefix);
+    let storage = open_impatient(&cluster, &prefix);
     let load = Load::start(shard(&storage));
     load.goes_on();
     let first = leader(&storage);
@@ -152,6 +171,7 @@ fn nothing_is_lost_when_servers_sleep() {
     (0..cluster.len()).for_each(|node| cluster.resume(node));
     load.goes_on();
     let told = load.end();
+    assert!(told.failures > 0, "no append failed");
     drop(storage);
     assert_kept(&cluster, &prefix, &told);
 }
@@ -161,14 +181,7 @@ fn nothing_is_lost_when_servers_sleep() {
 fn what_timed_out_is_cut_for_good() {
     let mut cluster = Cluster::three();
     let prefix = prefix();
-    let impatient = Options {
-        prefix: prefix.clone(),
-        publish_timeout_ms: 200,
-        give_up_ms: 600,
-        request_timeout_ms: 1500,
-        ..cluster.options()
-    };
-    let storage = crate::open("".as_ref(), impatient).expect("open");
+    let storage = open_impatient(&cluster, &prefix);
     let mut shard = shard(&storage);
     let opened = create(&mut *shard, "a-1");
     append(&mut *shard, opened.slot, 0, 50);
