@@ -9,7 +9,7 @@
 
 use std::fs;
 
-use wafka_tests::{Client, Reply, Setup, server};
+use wafka_tests::{Client, Reply, Setup, plugins, server};
 
 fn says(text: &str, parts: &[&str]) {
     for part in parts {
@@ -133,4 +133,45 @@ fn data_is_not_passed_over_for_another_backend() {
     let fresh = Setup::new();
     fresh.clone().set("storage.backend", "memory").start().stop();
     fresh.start().stop();
+}
+
+/// A group is part of what is in the backend: as long as that is not there, nobody is told that there is none.
+#[test]
+fn a_topic_whose_backend_is_missing_says_so_to_its_groups_too() {
+    let with = plugins::with_backends(Setup::new().brokers(2), "");
+    let server = with.start();
+    let mut client = server.client();
+    ok(&mut client, "TOPIC CREATE there BACKEND sqlite");
+    client.run("XADD there 1-1 n 1");
+    ok(&mut client, "XGROUP CREATE there g 0");
+    let read = "XREADGROUP GROUP g c COUNT 1 STREAMS there >";
+    let delivered = client.run(read);
+    server.stop();
+    let config = with.dir().join("backends.toml");
+    let toml = fs::read_to_string(&config).unwrap();
+    fs::write(&config, "").unwrap();
+    let server = with.start();
+    let mut client = server.client();
+    for command in [
+        "XADD there * n 2",
+        "XRANGE there - +",
+        "XREAD STREAMS there 0",
+        read,
+        "XACK there g 1-1",
+        "XPENDING there g",
+        "XGROUP CREATE there other 0",
+        "DEL there",
+        "RENAME there elsewhere",
+    ] {
+        let reply = client.run(command);
+        let Reply::Error(text) = &reply else { panic!("{command}: {reply:?}") };
+        assert!(text.contains("'sqlite'") && text.contains("there"), "{command}: {text}");
+    }
+    server.stop();
+    fs::write(&config, toml).unwrap();
+    let server = with.start();
+    let mut client = server.client();
+    assert_eq!(client.run("XREADGROUP GROUP g c STREAMS there 0"), delivered);
+    assert_eq!(client.run("XACK there g 1-1"), Reply::Int(1));
+    server.stop();
 }

@@ -168,7 +168,7 @@ impl Topic {
     /// When there is no such group.
     pub fn pending_summary(&self, group: &[u8]) -> Result<PendingSummary, GroupError> {
         let state = self.state.lock();
-        let found = state.groups.get(group).ok_or(GroupError::NoGroup)?;
+        let found = state.groups.get(group).ok_or_else(|| self.no_group(&state))?;
         let with_any = found.consumers.iter().filter(|(_, consumer)| !consumer.pending.is_empty());
         Ok(PendingSummary {
             count: found.pending.len(),
@@ -190,7 +190,7 @@ impl Topic {
         now_ms: u64,
     ) -> Result<Vec<PendingEntry>, GroupError> {
         let state = self.state.lock();
-        let found = state.groups.get(group).ok_or(GroupError::NoGroup)?;
+        let found = state.groups.get(group).ok_or_else(|| self.no_group(&state))?;
         let count = usize::try_from(query.count).unwrap_or(usize::MAX);
         let is_idle = |entry: &Pending| now_ms.saturating_sub(entry.delivered_ms) >= query.min_idle_ms;
         if query.from > query.to {
@@ -231,7 +231,7 @@ impl Topic {
     /// When there is no such group.
     pub fn consumer_infos(&self, group: &[u8]) -> Result<Vec<ConsumerInfo>, GroupError> {
         let state = self.state.lock();
-        let found = state.groups.get(group).ok_or(GroupError::NoGroup)?;
+        let found = state.groups.get(group).ok_or_else(|| self.no_group(&state))?;
         Ok(found.consumers.iter().map(|(_, consumer)| consumer.info()).collect())
     }
 

@@ -6,6 +6,7 @@ use wafka_core::EventId;
 
 use super::error::GroupError;
 use super::state::Group;
+use crate::error::AppendError;
 use crate::ticket::Ticket;
 use crate::topic::{BytesText, ConsumerOf, GroupAt, GroupRecord, IdText, State, Topic};
 
@@ -48,10 +49,23 @@ impl State {
 }
 
 impl Topic {
-    /// Whether there is a group of that name.
+    /// Whether there is a group of that name, or may be one: a journal that could not be read may tell of it, and whoever
+    /// asks for more is told so.
     #[must_use]
     pub fn has_group(&self, group: &[u8]) -> bool {
-        self.state.lock().groups.get(group).is_some()
+        let state = self.state.lock();
+        state.groups.get(group).is_some() || state.journal.held.is_some()
+    }
+
+    /// What is answered about a group that is not found.
+    pub(super) fn no_group(&self, state: &State) -> GroupError {
+        match &state.journal.held {
+            None => GroupError::NoGroup,
+            Some(reason) => {
+                let (topic, reason) = (self.name.to_string(), Arc::clone(reason));
+                AppendError::ReadOnly { topic, reason }.into()
+            }
+        }
     }
 
     /// How many groups there are.
