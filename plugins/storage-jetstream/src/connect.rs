@@ -10,8 +10,8 @@ use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 use wafka_core::storage::StorageError;
 
+use crate::io_error;
 use crate::options::{Login, Options, bad_option};
-use crate::{NAME, io_error};
 
 /// A connection that was lost is noticed after two of these.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
@@ -63,10 +63,10 @@ pub(crate) async fn connect(options: &Options, login: &Login) -> Result<Client, 
 
 fn report(event: &Event) {
     match event {
-        Event::Connected => tracing::info!(backend = NAME, "connected to the engine"),
-        Event::Disconnected => tracing::warn!(backend = NAME, "the connection to the engine was lost"),
+        Event::Connected => ::log::info!("connected to the engine"),
+        Event::Disconnected => ::log::warn!("the connection to the engine was lost"),
         Event::ServerError(_) | Event::ClientError(_) | Event::SlowConsumer(_) => {
-            tracing::warn!(backend = NAME, %event, "the connection to the engine");
+            ::log::warn!("the connection to the engine: {event}");
         }
         _ => {}
     }
@@ -106,8 +106,7 @@ struct Meta {
 /// not. A connected client cannot see it: the system account can.
 pub(crate) async fn check_syncs(options: &Options) -> Result<(), StorageError> {
     if options.accept_unsynced_loss {
-        tracing::warn!(
-            backend = NAME,
+        ::log::warn!(
             "accept_unsynced_loss: nobody checks whether the servers sync before they acknowledge, and what they \
              acknowledged may be lost with the power"
         );
@@ -182,8 +181,7 @@ fn judge((said, expected): &(BTreeMap<String, bool>, usize)) -> Result<(), Stora
         return Err(io_error("the servers", "ask how they sync", std::io::Error::other(reason)));
     }
     if said.len() < *expected {
-        tracing::warn!(
-            backend = NAME,
+        ::log::warn!(
             "{} of {expected} servers said that they sync before they acknowledge; the others did not answer",
             said.len()
         );

@@ -159,10 +159,8 @@ impl Home {
         let end = segments.offset_from(state.last_seq + 1);
         let first = self.first(stream, &lines, &segments, end).await.map_err(wrong)?;
         let bytes = if first == end { 0 } else { state.bytes.saturating_sub(beside) };
-        tracing::debug!(
-            log = %name, stream, first, end, replicas_leader = info.cluster.and_then(|cluster| cluster.leader),
-            "opened"
-        );
+        let leader = info.cluster.and_then(|cluster| cluster.leader).unwrap_or_default();
+        ::log::debug!("{name}, stream {stream}: offsets {first} to {end}, leader {leader}");
         Ok(Loaded { first, end, last_sequence: state.last_seq, bytes, segments })
     }
 

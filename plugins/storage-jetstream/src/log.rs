@@ -231,7 +231,8 @@ impl Log {
     pub(crate) fn poison(&self, poison: Poison) {
         let mut state = self.state.lock();
         if state.poisoned.is_none() {
-            tracing::warn!(log = %self.name, stream = %self.stream, ?poison, "the log is not written to any more");
+            let failure = poison.failure(&self.name, "append");
+            ::log::warn!("{failure}; it is not written to until it is reopened (stream {})", self.stream);
             state.poisoned = Some(poison);
         }
         self.changed.notify_all();

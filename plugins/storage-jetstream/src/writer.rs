@@ -233,7 +233,7 @@ pub(crate) fn take_note(
     let mut number = || numbers.next().flatten();
     let (Some(key), Some(life), Some(attempt), Some(offset)) = (number(), number(), number(), number())
     else {
-        tracing::warn!(token, "an acknowledgement that nobody waits for");
+        ::log::warn!("an acknowledgement that nobody waits for: {token}");
         return;
     };
     // A log that was closed waits for nothing.
