@@ -96,7 +96,7 @@ typedef struct wafka_bytes {
 
 /* Where a function puts what there is to say about its failure. It lies in the host's memory and is all zeros
    but for struct_size, text and text_capacity; a plugin changes the others, and writes to it only when
-   it fails. */
+   it fails. The memory that text points to may hold anything. */
 typedef struct wafka_error_out {
     /* The size of this struct as the host knows it. */
     uint32_t struct_size;
@@ -120,7 +120,7 @@ typedef struct wafka_partitioner_config {
     uint32_t partitions;
     /* The topic's name, any bytes. */
     wafka_bytes topic;
-    /* The options: a JSON object, of the keys in the topic's table that the topic itself does not know. */
+    /* The options: a JSON object without insignificant blanks, of the keys in the topic's table that the topic itself does not know. */
     wafka_bytes options;
 } wafka_partitioner_config;
 
@@ -221,7 +221,7 @@ typedef struct wafka_storage_config {
     uint32_t reserved;
     /* The server's data directory, a path in the file system's own bytes. */
     wafka_bytes data_dir;
-    /* The options: a JSON object, the backend's table in the configuration. */
+    /* The options: a JSON object without insignificant blanks, the backend's table in the configuration. */
     wafka_bytes options;
 } wafka_storage_config;
 
@@ -500,8 +500,9 @@ typedef struct wafka_manifest {
 #define WAFKA_EXPORT
 #endif
 
-/* The one function that a plugin exports. It is called once, when the library has been loaded, and returns a manifest that
-   stays as it is for ever; or null when the plugin cannot work with this host, having logged why. host lives for ever. */
+/* The one function that a plugin exports. It is called when the library has been loaded, by one thread, and again if the
+   configuration names the same library twice (which is refused then, for its name). It returns a manifest that stays as it is
+   for ever; or null when the plugin cannot work with this host, having logged why. host lives for ever. */
 WAFKA_EXPORT const wafka_manifest *wafka_plugin_manifest(const wafka_host *host);
 
 #ifdef __cplusplus

@@ -32,9 +32,10 @@ pub mod status {
 }
 
 /// Where a function puts what there is to say about its failure. It lies in the host's memory and is all zeros but for
-/// `struct_size`, `text` and `text_capacity`; a plugin changes the others, and writes to it only when it fails.
+/// `struct_size`, `text` and `text_capacity`; a plugin changes the others, and writes to it only when it fails. The memory
+/// that `text` points to may hold anything.
 #[repr(C)]
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct ErrorOut {
     /// The size of this struct as the host knows it.
     pub struct_size: u32,

@@ -22,7 +22,7 @@ pub mod level {
 /// The host, as given to the plugin's entry. It lives for ever, and its functions may be called from any thread at any
 /// time.
 #[repr(C)]
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Host {
     /// The size of this struct as the host knows it.
     pub struct_size: u32,

@@ -1,4 +1,4 @@
-//! The C ABI between Wafka and its plugins: `#[repr(C)]` types and constants, nothing that runs. Rust programmers use
+//! The C ABI between Wafka and its plugins: `#[repr(C)]` types and constants, and how they are read. Rust programmers use
 //! `wafka-plugin-sdk` instead; C programmers include `include/wafka_plugin.h`, which a test compares with this crate.
 //! `docs/plugin-abi.md` explains all of it, with the offset of every field.
 //!
@@ -26,6 +26,7 @@ compile_error!("Wafka's plugin ABI is defined for machines with 64-bit pointers"
 
 mod bytes;
 mod error;
+pub mod growing;
 mod host;
 pub mod layout;
 mod manifest;

@@ -18,7 +18,8 @@ pub const ABI_MINOR: u16 = 0;
 /// The function that a plugin exports, of type [`Entry`].
 pub const ENTRY_SYMBOL: &str = "wafka_plugin_manifest";
 
-/// Type of the function a plugin exports. It is called once, when the library has been loaded, and returns a manifest that
+/// Type of the function a plugin exports. It is called when the library has been loaded, by one thread, and again if the
+/// configuration names the same library twice (which is refused then, for its name). It returns a manifest that
 /// stays as it is for ever; or null when the plugin cannot work with this host, having logged why.
 pub type Entry = unsafe extern "C" fn(host: *const Host) -> *const Manifest;
 
@@ -58,8 +59,8 @@ pub struct Manifest {
     pub description: Bytes,
 }
 
-/// A manifest of this many bytes has all that every manifest must have.
-pub const MANIFEST_SIZE_MIN: usize = core::mem::offset_of!(Manifest, description);
+/// A manifest of this many bytes has all that every manifest must have, whatever is added.
+pub const MANIFEST_SIZE_MIN: usize = 72;
 
 layout! { MANIFEST: Manifest = "wafka_manifest", 88 {
     magic 0, abi_major 8, abi_minor 10, struct_size 12, kind 16, reserved 20, name 24, version 40,

@@ -28,7 +28,8 @@ pub struct PartitionerConfig {
     pub partitions: u32,
     /// The topic's name, any bytes.
     pub topic: Bytes,
-    /// The options: a JSON object, of the keys in the topic's table that the topic itself does not know.
+    /// The options: a JSON object without insignificant blanks, of the keys in the topic's table that the topic itself does
+    /// not know.
     pub options: Bytes,
 }
 
@@ -70,8 +71,8 @@ pub struct RouteRequest {
     pub reserved: u32,
 }
 
-/// A request of this many bytes has all that every request has.
-pub const ROUTE_REQUEST_SIZE_MIN: usize = size_of::<RouteRequest>();
+/// A request of this many bytes has all that every request has: those of version 1.0, whatever is added.
+pub const ROUTE_REQUEST_SIZE_MIN: usize = 48;
 
 layout! { ROUTE_REQUEST: RouteRequest = "wafka_route_request", 48 {
     struct_size 0, partitions 4, topic 8, fields 24, field_count 32, open_partition 40, reserved 44
@@ -109,8 +110,8 @@ pub struct PartitionerVtable {
     pub destroy: Option<unsafe extern "C" fn(instance: *mut c_void)>,
 }
 
-/// A vtable of this many bytes has all that every strategy must have.
-pub const PARTITIONER_VTABLE_SIZE_MIN: usize = size_of::<PartitionerVtable>();
+/// A vtable of this many bytes has all that every strategy must have: those of version 1.0, whatever is added.
+pub const PARTITIONER_VTABLE_SIZE_MIN: usize = 32;
 
 layout! { PARTITIONER_VTABLE: PartitionerVtable = "wafka_partitioner_vtable", 32 {
     struct_size 0, route_version 4, create 8, route 16, destroy 24

@@ -9,7 +9,6 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
 const HEADER_LEN: usize = 64;
 const PROGRAM_HEADER_LEN: usize = 56;
@@ -21,11 +20,10 @@ const LOAD: u32 = 1;
 ///
 /// # Errors
 /// When the file cannot be read.
-pub(crate) fn cut_short(path: &Path) -> io::Result<Option<(u64, u64)>> {
-    let file = File::open(path)?;
+pub(crate) fn cut_short(file: &File) -> io::Result<Option<(u64, u64)>> {
     let len = file.metadata()?.len();
     let mut header = [0; HEADER_LEN];
-    if !read_all(&file, &mut header, 0)? || header[..6] != *b"\x7fELF\x02\x01" {
+    if !read_all(file, &mut header, 0)? || header[..6] != *b"\x7fELF\x02\x01" {
         // Too short, no ELF, not of 64 bits, or not little-endian: the linker says so.
         return Ok(None);
     }
@@ -36,7 +34,7 @@ pub(crate) fn cut_short(path: &Path) -> io::Result<Option<(u64, u64)>> {
     let mut least = offset.saturating_add(u64::from(size) * u64::from(count));
     for number in 0..u64::from(count) {
         let mut program = [0; PROGRAM_HEADER_LEN];
-        if !read_all(&file, &mut program, offset.saturating_add(number * u64::from(size)))? {
+        if !read_all(file, &mut program, offset.saturating_add(number * u64::from(size)))? {
             break;
         }
         if u32_at(&program, 0) == LOAD {

@@ -5,15 +5,19 @@
 //! them. Directories further up are not looked at: who may write one of those can at most put another directory in the
 //! place, which is looked at then.
 //!
-//! What is checked is what is loaded. The file is opened once; its owner, mode and checksum are those of that
-//! descriptor, and on Linux it is loaded by that descriptor ([`Checked::load_path`]), whatever the path names by then. Its
-//! bytes can change in between only by the hand of those who are trusted.
+//! What is checked is what is loaded. File and directory are opened once; owner, mode and checksum are those of these
+//! descriptors, and on Linux the file is loaded out of that directory's descriptor ([`Checked::load_path`]), whatever the path
+//! names by then. What stands in that directory, and the file's bytes, can change in between only by the hand of those who
+//! are trusted. So the library has its own name for debuggers, and `$ORIGIN` in it is its directory.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, lstat, openat};
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
@@ -63,6 +67,14 @@ pub enum FileError {
         path: PathBuf,
         /// What was tried.
         action: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The dynamic linker could not be given the file that was checked.
+    #[error("plugin {}: cannot be given to the dynamic linker: {source}", path.display())]
+    Unreachable {
+        /// The file.
+        path: PathBuf,
         /// Why not.
         source: io::Error,
     },
@@ -125,6 +137,8 @@ fn owners(server: u32) -> String {
 #[derive(Debug)]
 pub struct Checked {
     file: File,
+    directory: OwnedFd,
+    name: OsString,
     /// The path of the file itself: absolute, all links followed.
     pub path: PathBuf,
     /// The checksum of its bytes.
@@ -132,17 +146,41 @@ pub struct Checked {
 }
 
 impl Checked {
-    /// What to hand to the dynamic linker: the very file that was checked.
-    ///
-    /// The descriptor must stay open as long as the library is loaded: the linker knows libraries by name, and would take
-    /// another file behind the same number for this one. A loaded library is never unloaded, so keep this for ever.
+    /// The file, open for reading.
     #[must_use]
-    pub fn load_path(&self) -> PathBuf {
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// What to hand to the dynamic linker: the file that was checked, by its name in the directory that was checked.
+    ///
+    /// This must be kept as long as the library is loaded, which is for ever: the linker knows libraries by name, would take
+    /// another file behind the same number for this one, and looks for others beside it (`$ORIGIN`) when it likes.
+    ///
+    /// # Errors
+    /// When another file has taken the name since, or there is no `/proc` to reach the directory by.
+    pub fn load_path(&self) -> io::Result<PathBuf> {
         if cfg!(target_os = "linux") {
-            use std::os::fd::AsRawFd;
-            PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+            self.load_path_below(Path::new("/proc/self/fd"))
         } else {
-            self.path.clone()
+            Ok(self.path.clone())
+        }
+    }
+
+    fn load_path_below(&self, descriptors: &Path) -> io::Result<PathBuf> {
+        let path = descriptors.join(self.directory.as_raw_fd().to_string()).join(&self.name);
+        let ours = fstat(&self.file)?;
+        let other = |reason| Err(io::Error::new(io::ErrorKind::NotFound, reason));
+        match lstat(&path) {
+            Ok(found) if (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino) => Ok(path),
+            Err(Errno::NOENT) if lstat(descriptors).is_err() => other(format!(
+                "found no {}, expected /proc to be mounted: libraries are loaded through it",
+                descriptors.display()
+            )),
+            Ok(_) | Err(Errno::NOENT) => {
+                other("the file was replaced or removed while it was looked at".to_owned())
+            }
+            Err(errno) => Err(errno.into()),
         }
     }
 }
@@ -184,7 +222,8 @@ fn check_as(plugin: &PluginFile, server: u32) -> Result<Checked, FileError> {
         let (found, expected) = (hex(&sha256), hex(&expected));
         return Err(FileError::Checksum { path: path.clone(), found, expected });
     }
-    Ok(Checked { file, path: real, sha256 })
+    let name = name.to_owned();
+    Ok(Checked { file, directory, name, path: real, sha256 })
 }
 
 fn other_than_regular(state: &Stat) -> Option<&'static str> {

@@ -15,7 +15,6 @@ mod host;
 mod load;
 mod manifest;
 mod partitioner;
-mod prefix;
 mod storage;
 mod text;
 

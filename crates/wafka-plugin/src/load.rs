@@ -11,7 +11,7 @@ use wafka_plugin_abi::{ENTRY_SYMBOL, Entry, Manifest};
 
 use crate::elf;
 use crate::error::PluginError;
-use crate::file::{self, Checked, PluginFile};
+use crate::file::{self, Checked, FileError, PluginFile};
 use crate::host::host_for;
 use crate::manifest::{self, Functions};
 use crate::partitioner::Factory;
@@ -74,8 +74,8 @@ enum Component {
 /// When the file is not to be trusted, is no library or no plugin, was built for another ABI, or says something of itself
 /// that cannot be.
 pub fn load(plugin: &PluginFile) -> Result<Plugin, PluginError> {
-    // It must stay open as long as the library is loaded: for ever.
-    let checked: &'static Checked = Box::leak(Box::new(file::check(plugin)?));
+    let checked = file::check(plugin)?;
+    let (file, sha256) = (checked.path.clone(), checked.sha256);
     let manifest = enter(&plugin.path, checked)?;
     // SAFETY: this is what the plugin's entry returned.
     let described = unsafe { manifest::read(&plugin.path, manifest)? };
@@ -85,8 +85,8 @@ pub fn load(plugin: &PluginFile) -> Result<Plugin, PluginError> {
             version: described.version.clone(),
             description: described.description.clone(),
             kind,
-            file: checked.path.clone(),
-            sha256: checked.sha256,
+            file: file.clone(),
+            sha256,
             abi: described.abi,
         })
     };
@@ -110,8 +110,9 @@ pub fn load(plugin: &PluginFile) -> Result<Plugin, PluginError> {
 }
 
 /// Maps the library and calls its entry.
-fn enter(path: &Path, checked: &Checked) -> Result<*const Manifest, PluginError> {
-    let load_path = checked.load_path();
+fn enter(path: &Path, checked: Checked) -> Result<*const Manifest, PluginError> {
+    let unreachable = |source| FileError::Unreachable { path: path.to_owned(), source };
+    let load_path = checked.load_path().map_err(unreachable)?;
     // The linker knows the file by the name it was given, which says nothing to people.
     let in_words = |error: libloading::Error| {
         let reason = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
@@ -119,7 +120,7 @@ fn enter(path: &Path, checked: &Checked) -> Result<*const Manifest, PluginError>
     };
     let not_loadable = |reason| PluginError::NotLoadable { path: path.to_owned(), reason };
     if let Some((found, expected)) =
-        elf::cut_short(&load_path).map_err(|error| not_loadable(error.to_string()))?
+        elf::cut_short(checked.file()).map_err(|error| not_loadable(error.to_string()))?
     {
         return Err(PluginError::CutShort { path: path.to_owned(), found, expected });
     }
@@ -130,6 +131,8 @@ fn enter(path: &Path, checked: &Checked) -> Result<*const Manifest, PluginError>
         .map_err(|error| not_loadable(in_words(error)))?;
     // Never unloaded: instances, threads and thread-local destructors of it may be around at any time.
     let library = ManuallyDrop::new(library);
+    // Nor are the descriptors closed that it was loaded by.
+    let checked = ManuallyDrop::new(checked);
     // SAFETY: a function of this name has this type, by the rules of the ABI.
     let entry = unsafe { library.get::<Entry>(ENTRY_SYMBOL) }.map_err(|error| PluginError::NoEntry {
         path: path.to_owned(),

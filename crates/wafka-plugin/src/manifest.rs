@@ -4,13 +4,13 @@ use std::ffi::c_void;
 use std::fmt::Display;
 use std::path::Path;
 
+use wafka_plugin_abi::growing::{Growing, is_boundary, read_prefix};
 use wafka_plugin_abi::{
-    ABI_MAJOR, ABI_MINOR, Bytes, ErrorOut, MAGIC, MANIFEST_SIZE_MIN, Manifest, PARTITIONER_VTABLE_SIZE_MIN,
-    PartitionerConfig, PartitionerVtable, RouteRequest, STORAGE_VTABLE_SIZE_MIN, StorageVtable, kind,
+    ABI_MAJOR, ABI_MINOR, Bytes, ErrorOut, MAGIC, Manifest, PartitionerConfig, PartitionerVtable,
+    RouteRequest, StorageVtable, kind,
 };
 
 use crate::error::PluginError;
-use crate::prefix::{Growing, read_prefix};
 use crate::text::shown;
 
 /// The longest name and version, in bytes.
@@ -18,21 +18,6 @@ const NAME_LEN_MAX: usize = 64;
 
 /// The longest description, in bytes.
 const DESCRIPTION_LEN_MAX: usize = 256;
-
-// SAFETY: integers, pointers and `Bytes`; zeros are null pointers and empty bytes.
-unsafe impl Growing for Manifest {
-    const SIZE_MIN: usize = MANIFEST_SIZE_MIN;
-}
-
-// SAFETY: integers and optional functions; zeros are absent functions.
-unsafe impl Growing for PartitionerVtable {
-    const SIZE_MIN: usize = PARTITIONER_VTABLE_SIZE_MIN;
-}
-
-// SAFETY: as above.
-unsafe impl Growing for StorageVtable {
-    const SIZE_MIN: usize = STORAGE_VTABLE_SIZE_MIN;
-}
 
 /// The functions of a plugin.
 #[derive(Clone, Copy, Debug)]
@@ -134,11 +119,15 @@ impl Reader<'_> {
     }
 
     /// How many bytes of a struct are there. A newer plugin has all that this host knows; an older one at least what
-    /// the first version had.
+    /// the first version had. Half a field is none: half of a function's address would be called.
     fn size<T: Growing>(&self, what: &'static str, size: u32, is_newer: bool) -> Result<usize, PluginError> {
         let least = if is_newer { size_of::<T>() } else { T::SIZE_MIN };
         match usize::try_from(size) {
-            Ok(size) if size >= least => Ok(size),
+            Ok(size) if size >= least && is_boundary::<T>(size) => Ok(size),
+            Ok(size) if size >= least => {
+                let expected = format!("a size that ends where a field does, such as {}", size_of::<T>());
+                Err(self.wrong(what, format!("{size} bytes"), expected))
+            }
             _ => Err(self.wrong(what, format!("{size} bytes"), format!("at least {least}"))),
         }
     }

@@ -71,7 +71,7 @@ pub struct StorageConfig {
     pub reserved: u32,
     /// The server's data directory, a path in the file system's own bytes.
     pub data_dir: Bytes,
-    /// The options: a JSON object, the backend's table in the configuration.
+    /// The options: a JSON object without insignificant blanks, the backend's table in the configuration.
     pub options: Bytes,
 }
 

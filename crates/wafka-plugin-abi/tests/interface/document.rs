@@ -33,6 +33,35 @@ fn the_document_has_the_layout_of_rust() {
 }
 
 #[test]
+fn the_document_has_the_least_sizes() {
+    let document = crate::read(DOCUMENT);
+    let manifest = format!("`wafka_manifest` {} bytes", wafka_plugin_abi::MANIFEST_SIZE_MIN);
+    let partitioner = format!("`wafka_partitioner_vtable` {}", wafka_plugin_abi::PARTITIONER_VTABLE_SIZE_MIN);
+    let storage = format!("`wafka_storage_vtable` {}", wafka_plugin_abi::STORAGE_VTABLE_SIZE_MIN);
+    let least = format!("The least that a struct must have: {manifest}, {partitioner}, {storage}, ");
+    let request = format!("(`wafka_route_request` {})", wafka_plugin_abi::ROUTE_REQUEST_SIZE_MIN);
+    assert!(document.contains(&least) && document.contains(&request), "{DOCUMENT} lacks {least}… {request}");
+}
+
+/// The tables of codes: `| number | `NAME` | …`.
+#[test]
+fn the_document_has_the_codes() {
+    let document = crate::read(DOCUMENT);
+    let known = crate::header::constants();
+    let wanted = |name: &str| name.starts_with("WAFKA_STATUS_") || name.starts_with("WAFKA_ROUTE_");
+    let mut found: Vec<(String, i128)> = Vec::new();
+    for row in document.lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let name = cells[2].trim_matches('`');
+        if let (true, Ok(code)) = (wanted(name), cells[1].parse()) {
+            found.push((name.to_owned(), code));
+        }
+    }
+    let expected = known.into_iter().filter(|(name, _)| wanted(name));
+    assert_eq!(found, expected.map(|(name, code)| (name.to_owned(), code)).collect::<Vec<_>>(), "{DOCUMENT}");
+}
+
+#[test]
 fn the_document_says_the_versions() {
     let document = crate::read(DOCUMENT);
     let version = format!("version {}.{}", wafka_plugin_abi::ABI_MAJOR, wafka_plugin_abi::ABI_MINOR);

@@ -10,7 +10,7 @@ use wafka_plugin_abi::{ABI_MAJOR, ABI_MINOR, MAGIC, NOTHING_DUE, kind, level, ro
 use crate::repository;
 
 /// Every constant, by its name in C.
-fn constants() -> Vec<(&'static str, i128)> {
+pub(crate) fn constants() -> Vec<(&'static str, i128)> {
     let unsigned = [
         ("WAFKA_MAGIC", MAGIC),
         ("WAFKA_NOTHING_DUE", NOTHING_DUE),
@@ -124,6 +124,40 @@ fn every_constant_of_the_header_is_compared() {
             continue;
         }
         assert!(known.iter().any(|(known, _)| *known == name), "{name} is not compared");
+    }
+}
+
+/// The other way round: what Rust has, C has.
+#[test]
+fn every_constant_of_rust_is_compared() {
+    let known = constants();
+    let mut count = 0;
+    for source in ["error.rs", "host.rs", "manifest.rs", "partitioner.rs"] {
+        let source = crate::read(&format!("crates/wafka-plugin-abi/src/{source}"));
+        for module in source.split("pub mod ").skip(1) {
+            let (name, body) = module.split_once(" {\n").unwrap();
+            let (body, _) = body.split_once("\n}").unwrap();
+            for constant in body.split("pub const ").skip(1) {
+                let name = format!("WAFKA_{}_{}", name.to_uppercase(), constant.split_once(':').unwrap().0);
+                assert!(known.iter().any(|(known, _)| *known == name), "{name} is not in the header");
+                count += 1;
+            }
+        }
+    }
+    // Those that stand in no module are the magic number, the version and `NOTHING_DUE`.
+    assert_eq!(count + 4, known.len());
+}
+
+#[test]
+fn the_header_is_c_plus_plus_too() {
+    for standard in ["-std=c++11", "-std=c++17"] {
+        let header = repository("crates/wafka-plugin-abi/include/wafka_plugin.h");
+        let compiled = Command::new("c++")
+            .args(["-x", "c++", standard, "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-pedantic"])
+            .arg(header)
+            .output()
+            .expect("a C++ compiler");
+        assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
     }
 }
 

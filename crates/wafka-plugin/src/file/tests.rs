@@ -147,17 +147,34 @@ fn other_people_s_files_are_refused() {
     assert_eq!(check_as(&plugin(&path), owner + 1).is_ok(), owner == 0);
 }
 
-/// The path may name another file by the time of loading.
+/// The path may name another file by the time of loading, or the directory may be another.
 #[cfg(target_os = "linux")]
 #[test]
 fn what_is_loaded_is_what_was_checked() {
-    let (_dir, path) = library();
+    let (dir, path) = library();
     let checked = check(&plugin(&path)).unwrap();
-    fs::remove_file(&path).unwrap();
+    assert_eq!(checked.load_path().unwrap().file_name(), path.file_name());
+    let moved = dir.path().with_extension("moved");
+    fs::rename(dir.path(), &moved).unwrap();
+    fs::create_dir(dir.path()).unwrap();
     fs::write(&path, "another").unwrap();
-    assert_eq!(fs::read(checked.load_path()).unwrap(), b"library");
-    let again = check(&plugin(&path)).unwrap();
-    assert_ne!(again.load_path(), checked.load_path());
+    assert_eq!(fs::read(checked.load_path().unwrap()).unwrap(), b"library");
+    fs::remove_dir_all(dir.path()).unwrap();
+    fs::rename(&moved, dir.path()).unwrap();
+    fs::remove_file(&path).unwrap();
+    let refused = |checked: &Checked| checked.load_path().unwrap_err().to_string();
+    assert!(refused(&checked).contains("replaced or removed"), "{}", refused(&checked));
+    fs::write(&path, "another").unwrap();
+    assert!(refused(&checked).contains("replaced or removed"), "{}", refused(&checked));
+}
+
+#[test]
+fn where_there_is_no_proc_that_is_said() {
+    let (dir, path) = library();
+    let checked = check(&plugin(&path)).unwrap();
+    let nowhere = dir.path().join("proc/self/fd");
+    let error = checked.load_path_below(&nowhere).unwrap_err().to_string();
+    assert!(error.contains(&format!("found no {}, expected /proc", nowhere.display())), "{error}");
 }
 
 #[test]

@@ -1,5 +1,8 @@
 use std::ptr;
 
+use wafka_plugin_abi::MANIFEST_SIZE_MIN;
+use wafka_plugin_abi::layout::{FieldLayout, StructLayout};
+
 use super::*;
 
 unsafe extern "C" fn create(_: *const PartitionerConfig, _: *mut *mut c_void, _: *mut ErrorOut) -> u32 {
@@ -120,6 +123,55 @@ fn an_older_minor_is_accepted_and_what_it_lacks_is_absent() {
     let too_old = Manifest { struct_size: MANIFEST_SIZE_MIN as u32 - 1, ..good() };
     refused(&too_old, &["manifest's size: found 71 bytes, expected at least 72"]);
     refused(&Manifest { struct_size: 0, ..good() }, &["found 0 bytes"]);
+}
+
+/// A vtable as a later host knows it, of which the plugin has the first two functions.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Later {
+    known: PartitionerVtable,
+    later: Option<unsafe extern "C" fn(*mut c_void)>,
+}
+
+const LATER_FIELDS: &[FieldLayout] =
+    &[FieldLayout { name: "known", offset: 0, size: 32 }, FieldLayout { name: "later", offset: 32, size: 8 }];
+
+// SAFETY: integers and optional functions.
+unsafe impl Growing for Later {
+    const SIZE_MIN: usize = PartitionerVtable::SIZE_MIN;
+    const LAYOUT: &'static StructLayout =
+        &StructLayout { name: "Later", c_name: "later", size: 40, fields: LATER_FIELDS };
+}
+
+#[test]
+fn functions_of_an_older_minor_are_enough_for_a_later_host() {
+    let reader =
+        Reader { file: Path::new("/lib/libgood.so"), known: Known { abi: (ABI_MAJOR, ABI_MINOR + 1) } };
+    // Behind the plugin's struct lies something else.
+    let in_memory = Later { known: VTABLE, later: Some(destroy) };
+    // SAFETY: all of it is there, and read as far as it says.
+    let read =
+        |is_newer| unsafe { reader.vtable("functions", (&raw const in_memory).cast::<Later>(), is_newer) };
+    let older = read(false).unwrap();
+    assert!(older.known.route.is_some() && older.later.is_none());
+    let error = read(true).err().unwrap().to_string();
+    assert!(error.contains("found 32 bytes, expected at least 40"), "{error}");
+}
+
+#[test]
+fn a_size_within_a_field_is_refused() {
+    // SAFETY: zeros are absent functions.
+    let mut vtable: StorageVtable = unsafe { std::mem::zeroed() };
+    for size in [185, 188, 191, 223] {
+        vtable.struct_size = size;
+        let manifest = Manifest { kind: kind::STORAGE, partitioner: ptr::null(), storage: &vtable, ..good() };
+        let found = format!("its backend's functions: found {size} bytes, expected a size that ends where");
+        refused(&manifest, &[&found]);
+    }
+    refused(
+        &Manifest { struct_size: 80, ..good() },
+        &["its manifest's size: found 80 bytes", "where a field does"],
+    );
 }
 
 #[test]

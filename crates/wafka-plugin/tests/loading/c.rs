@@ -7,7 +7,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use wafka_core::partitioner::{PartitionerError, Route};
 use wafka_plugin::PluginKind;
 
-use crate::support::{Log, compile, dir, file_in, make, make_with, open, refused, route};
+use crate::support::{Log, compile, compile_with, dir, file_in, make, make_with, open, refused, route};
 
 /// How long anything may take that should be quick.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -96,6 +96,21 @@ fn a_library_that_lacks_a_symbol_is_refused() {
     assert!(error.contains("cannot be loaded") && error.contains("nobody_has_this"), "{error}");
 }
 
+/// As for everybody else who loads libraries: what a plugin needs may lie beside it, and it is known by its name.
+#[test]
+fn libraries_beside_it_are_found() {
+    let dir = dir();
+    let (source, helper) = (dir.path().join("helper.c"), dir.path().join("libhelper.so"));
+    fs::write(&source, "void nobody_has_this(void) {}\n").unwrap();
+    let cc =
+        std::process::Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&helper, &source]).status();
+    assert!(cc.unwrap().success());
+    let path = compile_with(dir.path(), &["UNRESOLVED"], &["-lhelper", "-Wl,-rpath,$ORIGIN"]);
+    Log::of(FILTER, || open(&path).unwrap());
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    assert!(maps.contains(helper.canonicalize().unwrap().to_str().unwrap()), "{maps}");
+}
+
 #[test]
 fn manifests_that_cannot_be_are_refused() {
     for (macros, parts) in [
@@ -105,6 +120,11 @@ fn manifests_that_cannot_be_are_refused() {
         (&["MAJOR=0", "MINOR=9"], &["found ABI 0.9, expected 1.x"]),
         (&["SIZE=71"], &["its manifest's size: found 71 bytes, expected at least 72"]),
         (&["MINOR=1", "SIZE=72"], &["its manifest's size: found 72 bytes, expected at least 88"]),
+        // A pointer without its length.
+        (
+            &["SIZE=80"],
+            &["its manifest's size: found 80 bytes, expected a size that ends where a field does"],
+        ),
         (&["VTABLE_SIZE=31"], &["its partitioner's functions: found 31 bytes, expected at least 32"]),
         (&["NAME=\"\""], &["its name: found 0 bytes"]),
         (&["NAME=\"Round Robin\""], &["its name: found 'Round Robin', expected only characters of a-z"]),
@@ -119,10 +139,7 @@ fn manifests_that_cannot_be_are_refused() {
 
 #[test]
 fn older_and_newer_minors_work() {
-    // The last has half a field: a pointer without its length, which is no bytes.
-    for (macros, description) in
-        [(&["MINOR=9"][..], "a strategy for the tests"), (&["SIZE=72"], ""), (&["SIZE=80"], "")]
-    {
+    for (macros, description) in [(&["MINOR=9"][..], "a strategy for the tests"), (&["SIZE=72"], "")] {
         let plugin = accepted(macros);
         assert_eq!(plugin.info().description, description, "{macros:?}");
         let mut strategy = make(&plugin, b"t", "{}").unwrap();

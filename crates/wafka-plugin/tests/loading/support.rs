@@ -34,6 +34,11 @@ pub(crate) fn file_in(dir: &Path, bytes: &[u8]) -> PathBuf {
 
 /// `odd.c` as a library, with these macros.
 pub(crate) fn compile(dir: &Path, macros: &[&str]) -> PathBuf {
+    compile_with(dir, macros, &[])
+}
+
+/// The same, with these arguments for the linker.
+pub(crate) fn compile_with(dir: &Path, macros: &[&str], link: &[&str]) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = file_in(dir, b"");
     let output = Command::new("cc")
@@ -52,6 +57,9 @@ pub(crate) fn compile(dir: &Path, macros: &[&str]) -> PathBuf {
         .arg("-I")
         .arg(root.join("../wafka-plugin-abi/include"))
         .arg(root.join("tests/loading/odd.c"))
+        .arg("-L")
+        .arg(dir)
+        .args(link)
         .output()
         .expect("a C compiler is needed to build Wafka");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
