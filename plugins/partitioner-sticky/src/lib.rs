@@ -12,6 +12,10 @@
 //! takes the next in the topic's cycle that is online, so that n windows over p partitions differ by at most one.
 //! A window ends early when its partition goes offline, or when as much waits for it as `storage.queue_bytes_max` allows.
 //!
+//! Events that have a place of their own, by a key or because the producer named the partition, take no part in this:
+//! where such an event opens a batch after the sticky one was taken, the next event without a place opens one on
+//! the next partition, as a new batch on the sticky partition makes Kafka's producer move on.
+//!
 //! With `partition_key`, events that have this field go where Kafka's producer puts their key, as with the built-in
 //! strategy `key`, and only those without it are sticky.
 //!
@@ -71,96 +75,16 @@ export_partitioner!(Sticky, name = "sticky", route_version = 1);
 
 #[cfg(test)]
 mod tests {
-    use wafka_plugin_sdk::testing::{Strategy, strategy};
+    use wafka_plugin_sdk::testing::strategy;
 
     use super::*;
 
-    /// A topic's cycle and batches, as small as can be.
-    struct Topic {
-        sticky: Strategy<Sticky>,
-        online: Vec<bool>,
-        cycle: u16,
-        open: bool,
-    }
-
-    impl Topic {
-        fn new(online: &[bool]) -> Self {
-            let partitions = u16::try_from(online.len()).unwrap();
-            let sticky = strategy::<Sticky>("{}", partitions).unwrap();
-            Topic { sticky, online: online.to_vec(), cycle: partitions - 1, open: false }
-        }
-
-        /// The partition of the next event.
-        fn put(&mut self) -> u16 {
-            let open = self.open.then_some(self.cycle);
-            match self.sticky.route_with_open(&[("f", "v")], open).unwrap() {
-                Route::Partition(index) => {
-                    assert_eq!(Some(index), open);
-                    index
-                }
-                Route::Unkeyed => panic!("such events are the usual ones"),
-                Route::Any => {
-                    let count = u16::try_from(self.online.len()).unwrap();
-                    let next = (1..=count).map(|step| (self.cycle + step) % count);
-                    self.cycle = next.into_iter().find(|at| self.online[usize::from(*at)]).unwrap();
-                    self.open = true;
-                    self.cycle
-                }
-            }
-        }
-
-        /// The batch is on its way.
-        fn commit(&mut self) {
-            self.open = false;
-        }
-    }
-
-    /// Kafka's `StickyPartitionCacheTest.testStickyPartitionCache`: the same partition until there is a new batch, then
-    /// another one.
+    /// What becomes of it in the engine, with Kafka's own cases: `crates/wafka-broker/tests/engine/routing.rs`.
     #[test]
-    fn the_partition_stays_for_a_batch_and_then_changes() {
-        let mut topic = Topic::new(&[true; 3]);
-        let mut before = None;
-        for _ in 0..10 {
-            let partition = topic.put();
-            assert_ne!(Some(partition), before);
-            for _ in 0..5 {
-                assert_eq!(topic.put(), partition);
-            }
-            topic.commit();
-            before = Some(partition);
-        }
-    }
-
-    /// Kafka's `testUnavailablePartitions`: only those that are available are chosen; where there is one, it stays.
-    #[test]
-    fn partitions_that_are_not_available_are_not_chosen() {
-        let mut topic = Topic::new(&[true, false, true]);
-        let chosen: Vec<u16> = std::iter::repeat_with(|| {
-            topic.commit();
-            topic.put()
-        })
-        .take(6)
-        .collect();
-        assert_eq!(chosen, [0, 2, 0, 2, 0, 2]);
-        let mut topic = Topic::new(&[false, true]);
-        for _ in 0..5 {
-            assert_eq!(topic.put(), 1);
-            topic.commit();
-        }
-    }
-
-    #[test]
-    fn windows_are_spread_evenly() {
-        let mut topic = Topic::new(&[true; 4]);
-        let mut windows = [0; 4];
-        for n in 0..42 {
-            let partition = topic.put();
-            (0..n % 5).for_each(|_| assert_eq!(topic.put(), partition));
-            topic.commit();
-            windows[usize::from(partition)] += 1;
-        }
-        assert_eq!(windows, [11, 11, 10, 10]);
+    fn events_go_into_the_open_batch_or_anywhere() {
+        let mut sticky = strategy::<Sticky>("{}", 3).unwrap();
+        assert_eq!(sticky.route_with_open(&[("f", "v")], Some(2)), Ok(Route::Partition(2)));
+        assert_eq!(sticky.route_with_open(&[("f", "v")], None), Ok(Route::Any));
     }
 
     /// The numbers are from Kafka's tests: see `wafka_core::partitioner::kafka_partition`.

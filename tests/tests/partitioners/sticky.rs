@@ -54,3 +54,24 @@ fn events_with_a_key_go_where_kafka_puts_them() {
     let all = lengths(&mut client, "t", 4);
     assert_eq!(all, expected.iter().map(|n| n + 10).collect::<Vec<_>>());
 }
+
+/// Events with a key open batches where the last one without a key went: that does not keep the next one there.
+#[test]
+fn events_with_a_key_in_the_same_windows_keep_nothing_in_place() {
+    let server = with("sticky", "").brokers(4).start();
+    let mut client = server.client();
+    client.run("TOPIC CREATE t PARTITIONER sticky OPTION partition_key truck");
+    let mut both = Vec::new();
+    encode(&mut both, &["XADD", "t", "*", "truck", "21"]);
+    encode(&mut both, &["XADD", "t", "*", "f", "v"]);
+    for _ in 0..40 {
+        client.send_raw(&both);
+        for _ in 0..2 {
+            let reply = client.reply();
+            assert!(!reply.is_error(""), "{reply:?}");
+        }
+    }
+    let mut all = lengths(&mut client, "t", 4);
+    all.sort_unstable();
+    assert_eq!(all, [10, 10, 10, 50]);
+}

@@ -57,6 +57,22 @@ pub struct Appended {
     pub duplicate: bool,
 }
 
+/// Where an event goes.
+#[derive(Clone, Copy)]
+struct Destination {
+    /// The index of its partition's lane.
+    index: usize,
+    /// Whether the cycle chose it: nobody had a preference.
+    free: bool,
+}
+
+/// A batch that takes lines. No other batch of the topic has, or ever gets, its first dense number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OpenBatch {
+    lane: u16,
+    first_sequence: u64,
+}
+
 impl Topic {
     /// Accepts an event: gives it its id, partition and offset and puts its line into the partition's next batch.
     /// Nothing is written yet: the caller says [`crate::Engine::kick`] and awaits [`Topic::committed`].
@@ -93,7 +109,7 @@ impl Topic {
         id: EventId,
         request: &AppendRequest<'_>,
     ) -> Result<Appended, AppendError> {
-        let index = self.route(state, request)?;
+        let Destination { index, free } = self.route(state, request)?;
         let lane = &state.lanes[index];
         if lane.pending.bytes.len() > self.limits.queue_bytes_max {
             return Err(AppendError::Overloaded {
@@ -112,6 +128,9 @@ impl Topic {
         let offset = lane.next_offset;
         lane.push_line(id, sequence, request, self.limits.index_interval_bytes)?;
         let ticket = Ticket { kind: TicketKind::Partition(lane_number), epoch: lane.epoch, sequence, id };
+        if free {
+            state.open = Some(OpenBatch { lane: lane_number, first_sequence: lane.pending.first_sequence });
+        }
         if !lane.queued {
             lane.queued = true;
             self.brokers[lane.broker].enqueue(self, TicketKind::Partition(lane_number));
@@ -130,7 +149,7 @@ impl Topic {
         Ok(Appended { id, ticket, trims: request.trim.is_some(), duplicate: false })
     }
 
-    fn route(&self, state: &mut State, request: &AppendRequest<'_>) -> Result<usize, AppendError> {
+    fn route(&self, state: &mut State, request: &AppendRequest<'_>) -> Result<Destination, AppendError> {
         let partitions = u16::try_from(state.lanes.len()).unwrap_or(u16::MAX);
         let index = match request.partition {
             Some(id) => self.lane_index(state, id).map_err(AppendError::NoSuchPartition)?,
@@ -160,29 +179,32 @@ impl Topic {
             }
         };
         match &state.lanes[index].state {
-            LaneState::Online => Ok(index),
+            LaneState::Online => Ok(Destination { index, free: false }),
             LaneState::Offline { reason, .. } => Err(self.offline(index, reason)),
         }
     }
 
-    /// The partition that the cycle turned to last, while its batch is open and has room. A partition that fails loses
-    /// its batch, so one that is offline has none.
+    /// The partition of the batch that the last free event went into, while that very batch takes lines and has room.
+    /// A partition that fails loses its batch, so one that is offline has none.
     fn open_batch(&self, state: &State) -> Option<u16> {
-        let pending = &state.lanes[usize::from(state.cycle)].pending;
-        let open = !pending.is_empty() && pending.bytes.len() <= self.limits.queue_bytes_max;
-        open.then_some(state.cycle)
+        let open = state.open?;
+        let pending = &state.lanes[usize::from(open.lane)].pending;
+        let is_open = !pending.is_empty()
+            && pending.first_sequence == open.first_sequence
+            && pending.bytes.len() <= self.limits.queue_bytes_max;
+        is_open.then_some(open.lane)
     }
 
     /// The next partition of the cycle that can be written to.
-    fn next_in_cycle(&self, state: &mut State, partitions: u16) -> Result<usize, AppendError> {
+    fn next_in_cycle(&self, state: &mut State, partitions: u16) -> Result<Destination, AppendError> {
         for _ in 0..partitions {
             state.cycle = if state.cycle + 1 >= partitions { 0 } else { state.cycle + 1 };
             if state.lanes[usize::from(state.cycle)].is_online() {
-                return Ok(usize::from(state.cycle));
+                return Ok(Destination { index: usize::from(state.cycle), free: true });
             }
         }
         match &state.lanes[usize::from(state.cycle)].state {
-            LaneState::Online => Ok(usize::from(state.cycle)),
+            LaneState::Online => Ok(Destination { index: usize::from(state.cycle), free: true }),
             LaneState::Offline { reason, .. } => Err(self.offline(usize::from(state.cycle), reason)),
         }
     }

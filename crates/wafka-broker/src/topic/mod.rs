@@ -40,6 +40,7 @@ use parking_lot::Mutex;
 use wafka_core::partitioner::{Options, Partitioner};
 use wafka_core::{Database, EventId, PartitionId, TopicName};
 
+pub(crate) use append::OpenBatch;
 pub use append::{AppendRequest, Appended, IdSpec};
 pub use by_id::IdSink;
 pub use committed::Committed;
@@ -133,6 +134,8 @@ pub(crate) struct State {
     pub(crate) last_sequence: u64,
     /// The partition that the cycle turned to last.
     pub(crate) cycle: u16,
+    /// The batch that the last event which the cycle placed went into: open, or gone since.
+    pub(crate) open: Option<OpenBatch>,
     /// Events that lacked what the strategy routes by.
     pub(crate) unkeyed: u64,
     /// Accepted events above the watermark, in the order of their ids.

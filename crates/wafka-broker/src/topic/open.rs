@@ -146,6 +146,7 @@ pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError
         last_id: EventId::MIN,
         last_sequence: 0,
         cycle: 0,
+        open: None,
         unkeyed: 0,
         uncommitted: VecDeque::new(),
         trims: VecDeque::new(),

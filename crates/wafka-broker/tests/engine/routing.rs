@@ -3,16 +3,21 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use wafka_broker::{AppendError, Appended, EngineOptions, IdSpec, Topic, TopicError, TopicSpec, wait};
+use serde_json::Value;
+use wafka_broker::{
+    AppendError, Appended, EngineOptions, FsyncPolicy, IdSpec, Topic, TopicError, TopicSpec, wait,
+};
 use wafka_core::PartitionId;
 use wafka_core::partitioner::{
-    CreateRequest, Partitioner, PartitionerError, PartitionerFactory, Route, RouteRequest,
+    CreateRequest, Partitioner, PartitionerError, PartitionerFactory, Route, RouteRequest, kafka_partition,
 };
+use wafka_partitioner_sticky::{self as sticky, Sticky};
+use wafka_plugin_sdk::{self as sdk, Event, Field, Partitioner as _};
 use wafka_storage::fs::Operation;
 
 use crate::support::{Bench, DB, EIO, Home, accept, eventually, is_offline, name};
 
-/// What the sticky strategy does: events stay in the open batch.
+/// The strategy of `plugins/partitioner-sticky`.
 #[derive(Default)]
 struct StickyFactory {
     made: Arc<AtomicU64>,
@@ -29,20 +34,32 @@ impl PartitionerFactory for StickyFactory {
 
     fn create(&self, request: &CreateRequest<'_>) -> Result<Box<dyn Partitioner>, PartitionerError> {
         if request.topic == b"refused" {
-            let (partitioner, option) = ("sticky".to_owned(), "none".to_owned());
-            let expected = format!("told of {} partitions", request.partitions);
-            return Err(PartitionerError::BadOption { partitioner, option, expected });
+            return Err(bad("none", format!("told of {} partitions", request.partitions)));
         }
+        let options = serde_json::from_value(Value::Object(request.options.clone()));
+        let options: sticky::Options = options.map_err(|error| bad("options", error.to_string()))?;
+        let made = Sticky::new(options, &sdk::Topic::new(request.topic, request.partitions));
+        let strategy = made.map_err(|error| bad(error.option(), error.expected().to_owned()))?;
         self.made.fetch_add(u64::from(request.partitions), Ordering::SeqCst);
-        Ok(Box::new(Sticky))
+        Ok(Box::new(Adapter(strategy)))
     }
 }
 
-struct Sticky;
+fn bad(option: &str, expected: String) -> PartitionerError {
+    PartitionerError::BadOption { partitioner: "sticky".to_owned(), option: option.to_owned(), expected }
+}
 
-impl Partitioner for Sticky {
+/// The strategy as the engine calls it, without the ABI between.
+struct Adapter(Sticky);
+
+impl Partitioner for Adapter {
     fn route(&mut self, request: &RouteRequest<'_>) -> Result<Route, PartitionerError> {
-        Ok(request.open.map_or(Route::Any, Route::Partition))
+        let fields: Vec<_> = request.fields.iter().map(|(name, value)| Field::new(name, value)).collect();
+        let event = Event::new(sdk::Topic::new(request.topic, request.partitions), &fields);
+        let partitioner = "sticky".to_owned();
+        self.0
+            .route(&event.with_open_partition(request.open))
+            .map_err(|error| PartitionerError::Failed { partitioner, reason: error.to_string() })
     }
 }
 
@@ -55,6 +72,8 @@ pub fn sticky_by_default(options: &mut EngineOptions) {
 fn sticky(mut bench: Bench) -> (Bench, Arc<Topic>) {
     bench.stop();
     sticky_by_default(&mut bench.options);
+    // The events' thread does the turns: when a batch is taken is up to the test.
+    bench.options.fsync = FsyncPolicy::No;
     bench.start().unwrap();
     let topic = bench.topic("t");
     (bench, topic)
@@ -75,14 +94,17 @@ fn lengths(topic: &Topic) -> Vec<u64> {
     (1..=topic.partitions()).map(|number| topic.len(Some(PartitionId(number))).unwrap()).collect()
 }
 
+/// Kafka's `StickyPartitionCacheTest.testStickyPartitionCache`: the same partition until there is a new batch, then
+/// another one; and the windows are spread evenly, whatever their size.
 #[test]
 fn what_is_committed_together_stays_together_and_the_next_commit_goes_on() {
     let (bench, topic) = sticky(Bench::sim(3));
     let mut expected = vec![0; 3];
-    for window in 0..7 {
-        let events: Vec<_> = (0..5).map(|_| put(&topic, b"x").unwrap()).collect();
+    for window in 0..10 {
+        let size = 1 + window % 5;
+        let events: Vec<_> = (0..size).map(|_| put(&topic, b"x").unwrap()).collect();
         commit(&bench, &topic, &events);
-        expected[window % 3] += 5;
+        expected[window % 3] += size as u64;
         assert_eq!(lengths(&topic), expected, "window {window}");
     }
 }
@@ -100,6 +122,67 @@ fn what_others_put_elsewhere_does_not_end_the_batch() {
     assert_eq!(lengths(&topic), [2, 2, 1]);
 }
 
+/// Windows of two free events each, behind one of `other`, which goes to the partition at `of_other`: they take turns.
+fn free_windows_take_turns(of_other: usize, other: impl Fn(&Arc<Topic>) -> Appended) {
+    let (bench, topic) = sticky(Bench::sim(4));
+    let spec = serde_json::json!({ "partition_key": "truck" });
+    let options = spec.as_object().unwrap().clone();
+    let spec = TopicSpec { partitioner: "sticky".to_owned(), options, ..TopicSpec::default() };
+    bench.engine().alter_topic(DB, b"t", &spec).unwrap();
+    let mut expected = vec![0; 4];
+    for window in 0..12 {
+        let events = [other(&topic), put(&topic, b"x").unwrap(), put(&topic, b"x").unwrap()];
+        commit(&bench, &topic, &events);
+        expected[of_other] += 1;
+        expected[window % 4] += 2;
+        assert_eq!(lengths(&topic), expected, "window {window}, others at {of_other}");
+    }
+}
+
+#[test]
+fn a_batch_that_an_event_with_a_key_opened_is_not_the_open_one() {
+    free_windows_take_turns(usize::from(kafka_partition(b"21", 4)), |topic| {
+        accept(topic, IdSpec::Auto, None, &[b"truck", b"21"], None).unwrap()
+    });
+}
+
+#[test]
+fn a_batch_that_a_placed_event_opened_is_not_the_open_one() {
+    for number in 1..=4_u16 {
+        free_windows_take_turns(usize::from(number - 1), |topic| {
+            accept(topic, IdSpec::Auto, Some(number), &[b"v", b"y"], None).unwrap()
+        });
+    }
+}
+
+#[test]
+fn before_any_free_event_no_batch_is_open() {
+    let (mut bench, mut topic) = sticky(Bench::sim(4));
+    let mut expected = [0; 4];
+    for _ in 0..6 {
+        // After a start, the cycle goes on by the number of events.
+        let next = expected.iter().sum::<usize>() % 4;
+        let before = (next + 3) % 4;
+        let number = u16::try_from(before + 1).unwrap();
+        let placed = accept(&topic, IdSpec::Auto, Some(number), &[b"v", b"y"], None).unwrap();
+        commit(&bench, &topic, &[placed, put(&topic, b"x").unwrap()]);
+        expected[before] += 1;
+        expected[next] += 1;
+        assert_eq!(lengths(&topic), expected.iter().map(|n| *n as u64).collect::<Vec<_>>());
+        bench.restart();
+        topic = bench.topic("t");
+    }
+}
+
+#[test]
+fn a_free_event_makes_the_batch_that_it_joins_the_open_one() {
+    let (bench, topic) = sticky(Bench::sim(4));
+    let mut events = vec![accept(&topic, IdSpec::Auto, Some(1), &[b"v", b"y"], None).unwrap()];
+    events.extend((0..5).map(|_| put(&topic, b"x").unwrap()));
+    commit(&bench, &topic, &events);
+    assert_eq!(lengths(&topic), [6, 0, 0, 0]);
+}
+
 #[test]
 fn a_full_batch_is_left_for_the_next_partition() {
     let (bench, topic) = sticky(Bench::new(Home::Memory(Default::default()), 2).with(|options| {
@@ -113,6 +196,7 @@ fn a_full_batch_is_left_for_the_next_partition() {
     assert_eq!(lengths(&topic), [2, 2]);
 }
 
+/// Kafka's `testUnavailablePartitions`: only those that are available are chosen.
 #[test]
 fn partitions_that_are_offline_are_passed_over() {
     let (bench, topic) = sticky(Bench::direct(3));
