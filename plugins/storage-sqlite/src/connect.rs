@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -30,16 +31,19 @@ pub(crate) fn wal_path(path: &Path) -> PathBuf {
 }
 
 /// Opens the connection that writes, with the file's tables made; and the WAL, to be synced. What both are is durable.
+/// `wait` is how long it waits for others that have the file locked.
 pub(crate) fn connect(
     path: &Path,
     options: &Options,
+    wait: Duration,
     wal_pages: &Arc<AtomicU32>,
 ) -> Result<(Connection, File), StorageError> {
     let fault = |error: rusqlite::Error| failed(path.display(), "open", path, &error);
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    create_private(path).map_err(|error| io_error(path.display(), "open", path, &error))?;
     let mut conn = Connection::open_with_flags(path, flags).map_err(fault)?;
-    conn.busy_timeout(Duration::from_millis(options.busy_timeout_ms.into())).map_err(fault)?;
+    conn.busy_timeout(wait).map_err(fault)?;
     // Before anything is changed in it.
     let is_new = match schema::examine(&conn).map_err(fault)? {
         Found::Known => false,
@@ -50,6 +54,7 @@ pub(crate) fn connect(
         }
     };
     prepare(&conn, options, is_new).map_err(fault)?;
+    conn.busy_timeout(options.busy_timeout()).map_err(fault)?;
     let pages = Arc::clone(wal_pages);
     conn.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, count| {
         pages.store(u32::try_from(count).unwrap_or(0), Ordering::Relaxed);
@@ -67,6 +72,15 @@ pub(crate) fn connect(
     };
     let wal = opened().map_err(|error| io_error(path.display(), "open", &wal, &error))?;
     Ok((conn, wal))
+}
+
+/// Makes a file that is missing readable by its owner and group alone, as the text files are; SQLite gives the files
+/// beside it the same permissions. One that exists is not opened, for the reason given in [`connect`].
+fn create_private(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o640).open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn prepare(conn: &Connection, options: &Options, is_new: bool) -> rusqlite::Result<()> {
@@ -104,7 +118,7 @@ fn settings(conn: &Connection, options: &Options, statements: usize) -> rusqlite
 pub(crate) fn connect_reader(path: &Path, options: &Options) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;
-    conn.busy_timeout(Duration::from_millis(options.busy_timeout_ms.into()))?;
+    conn.busy_timeout(options.busy_timeout())?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     settings(&conn, options, READER_STATEMENTS)?;
     Ok(conn)

@@ -21,13 +21,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use rusqlite::Connection;
 use wafka_plugin_sdk::storage::{Batch, StorageError};
 
 use crate::connect::{connect, connect_reader, sync_parent, wal_path, write_again};
-use crate::error::{explained, failed, io_error};
+use crate::error::{explained, failed, io_error, refused};
 use crate::log::Log;
 use crate::options::Options;
 use crate::{insert, schema};
@@ -36,6 +37,11 @@ use crate::{insert, schema};
 const READERS_IDLE_MAX: usize = 8;
 /// A log's size is noted in the database when it grew by this much, so that an opening counts little more.
 const NOTE_BYTES: u64 = 4 << 20;
+/// Somebody who starts may find the file locked for a moment, and nothing waits for it yet: so long it waits.
+const OPENING_WAIT: Duration = Duration::from_secs(5);
+/// What was in vain, waiting for a lock or opening the file anew, is not tried again before. Each of the logs of a file
+/// asks for itself, and the other logs of the broker, of other backends, too, wait as long as it takes.
+const REST_MAX: Duration = Duration::from_secs(1);
 
 /// One database file.
 pub(crate) struct Database {
@@ -69,12 +75,23 @@ struct Writer {
     conn: Option<Connection>,
     /// The logs with lines in the open transaction.
     pending: Vec<Arc<Log>>,
+    /// Somebody else has the file locked; until then nobody looks whether they still have.
+    locked_until: Option<Instant>,
+    /// The file could not be opened anew; when that is tried again, and why it failed.
+    broken_until: Option<(Instant, String)>,
 }
 
 struct SyncState {
     wal: File,
     /// Why no sync is worth anything until the file is opened anew.
     failed: Option<Arc<str>>,
+}
+
+impl Writer {
+    /// Whether no transaction is open.
+    fn is_idle(&self) -> bool {
+        self.conn.as_ref().is_none_or(Connection::is_autocommit)
+    }
 }
 
 /// What a sync has to cover.
@@ -88,8 +105,9 @@ impl Database {
     /// Opens the file, or makes it.
     pub fn open(path: &Path, options: &Options) -> Result<Self, StorageError> {
         let wal_pages = Arc::new(AtomicU32::new(0));
-        let (conn, wal) = connect(path, options, &wal_pages)?;
-        let writer = Writer { conn: Some(conn), pending: Vec::new() };
+        let wait = OPENING_WAIT.max(options.busy_timeout());
+        let (conn, wal) = connect(path, options, wait, &wal_pages)?;
+        let writer = Writer { conn: Some(conn), pending: Vec::new(), locked_until: None, broken_until: None };
         Ok(Database {
             path: path.to_owned(),
             options: options.clone(),
@@ -115,12 +133,10 @@ impl Database {
         let bytes = log.bytes.load(Ordering::Acquire) + batch.bytes.len() as u64;
         let end = batch.first_offset + batch.lines;
         let note = bytes >= log.noted_bytes.load(Ordering::Relaxed).saturating_add(NOTE_BYTES);
-        let appended = self.connection(&writer).and_then(|conn| {
+        let begun = if writer.is_idle() { self.begin(&mut writer) } else { Ok(()) };
+        let appended = begun.and_then(|()| self.connection(&writer)).and_then(|conn| {
             #[cfg(test)]
             self.faults.append(&log.name)?;
-            if conn.is_autocommit() {
-                conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-            }
             insert::lines(conn, log, batch)?;
             if note {
                 schema::note_bytes(conn, log.id, end, bytes)?;
@@ -197,9 +213,9 @@ impl Database {
     ) -> Result<(T, Ticket), StorageError> {
         let mut writer = self.writer.lock();
         self.mend(&mut writer)?;
-        let changed = self.commit_open(&mut writer).and_then(|()| {
+        let begun = self.commit_open(&mut writer).and_then(|()| self.begin(&mut writer));
+        let changed = begun.and_then(|()| {
             let conn = self.connection(&writer)?;
-            conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
             let changed = change(conn)?;
             conn.prepare_cached("COMMIT")?.execute([])?;
             Ok(changed)
@@ -329,8 +345,35 @@ impl Database {
 
     /// Opens the file anew if it has to be.
     fn mend(&self, writer: &mut Writer) -> Result<(), StorageError> {
-        let failed = self.sync_failed.load(Ordering::Acquire);
-        if failed || writer.conn.is_none() { self.reconnect(writer) } else { Ok(()) }
+        if !self.sync_failed.load(Ordering::Acquire) && writer.conn.is_some() {
+            return Ok(());
+        }
+        if let Some((until, reason)) = &writer.broken_until
+            && Instant::now() < *until
+        {
+            return Err(refused(self.path.display(), "reopen", io::ErrorKind::Other, reason));
+        }
+        let mended = self.reconnect(writer);
+        let failure = mended.as_ref().err().map(ToString::to_string);
+        writer.broken_until = failure.map(|reason| (Instant::now() + REST_MAX, reason));
+        mended
+    }
+
+    /// Begins a transaction that writes.
+    fn begin(&self, writer: &mut Writer) -> rusqlite::Result<()> {
+        if writer.locked_until.is_some_and(|until| Instant::now() < until) {
+            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+            return Err(rusqlite::Error::SqliteFailure(code, Some("database is locked".to_owned())));
+        }
+        let begun = self
+            .connection(writer)
+            .and_then(|conn| conn.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(|_| ()));
+        let is_locked = begun
+            .as_ref()
+            .is_err_and(|error| error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy));
+        let rest = REST_MAX.min(self.options.busy_timeout() * 20);
+        writer.locked_until = is_locked.then(|| Instant::now() + rest);
+        begun
     }
 
     fn connection<'a>(&self, writer: &'a Writer) -> rusqlite::Result<&'a Connection> {
@@ -395,7 +438,8 @@ impl Database {
         write_again(&wal).map_err(|error| io_error(self.path.display(), "reopen", &wal, &error))?;
         sync_parent(&self.path)
             .map_err(|error| io_error(self.path.display(), "reopen", &self.path, &error))?;
-        let (conn, wal) = connect(&self.path, &self.options, &self.wal_pages)?;
+        let wait = self.options.busy_timeout();
+        let (conn, wal) = connect(&self.path, &self.options, wait, &self.wal_pages)?;
         writer.conn = Some(conn);
         let mut sync = self.sync.lock();
         *sync = SyncState { wal, failed: None };

@@ -1,8 +1,9 @@
 //! The directory: its database files, and which log is in which.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
@@ -68,7 +69,9 @@ impl Home {
         let dir = std::path::absolute(dir).map_err(fault)?;
         let fault = |error: io::Error| io_error(dir.display(), "open", &dir, &error);
         if !dir.is_dir() {
-            fs::create_dir_all(&dir).and_then(|()| sync_parent(&dir)).map_err(fault)?;
+            let mut builder = DirBuilder::new();
+            let made = builder.recursive(true).mode(0o750).create(&dir);
+            made.and_then(|()| sync_parent(&dir)).map_err(fault)?;
         }
         let mut open = OPEN.lock();
         open.retain(|home| home.strong_count() > 0);
@@ -257,7 +260,7 @@ impl Drop for Claim {
 
 fn lock(dir: &Path) -> Result<DirectoryLock, StorageError> {
     let path = dir.join("lock");
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o640).open(&path);
     let file = file.map_err(|error| io_error(dir.display(), "open", &path, &error))?;
     match file.try_lock() {
         Ok(()) => Ok(DirectoryLock(file)),

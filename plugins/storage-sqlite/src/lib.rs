@@ -10,7 +10,7 @@
 //! [backends.sqlite]            # all keys may be left out; these are the defaults
 //! cache_kib = 4096             # pages in memory, for each connection: one writes a file, up to eight read it
 //! checkpoint_pages = 4000      # the write-ahead log is copied into the database when it has so many pages of 4 KiB
-//! busy_timeout_ms = 5000       # how long a write waits for another process that has the file locked
+//! busy_timeout_ms = 50         # how long a write, and its broker, waits for another process that has the file locked
 //! ```
 //!
 //! | file in the data directory | what |
@@ -39,8 +39,9 @@
 //!
 //! There is no such view in the files: SQLite keeps none that reaches into another file. A client sees what is
 //! committed, which with `fsync = "always"` may be an instant before it is synced and acknowledged. It should not
-//! write: the server waits for `busy_timeout_ms`, then takes the partitions concerned offline until the lock is gone. A
-//! client that keeps a transaction open keeps the write-ahead log from beginning anew; the file grows meanwhile.
+//! write: the server waits for `busy_timeout_ms`, once for all logs of a file and at most once a second, then takes the
+//! partitions concerned offline until the lock is gone. Every topic of the broker waits with it, those of other backends,
+//! too. A client that keeps a transaction open keeps the write-ahead log from beginning anew; the file grows meanwhile.
 //!
 //! # What happens when
 //!

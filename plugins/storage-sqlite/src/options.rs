@@ -1,5 +1,7 @@
 //! What the backend's table in the configuration may say.
 
+use std::time::Duration;
+
 use serde::de::{Deserialize, Deserializer, Error};
 
 /// The name that configuration uses for this backend.
@@ -15,7 +17,9 @@ pub struct Options {
     /// A file's write-ahead log is copied into the database when it has so many pages of 4 KiB. 100 to 1,000,000.
     #[serde(deserialize_with = "within::<_, 100, 1_000_000>")]
     pub checkpoint_pages: u32,
-    /// How long a write waits for another process, such as a `sqlite3` shell, that has the file locked. 0 to 60,000.
+    /// How long a write waits for another process, such as a `sqlite3` shell, that has the file locked, 0 to 60,000.
+    /// Every topic of the broker waits with it, those of other backends, too; then the file is left alone for 20 times
+    /// as long, at most a second.
     #[serde(deserialize_with = "within::<_, 0, 60_000>")]
     pub busy_timeout_ms: u32,
     /// The most pages a file may have; tests fill a disk with it.
@@ -25,7 +29,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { cache_kib: 4096, checkpoint_pages: 4000, busy_timeout_ms: 5000, pages_max: None }
+        Options { cache_kib: 4096, checkpoint_pages: 4000, busy_timeout_ms: 50, pages_max: None }
+    }
+}
+
+impl Options {
+    pub(crate) fn busy_timeout(&self) -> Duration {
+        Duration::from_millis(self.busy_timeout_ms.into())
     }
 }
 

@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 mod files;
+mod locks;
 mod sql;
 
 use parking_lot::Mutex;
@@ -23,6 +24,10 @@ pub(crate) struct Faults {
     append: Mutex<Option<LogName>>,
     sync: AtomicBool,
     syncs: AtomicU64,
+    /// Held by a test while no sync shall end.
+    pub hold_sync: Mutex<()>,
+    /// Told of every sync that begins.
+    pub sync_began: Mutex<Option<std::sync::mpsc::Sender<()>>>,
 }
 
 impl Faults {
@@ -46,6 +51,10 @@ impl Faults {
 
     pub fn sync(&self) -> std::io::Result<()> {
         self.syncs.fetch_add(1, Ordering::AcqRel);
+        if let Some(began) = self.sync_began.lock().take() {
+            let _nobody_listens = began.send(());
+        }
+        drop(self.hold_sync.lock());
         if self.sync.swap(false, Ordering::AcqRel) {
             return Err(std::io::Error::other("the test asked for it"));
         }
