@@ -2,6 +2,7 @@
 
 use std::ptr;
 
+use wafka_plugin_abi::growing::read_sized;
 use wafka_plugin_abi::{
     ABI_MAJOR, ABI_MINOR, Bytes, Host, MAGIC, Manifest, PartitionerVtable, StorageVtable, kind,
 };
@@ -14,11 +15,11 @@ use crate::{fail, host};
 /// `host` is null, or a host that lives for ever.
 #[doc(hidden)]
 pub unsafe fn enter(host: *const Host, manifest: &'static Manifest) -> *const Manifest {
-    // SAFETY: the caller's promise is the same.
-    if let Some(host) = unsafe { host.as_ref() }
-        && host.abi_major == ABI_MAJOR
-        && usize::try_from(host.struct_size).is_ok_and(|size| size >= size_of::<Host>())
-    {
+    // A reference to it would promise that it is as long as the one this side knows.
+    // SAFETY: every version of a host begins with these fields.
+    let is_of_this_abi = !host.is_null() && unsafe { (*host).abi_major } == ABI_MAJOR;
+    // SAFETY: a host of this ABI is there for as many bytes as it says.
+    if is_of_this_abi && let Ok(host) = unsafe { read_sized(host) } {
         // A plugin that cannot log can still work; and a host of another ABI finds that out from the manifest.
         let _ = fail::catch(|| host::connect(host));
     }
@@ -151,7 +152,7 @@ macro_rules! export_manifest {
 #[macro_export]
 macro_rules! refuse_panic_abort {
     () => {
-        #[cfg(panic = "abort")]
+        #[cfg(not(panic = "unwind"))]
         compile_error!(
             "a Wafka plugin must be built with panic = \"unwind\": with \"abort\", a panic in it would end the server"
         );

@@ -2,11 +2,9 @@
 
 use std::ffi::c_void;
 
-use wafka_plugin_abi::{
-    ErrorOut, PARTITIONER_VTABLE_SIZE_MIN, PartitionerConfig, PartitionerVtable, RouteRequest, route, status,
-};
+use wafka_plugin_abi::{ErrorOut, PartitionerConfig, PartitionerVtable, RouteRequest, route, status};
 
-use crate::fail::{catch, say};
+use crate::fail::{catch, given, say};
 use crate::options;
 use crate::{Event, Partitioner, Route, Topic};
 
@@ -17,11 +15,30 @@ struct Instance<P> {
     is_poisoned: bool,
 }
 
+/// Why no strategy is made.
+enum Refusal {
+    /// The author's, or serde's.
+    Options(crate::OptionsError),
+    /// What the host gave cannot be.
+    Host(String),
+}
+
+impl From<crate::OptionsError> for Refusal {
+    fn from(error: crate::OptionsError) -> Self {
+        Refusal::Options(error)
+    }
+}
+
+impl From<String> for Refusal {
+    fn from(text: String) -> Self {
+        Refusal::Host(text)
+    }
+}
+
 /// The functions for a strategy.
 #[doc(hidden)]
 #[must_use]
 pub const fn partitioner_vtable<P: Partitioner>(route_version: u32) -> PartitionerVtable {
-    const { assert!(size_of::<PartitionerVtable>() >= PARTITIONER_VTABLE_SIZE_MIN) };
     PartitionerVtable {
         struct_size: size_of::<PartitionerVtable>() as u32,
         route_version,
@@ -38,26 +55,34 @@ unsafe extern "C" fn create<P: Partitioner>(
     instance: *mut *mut c_void,
     error: *mut ErrorOut,
 ) -> u32 {
-    // SAFETY: the host's promise.
-    let (config, instance) = unsafe { (config.as_ref(), instance.as_mut()) };
-    let (Some(config), Some(instance)) = (config, instance) else { return status::FAILED };
-    // SAFETY: the host's promise.
-    let (topic, json) = unsafe { (config.topic.get(), config.options.get()) };
     let made = catch(|| {
-        let partitions = u16::try_from(config.partitions).unwrap_or(u16::MAX);
-        let topic = Topic::new(topic.unwrap_or_default(), partitions);
-        let strategy = P::new(options::parse(json.unwrap_or_default())?, &topic)?;
+        // SAFETY: the host's promise: all of it is there during the call.
+        let (config, topic, json) = unsafe {
+            let config = given(config)?;
+            (config, config.topic.get(), config.options.get())
+        };
+        let (Some(topic), Some(json), false) = (topic, json, instance.is_null()) else {
+            return Err(Refusal::Host("the host gave a null pointer".to_owned()));
+        };
+        let partitions = u16::try_from(config.partitions).ok().filter(|partitions| *partitions > 0);
+        let Some(partitions) = partitions else {
+            let found = config.partitions;
+            let text = format!("the host says that the topic has {found} partitions, expected 1 to 65535");
+            return Err(Refusal::Host(text));
+        };
+        let strategy = P::new(options::parse(json)?, &Topic::new(topic, partitions))?;
         Ok(Box::into_raw(Box::new(Instance { strategy, is_poisoned: false })))
     });
     let (status, text) = match made {
         Ok(Ok(made)) => {
-            *instance = made.cast();
+            // SAFETY: not null; the host's promise.
+            unsafe { instance.write(made.cast()) };
             return status::OK;
         }
-        Ok(Err(error)) => {
-            let error: crate::OptionsError = error;
+        Ok(Err(Refusal::Options(error))) => {
             (status::BAD_OPTION, format!("{}\0{}", error.option(), error.expected()))
         }
+        Ok(Err(Refusal::Host(text))) => (status::FAILED, text),
         Err(panic) => (status::PANICKED, panic),
     };
     // SAFETY: the host's promise.
@@ -73,15 +98,26 @@ unsafe extern "C" fn route<P: Partitioner>(
     error: *mut ErrorOut,
 ) -> i32 {
     // SAFETY: the host's promise.
-    let (instance, request) = unsafe { (instance.cast::<Instance<P>>().as_mut(), request.as_ref()) };
-    let (Some(instance), Some(request)) = (instance, request) else { return route::FAILED };
+    let (instance, request) = unsafe { (instance.cast::<Instance<P>>().as_mut(), given(request)) };
+    let request = match request {
+        Ok(request) => request,
+        // SAFETY: the host's promise.
+        Err(why) => return unsafe { fail(&why.into(), error) },
+    };
+    let Some(instance) = instance else {
+        // SAFETY: the host's promise.
+        return unsafe { fail(&"the host gave a null pointer for the strategy".into(), error) };
+    };
     if instance.is_poisoned {
         // SAFETY: the host's promise.
         unsafe { say(error, "the strategy panicked before") };
         return route::PANICKED;
     }
     // SAFETY: the host's promise: all of it is there during the call.
-    let Some(event) = (unsafe { Event::from_raw(request) }) else { return route::FAILED };
+    let Some(event) = (unsafe { Event::from_raw(&request) }) else {
+        // SAFETY: the host's promise.
+        return unsafe { fail(&impossible(&request), error) };
+    };
     let strategy = &mut instance.strategy;
     let answer = catch(|| match strategy.route(&event) {
         Ok(Route::Partition(index)) => i32::from(index),
@@ -96,6 +132,17 @@ unsafe extern "C" fn route<P: Partitioner>(
         unsafe { say(error, &panic) };
         route::PANICKED
     })
+}
+
+/// What is wrong with an event that cannot be.
+#[cold]
+fn impossible(request: &RouteRequest) -> crate::Error {
+    let (partitions, count) = (request.partitions, request.field_count);
+    crate::Error::new(format!(
+        "the host gave an event that cannot be: found {partitions} partitions, {count} fields at {:p} and a topic at {:p}, \
+         expected 1 to 65535 partitions and no null pointers",
+        request.fields, request.topic.ptr
+    ))
 }
 
 /// # Safety

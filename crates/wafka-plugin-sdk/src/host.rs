@@ -7,13 +7,14 @@ use wafka_plugin_abi::{Bytes, Host, level};
 
 use crate::fail;
 
-static HOST: OnceLock<&'static Host> = OnceLock::new();
+/// A copy: the host's own may be shorter.
+static HOST: OnceLock<Host> = OnceLock::new();
 
 struct HostLog;
 
 /// Sends the log, and panics' places, to the host. The plugin has a standard library and a `log` crate of its own, so that
 /// this concerns nobody else.
-pub(crate) fn connect(host: &'static Host) {
+pub(crate) fn connect(host: Host) {
     // A library is entered once; where it was entered before, the first host stays.
     if HOST.set(host).is_err() {
         return;

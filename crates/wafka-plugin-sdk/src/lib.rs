@@ -94,17 +94,20 @@
 //! * **One instance for each topic.** [`Partitioner::new`] is called when a topic is created, opened or altered, and once
 //!   more to see whether the options are right. [`Partitioner::route`] is called for every event of the topic, in the order
 //!   of their ids, by one thread at a time, while the topic waits: it must not block, and should take nanoseconds. A route
-//!   that takes longer than a tenth of a second is logged and counted.
+//!   that takes longer than a tenth of a second may be noticed, and from two tenths on it is: then it is counted, and
+//!   logged, at most every ten seconds for one topic.
 //! * **The route is for ever.** An event stays where it is put. Change `route_version` whenever the strategy would put the
 //!   same event elsewhere: topics made with another version are then read-only, instead of silently split in two.
 //! * **Options** are deserialised by serde from the topic's table; say `deny_unknown_fields`, so that a misspelt key is an
 //!   error. The error names the option and says what was expected, as [`OptionsError`] does.
 //! * **Errors.** An [`Error`] refuses the one event: its `XADD` is answered with the text and the name of the plugin's file.
 //! * **Panics** are caught where the plugin is called, logged with their place, and answered as errors. An instance
-//!   that panicked is not called again: its topic takes no events until the strategy is made anew. Plugins are
+//!   that panicked is not called again: its topic takes no events but those that name their partition, until the strategy is made anew, by `TOPIC ALTER` or at the next start. Plugins are
 //!   built with `panic = "unwind"`, which is the default; with `panic = "abort"` they do not compile.
 //! * **Logging.** Use the [`log`] crate: `log::info!("…")` goes to the server's log, with the level and target it has, and is
-//!   filtered there (`RUST_LOG`-like, by the crate's name).
+//!   filtered there (`RUST_LOG`-like, by the crate's name). Whether a line is wanted is asked of the server each time, which costs
+//!   some hundred nanoseconds even when it is not: log nothing in `route` that is not rare, and let the
+//!   features `release_max_level_*` of [`log`] take out what your dependencies trace.
 //! * **Versions.** The server refuses a plugin of another ABI major; the plugin's own version is that of its `Cargo.toml`.
 //! * **Trust.** A plugin runs within the server, with all its rights. The server loads no file that others could have
 //!   changed, and none but those named.

@@ -63,10 +63,10 @@ pub struct Topic<'a> {
 }
 
 impl<'a> Topic<'a> {
-    /// A topic of that name with so many partitions.
+    /// A topic of that name with so many partitions, at least 1: 0 counts as 1.
     #[must_use]
     pub fn new(name: &'a [u8], partitions: u16) -> Self {
-        Topic { name, partitions }
+        Topic { name, partitions: partitions.max(1) }
     }
 
     /// Its name: any bytes.

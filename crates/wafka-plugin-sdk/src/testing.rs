@@ -51,10 +51,17 @@ fn said(error: &ErrorOut, text: &[u8]) -> String {
     String::from_utf8_lossy(&text[..error.text_len.min(text.len())]).into_owned()
 }
 
+/// What stands for the option where [`strategy`] fails with a panic.
+pub const PANICKED: &str = "(panic)";
+
+/// What stands for the option where [`strategy`] fails for another reason than an option.
+pub const FAILED: &str = "(failed)";
+
 /// Makes a strategy with options as JSON, for a topic of so many partitions.
 ///
 /// # Errors
-/// When the options are refused, or the strategy panics: then with the option `panic`.
+/// When the options are refused; when the strategy panics, then with [`PANICKED`] for an option; and with [`FAILED`] when there
+/// are no partitions.
 pub fn strategy<P: Partitioner>(options: &str, partitions: u16) -> Result<Strategy<P>, OptionsError> {
     let functions = partitioner_vtable::<P>(0);
     let config = PartitionerConfig {
@@ -73,8 +80,9 @@ pub fn strategy<P: Partitioner>(options: &str, partitions: u16) -> Result<Strate
     }
     let said = said(&error, &text);
     Err(match said.split_once('\0') {
-        Some((option, expected)) => OptionsError::new(option, expected),
-        None => OptionsError::new("panic", said),
+        Some((option, expected)) if status == Some(status::BAD_OPTION) => OptionsError::new(option, expected),
+        _ if status == Some(status::PANICKED) => OptionsError::new(PANICKED, said),
+        _ => OptionsError::new(FAILED, said),
     })
 }
 

@@ -6,7 +6,7 @@ use wafka_core::storage::StorageError;
 use wafka_plugin_abi::{ErrorOut, status};
 
 use crate::OptionsError;
-use crate::fail::{catch, say};
+use crate::fail::{catch, say_all};
 
 /// A failure as the host is told it.
 #[derive(Debug)]
@@ -28,12 +28,7 @@ impl Told {
     /// `error` is null or an [`ErrorOut`] of the host, with as much room for a text as it says.
     unsafe fn write(&self, error: *mut ErrorOut) -> u32 {
         // SAFETY: the caller's promise is the same.
-        if let Some(out) = unsafe { error.as_mut() } {
-            out.os_error = self.os_error;
-            out.value = self.value;
-        }
-        // SAFETY: as above.
-        unsafe { say(error, &self.text) };
+        unsafe { say_all(error, self.os_error, self.value, &self.text) };
         self.status
     }
 }

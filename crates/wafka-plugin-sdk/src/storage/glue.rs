@@ -12,7 +12,7 @@ use wafka_plugin_abi::{ErrorOut, StorageConfig, StorageVtable, status};
 
 use super::fail::{Poison, Told, contained, guarded};
 use super::handles::{
-    ShardHandle, StorageHandle, abi_name, from_handle, into_handle, lent, lent_bytes, names, put,
+    ShardHandle, StorageHandle, abi_name, from_handle, into_handle, lent, lent_bytes, names, put, sized,
 };
 use super::{log_glue, read_glue, rewrite_glue};
 use crate::options::parse;
@@ -75,7 +75,7 @@ where
     let run = || {
         // SAFETY: lent by the host for the call, and so is what it points to.
         let (place, options) = unsafe {
-            let config = lent(config)?;
+            let config = sized(config)?;
             (lent_bytes(config.data_dir)?, lent_bytes(config.options)?)
         };
         let opened = open(Path::new(OsStr::from_bytes(place)), parse(options)?)?;
@@ -101,7 +101,7 @@ where
 {
     let run = || {
         // SAFETY: lent by the host for the call, and so is what it points to.
-        let options = unsafe { lent_bytes(lent(config)?.options) }?;
+        let options = unsafe { lent_bytes(sized(config)?.options) }?;
         parse::<O>(options)?;
         Ok(())
     };

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use wafka_core::Database;
 use wafka_core::storage::{Cursor, LogName, LogReader, PendingSync, Rewrite, Shard, Storage};
 use wafka_plugin_abi as abi;
+use wafka_plugin_abi::growing::{Growing, write_sized};
 use wafka_plugin_abi::{Bytes, status};
 
 use super::fail::{Poison, Told};
+use crate::fail::{given, misfit};
 
 pub(super) struct StorageHandle {
     pub(super) storage: Box<dyn Storage>,
@@ -68,6 +70,27 @@ pub(super) unsafe fn put<T>(place: *mut T, value: T) -> Result<(), Told> {
 pub(super) unsafe fn lent<'a, T>(lent: *const T) -> Result<&'a T, Told> {
     // SAFETY: the caller's promise.
     unsafe { lent.as_ref() }.ok_or_else(null)
+}
+
+/// What the host lends, as much of it as the host knows: a struct that begins with its size.
+///
+/// # Safety
+/// `lent` is null or such a struct, of as many bytes as it says.
+pub(super) unsafe fn sized<T: Growing>(lent: *const T) -> Result<T, Told> {
+    // SAFETY: the caller's promise is the same.
+    unsafe { given(lent) }.map_err(|text| Told::new(status::FAILED, text))
+}
+
+/// Fills such a struct of the host.
+///
+/// # Safety
+/// As [`sized`], and nobody else uses it meanwhile.
+pub(super) unsafe fn put_sized<T: Growing>(place: *mut T, value: &T) -> Result<(), Told> {
+    if place.is_null() {
+        return Err(null());
+    }
+    // SAFETY: not null; the rest is the caller's promise.
+    unsafe { write_sized(place, value) }.map_err(|size| Told::new(status::FAILED, misfit::<T>(size)))
 }
 
 /// An array that the host lends.

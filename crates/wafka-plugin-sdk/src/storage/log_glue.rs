@@ -11,7 +11,7 @@ use super::fail::{Poison, Told, contained, guarded};
 use super::glue::no_sink;
 use super::handles::{
     PendingHandle, ReaderHandle, ShardHandle, abi_cursor, core_cursor, from_handle, into_handle, lent,
-    lent_bytes, lent_slice, name, put,
+    lent_bytes, lent_slice, name, put, put_sized, sized,
 };
 
 /// The shard behind a handle.
@@ -35,7 +35,7 @@ pub(super) unsafe extern "C" fn log_open(
     let ShardHandle { shard, poison } = unsafe { shard_of(shard) };
     let run = || {
         // SAFETY: all of it is lent by the host for the call.
-        let (log, request, sink) = unsafe { (name(lent(log)?)?, lent(request)?, lent(damage)?) };
+        let (log, request, sink) = unsafe { (name(lent(log)?)?, sized(request)?, lent(damage)?) };
         let known = (request.has_known != 0).then(|| core_cursor(request.known));
         let found = shard.open(&log, OpenRequest { create: request.create != 0, known })?;
         for damage in &found.damage {
@@ -53,8 +53,8 @@ pub(super) unsafe extern "C" fn log_open(
             torn_position: found.torn.map_or(0, |torn| torn.position),
             torn_bytes: found.torn.map_or(0, |torn| torn.bytes),
         };
-        // SAFETY: lent by the host for the call; every host knows all of these fields.
-        unsafe { put(opened, result) }
+        // SAFETY: lent by the host for the call.
+        unsafe { put_sized(opened, &result) }
     };
     // SAFETY: the error is lent by the host for the call.
     unsafe { guarded(error, poison, run) }

@@ -9,7 +9,7 @@ use wafka_plugin_abi::{Bytes, ErrorOut};
 use super::fail::{Poison, Told, contained, guarded};
 use super::glue::no_sink;
 use super::handles::{
-    RewriteHandle, ShardHandle, abi_cursor, from_handle, into_handle, lent, lent_slice, put,
+    RewriteHandle, ShardHandle, abi_cursor, from_handle, into_handle, lent, lent_slice, put, put_sized, sized,
 };
 use super::log_glue::shard_of;
 
@@ -25,7 +25,7 @@ pub(super) unsafe extern "C" fn begin_rewrite(
     let run = || {
         // SAFETY: the plan and its offsets are lent by the host for the call.
         let plan = unsafe {
-            let plan = lent(plan)?;
+            let plan = sized(plan)?;
             let drop = lent_slice(plan.drop, plan.drop_count)?.to_vec();
             RewritePlan { drop_below: plan.drop_below, drop }
         };
@@ -86,8 +86,8 @@ pub(super) unsafe extern "C" fn finish_rewrite(
             end: abi_cursor(done.end),
             bytes_freed: done.bytes_freed,
         };
-        // SAFETY: lent by the host for the call; every host knows all of these fields.
-        unsafe { put(rewritten, result) }
+        // SAFETY: lent by the host for the call.
+        unsafe { put_sized(rewritten, &result) }
     };
     // SAFETY: the error is lent by the host for the call.
     unsafe { guarded(error, poison, run) }

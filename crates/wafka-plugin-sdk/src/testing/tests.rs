@@ -72,7 +72,7 @@ fn a_strategy_is_made_with_its_options() {
     assert_eq!(refused(r#"{"what":"too many"}"#), "option 'what': at most 4 of it");
     assert_eq!(refused("{}"), "option 'what': missing");
     assert_eq!(refused(r#"{"what":"x","why":1}"#), "option 'why': unknown, expected `what`");
-    assert_eq!(refused(r#"{"what":"panic in new"}"#), "option 'panic': not today");
+    assert_eq!(refused(r#"{"what":"panic in new"}"#), "option '(panic)': not today");
 }
 
 #[test]
@@ -102,4 +102,48 @@ fn a_strategy_that_panicked_is_not_asked_again() {
 fn a_panic_while_dropping_stays_inside() {
     drop(obedient("panic in drop"));
     assert_eq!(DROPPED.load(Ordering::Relaxed), 1);
+}
+
+/// Calls `route` as a host would, with a request of that size and so many partitions.
+fn asked(by_length: &mut Strategy<Obedient>, struct_size: u32, partitions: u32) -> (i32, String) {
+    let request = RouteRequest {
+        struct_size,
+        partitions,
+        topic: Bytes::new(TOPIC),
+        fields: ptr::null(),
+        field_count: 0,
+        open_partition: -1,
+        reserved: 0,
+    };
+    let mut text = [0; 1024];
+    let mut error = error_out(&mut text);
+    // SAFETY: the instance is the one that was made; the arguments are there during the call.
+    let answer = unsafe { by_length.functions.route.unwrap()(by_length.instance, &request, &mut error) };
+    (answer, said(&error, &text))
+}
+
+#[test]
+fn what_a_host_gives_is_looked_at_first() {
+    let mut by_length = obedient("truck");
+    assert_eq!(asked(&mut by_length, 48, 4), (route::UNKEYED, String::new()));
+    assert_eq!(
+        asked(&mut by_length, 4_000, 4).0,
+        route::UNKEYED,
+        "of a later minor, of which this side knows the first"
+    );
+    for (size, partitions, part) in [
+        (47, 4, "wafka_route_request: found size 47, expected at least 48"),
+        (0, 4, "found size 0"),
+        (48, 0, "found 0 partitions"),
+        (48, 65_536, "found 65536 partitions"),
+    ] {
+        let (answer, text) = asked(&mut by_length, size, partitions);
+        assert!(answer == route::FAILED && text.contains(part), "{answer}: {text}");
+    }
+    let none = strategy::<Obedient>(r#"{"what":"truck"}"#, 0).err().unwrap();
+    assert_eq!(none.option(), FAILED);
+    assert!(
+        none.expected().contains("found 0 partitions") || none.expected().contains("has 0 partitions"),
+        "{none}"
+    );
 }
