@@ -47,16 +47,20 @@ fn a_routed_event_allocates_nothing() {
     let plugin = load(&PluginFile { path, sha256: None }).unwrap();
     let request = CreateRequest { topic: b"t", partitions: 4, options: &Options::new() };
     let mut strategy = plugin.partitioner().unwrap().create(&request).unwrap();
-    let flat: Vec<&[u8]> = [&b"field"[..], b"value"].repeat(200);
-    let fields = Fields::new(&flat).unwrap();
-    let mut route = || strategy.route(&RouteRequest { topic: b"t", fields, partitions: 4, open: Some(1) });
-    // The first event of that many fields makes room for them.
-    assert_eq!(route(), Ok(Route::Partition(1)));
-    let before = COUNT.get();
-    for _ in 0..1_000 {
+    let flat: Vec<&[u8]> = [&b"field"[..], b"value"].repeat(4000);
+    for fields in [1, 20, 257, 1000, 4000] {
+        let fields = Fields::new(&flat[..2 * fields]).unwrap();
+        let mut route =
+            || strategy.route(&RouteRequest { topic: b"t", fields, partitions: 4, open: Some(1) });
+        // The first event of that many fields makes room for them.
         assert_eq!(route(), Ok(Route::Partition(1)));
+        let before = COUNT.get();
+        for _ in 0..1_000 {
+            assert_eq!(route(), Ok(Route::Partition(1)));
+        }
+        assert_eq!(COUNT.get() - before, 0, "{} fields", fields.len());
     }
-    assert_eq!(COUNT.get() - before, 0);
+    let before = COUNT.get();
     drop(vec![0_u8; 16]);
     assert!(COUNT.get() > before, "the allocator counts");
 }

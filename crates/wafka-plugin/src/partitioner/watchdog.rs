@@ -4,6 +4,7 @@
 //! the numbers from time to time: one that is odd and the same at two looks is a call that takes longer than the time
 //! between them.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
@@ -103,7 +104,8 @@ impl Watchdog {
             }
             drop(watched);
             thread::sleep(LOOK_EVERY);
-            self.look(report);
+            // A log that panics must not end the looks: the calls would go uncounted.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.look(report)));
         }
     }
 
