@@ -60,7 +60,9 @@ const fn manifest(
 ) -> Manifest {
     check_name(name);
     assert!(!version.is_empty() && version.len() <= 64, "a plugin's version has 1 to 64 bytes");
+    assert!(is_one_line(version), "a plugin's version has no control characters");
     assert!(description.len() <= 256, "a plugin's description has at most 256 bytes: give a shorter one");
+    assert!(is_one_line(description), "a plugin's description is one line without control characters");
     Manifest {
         magic: MAGIC,
         abi_major: ABI_MAJOR,
@@ -74,6 +76,25 @@ const fn manifest(
         storage,
         description: Bytes::new(description.as_bytes()),
     }
+}
+
+/// Whether there is no control character, as the host wants it: of ASCII, or U+0080 to U+009F.
+const fn is_one_line(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        // In UTF-8, 0xC2 is always the first of two bytes.
+        let is_control = match bytes[at] {
+            0..0x20 | 0x7f => true,
+            0xc2 => matches!(bytes[at + 1], 0x80..=0x9f),
+            _ => false,
+        };
+        if is_control {
+            return false;
+        }
+        at += 1;
+    }
+    true
 }
 
 /// Evaluated when the plugin is compiled: a name that the host would refuse does not compile.

@@ -29,6 +29,11 @@ export_partitioner!(First, name = "NAME", route_version = 1);
 /// Checks a plugin of that name with this setting of `panic`, against the crates that this test was built with. Says what
 /// the compiler objects to.
 fn check(name: &str, panic: &str) -> Result<(), String> {
+    check_described(name, panic, "")
+}
+
+/// [`check`] of a plugin with this description.
+fn check_described(name: &str, panic: &str, description: &str) -> Result<(), String> {
     let dir = dir();
     let source = dir.path().join("lib.rs");
     fs::write(&source, SOURCE.replace("NAME", name)).unwrap();
@@ -42,7 +47,7 @@ fn check(name: &str, panic: &str) -> Result<(), String> {
         .arg(dir.path())
         .arg(&source)
         .env("CARGO_PKG_VERSION", "1.0.0")
-        .env("CARGO_PKG_DESCRIPTION", "")
+        .env("CARGO_PKG_DESCRIPTION", description)
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -72,4 +77,13 @@ fn a_plugin_that_aborts_on_panic_does_not_compile() {
 fn a_name_that_the_host_would_refuse_does_not_compile() {
     let error = check("First!", "unwind").unwrap_err();
     assert!(error.contains("a plugin's name is made of a-z, 0-9, '-' and '_'"), "{error}");
+}
+
+#[test]
+fn a_description_that_the_host_would_refuse_does_not_compile() {
+    check_described("first", "unwind", "Grüße: by the first letter…").unwrap();
+    for description in ["Two\nlines", "a\ttab", "\u{7f}", "by\u{85}the way"] {
+        let error = check_described("first", "unwind", description).unwrap_err();
+        assert!(error.contains("a plugin's description is one line"), "{description:?}: {error}");
+    }
 }
