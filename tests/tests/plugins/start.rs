@@ -73,6 +73,24 @@ fn names_are_taken_once() {
 }
 
 #[test]
+fn a_strategy_may_have_the_name_of_a_backend() {
+    let shop = Workshop::new();
+    let backend = wafka_tests::plugins::path("wafka_storage_redb");
+    let [built_in, loaded] =
+        ["text", "redb"].map(|name| shop.strategy(&format!("{name}.so"), &[&format!("NAME=\"{name}\"")]));
+    let topic = |name| format!("[topics.{name}]\npartitioner = \"{name}\"\nbackend = \"{name}\"\n");
+    shop.configure(&[&backend, &built_in, &loaded], &(topic("text") + &topic("redb")));
+    let server = shop.setup.start();
+    let mut client = server.client();
+    for name in ["text", "redb"] {
+        assert!(!client.run(&format!("XADD {name} * to 2")).is_error(""), "{name}");
+        let described = client.run(&format!("TOPIC DESCRIBE {name}"));
+        assert_eq!((described.get("partitioner").text(), described.get("backend").text()), (name, name));
+        assert_eq!(client.run(&format!("XLEN {name}#2")).int(), 1, "{name}");
+    }
+}
+
+#[test]
 fn a_pinned_file_is_that_file() {
     let shop = Workshop::new();
     let plugin = shop.strategy("place.so", &[]);
