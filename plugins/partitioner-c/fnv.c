@@ -54,7 +54,7 @@ static const wafka_manifest manifest = {
     .description = WAFKA_BYTES("FNV-1a of a field's value"), .partitioner = &strategy,
 };
 
-const wafka_manifest *wafka_plugin_manifest(const wafka_host *host) {
+WAFKA_EXPORT const wafka_manifest *wafka_plugin_manifest(const wafka_host *host) {
     (void)host;
     return &manifest;
 }
