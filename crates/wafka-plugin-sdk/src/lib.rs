@@ -102,15 +102,17 @@
 //!   error. The error names the option and says what was expected, as [`OptionsError`] does.
 //! * **Errors.** An [`Error`] refuses the one event: its `XADD` is answered with the text and the name of the plugin's file.
 //! * **Panics** are caught where the plugin is called, logged with their place, and answered as errors. An instance
-//!   that panicked is not called again: its topic takes no events but those that name their partition, until the strategy is made anew, by `TOPIC ALTER` or at the next start. Plugins are
+//!   that panicked is not called again: its topic is read-only until `TOPIC ALTER` or the next start makes the strategy
+//!   anew. Plugins are
 //!   built with `panic = "unwind"`, which is the default; with `panic = "abort"` they do not compile.
 //! * **Logging.** Use the [`log`] crate: `log::info!("…")` goes to the server's log, with the level and target it has, and is
 //!   filtered there (`RUST_LOG`-like, by the crate's name). Whether a line is wanted is asked of the server each time, which costs
 //!   some hundred nanoseconds even when it is not: log nothing in `route` that is not rare, and let the
 //!   features `release_max_level_*` of [`log`] take out what your dependencies trace.
 //! * **Versions.** The server refuses a plugin of another ABI major; the plugin's own version is that of its `Cargo.toml`.
-//! * **Trust.** A plugin runs within the server, with all its rights. The server loads no file that others could have
-//!   changed, and none but those named.
+//! * **Trust.** A plugin runs within the server, with all its rights. The server loads no file that others may write, and
+//!   only those that its configuration names. What your library is linked with in turn is found by the dynamic linker, and
+//!   not checked: link statically what you need, or keep it beside the plugin (`$ORIGIN`).
 //!
 //! The boundary beneath all this is `docs/plugin-abi.md`.
 

@@ -5,6 +5,9 @@
 //! them. Directories further up are not looked at: who may write one of those can at most put another directory in the
 //! place, which is looked at then.
 //!
+//! The libraries that the file is linked with are not looked at: the dynamic linker finds them, by rules of its own, and
+//! runs their code first. Who makes a plugin links into it what it needs, or trusts the directories that it names.
+//!
 //! What is checked is what is loaded. File and directory are opened once; owner, mode and checksum are those of these
 //! descriptors, and on Linux the file is loaded out of that directory's descriptor ([`Checked::load_path`]), whatever the path
 //! names by then. What stands in that directory, and the file's bytes, can change in between only by the hand of those who

@@ -18,7 +18,7 @@ const STRATEGIES: [(&str, &str, Option<&str>); 6] = [
     ("sticky", "partitioner-sticky/src/lib.rs", Some("wafka_partitioner_sticky")),
 ];
 
-/// The block of TOML on a page, without its `[[plugins]]` table; that names the library's file.
+/// The block of TOML on a page, without the first two lines of its `[[plugins]]` table; they name the library's file.
 fn example(page: &str, library: &Path) -> String {
     let text = fs::read_to_string(repository().join("plugins").join(page)).unwrap();
     let lines = text.lines().map(|line| line.strip_prefix("//!").map_or(line, str::trim_start));
@@ -28,6 +28,18 @@ fn example(page: &str, library: &Path) -> String {
     let file = library.file_name().unwrap().to_str().unwrap();
     assert!(path.starts_with("path = \"") && path.ends_with(&format!("/{file}\"")), "{page}: {path}");
     block.map(|line| format!("{line}\n")).collect()
+}
+
+/// What `plugins/README.md` says to type: only the path is another one here.
+#[test]
+fn the_readme_s_example_works() {
+    let library = wafka_tests::plugins::path("wafka_partitioner_jump");
+    let server = setup(&[&library], &example("README.md", &library)).brokers(4).start();
+    let described = server.client().run("TOPIC DESCRIBE deliveries");
+    assert_eq!(described.get("partitioner").text(), "jump");
+    let text = fs::read_to_string(repository().join("plugins/README.md")).unwrap();
+    let built = "cargo build --release -p wafka-partitioner-jump";
+    assert!(text.lines().any(|line| line == built), "the library of the example is not built");
 }
 
 fn loaded(client: &mut Client) -> Vec<String> {
