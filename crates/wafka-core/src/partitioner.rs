@@ -61,6 +61,15 @@ pub enum PartitionerError {
         /// Why.
         reason: String,
     },
+    /// The strategy panicked while it routed an event: what it is in nobody knows, so it routes no more. Its topic is
+    /// read-only until the strategy is made anew.
+    #[error("partitioner '{partitioner}' failed: {reason}")]
+    Panicked {
+        /// The strategy.
+        partitioner: String,
+        /// What the panic said.
+        reason: String,
+    },
 }
 
 /// A strategy at work for one topic. Called for every event, in the order of their ids, by one thread at a time.

@@ -169,12 +169,24 @@ impl Plugin {
         }
     }
 
-    /// How many of its calls that others wait for took longer than they should, so far.
+    /// How many of its calls that others wait for (a strategy's routes; a backend's appends and syncs) took longer than
+    /// they should, so far.
     #[must_use]
     pub fn slow_calls(&self) -> u64 {
         match &self.component {
             Component::Partitioner(factory) => factory.slow_calls(),
-            Component::Storage(_) => 0,
+            Component::Storage(factory) => factory.slow_calls(),
+        }
+    }
+}
+
+impl Plugin {
+    /// How many of its calls ended in a panic, so far.
+    #[must_use]
+    pub fn panics(&self) -> u64 {
+        match &self.component {
+            Component::Partitioner(factory) => factory.panics(),
+            Component::Storage(factory) => factory.panics(),
         }
     }
 }

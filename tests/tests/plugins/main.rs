@@ -8,6 +8,7 @@
 )]
 
 mod backends;
+mod panics;
 mod restart;
 mod start;
 mod support;

@@ -99,7 +99,10 @@ fn operators_see_what_is_loaded() {
         }
     }
     let info = client.run("INFO plugins").text().to_owned();
-    assert!(info.contains("plugin:name=two,kind=partitioner,ver=1.2.3,abi=1.0,slow_calls=0\r\n"), "{info}");
+    assert!(
+        info.contains("plugin:name=two,kind=partitioner,ver=1.2.3,abi=1.0,slow_calls=0,panics=0\r\n"),
+        "{info}"
+    );
     assert!(format!("{:?}", client.run("PLUGIN HELP")).contains("LIST"));
     assert_eq!(slow_calls(&mut client), 0);
     server.wait_for_log("plugin loaded");

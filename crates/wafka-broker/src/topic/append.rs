@@ -96,9 +96,10 @@ impl Topic {
         let id = next_id(state.last_id, request.id, request.now_ms)?;
         let (cycle, unkeyed) = (state.cycle, state.unkeyed);
         let accepted = self.accept(state, id, request);
-        if accepted.is_err() {
+        if let Err(error) = &accepted {
             // What is refused takes no part in the cycle.
             (state.cycle, state.unkeyed) = (cycle, unkeyed);
+            state.note_panic(error);
         }
         accepted
     }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use wafka_core::partitioner::{Options, Partitioner};
+use wafka_core::partitioner::{Options, Partitioner, PartitionerError};
 use wafka_core::storage::{Cursor, LogSlot};
 
 use super::{State, Topic};
 use crate::catalog::CatalogTopic;
-use crate::error::TopicError;
+use crate::error::{AppendError, TopicError};
 use crate::ticket::{Ticket, TicketKind};
 
 /// Where a topic's logs end.
@@ -23,6 +23,14 @@ impl State {
     /// Why the topic cannot be written to for the moment, or since it was opened.
     pub(super) fn held(&self) -> Option<&Arc<str>> {
         self.held.as_ref().or(self.journal.held.as_ref())
+    }
+
+    /// A strategy that panicked routes no more: its topic is read-only until [`Topic::set_partitioner`].
+    pub(super) fn note_panic(&mut self, error: &AppendError) {
+        if let AppendError::Partitioner(panic @ PartitionerError::Panicked { .. }) = error {
+            let cure = "it routes no more until TOPIC ALTER makes it anew, or the next start";
+            self.read_only.get_or_insert_with(|| format!("{panic}; {cure}").into());
+        }
     }
 
     /// The ticket of what is on its way to the journal.

@@ -27,17 +27,24 @@ pub(crate) struct Factory {
     plugin: Arc<PluginInfo>,
     functions: PartitionerFunctions,
     slow_calls: Arc<AtomicU64>,
+    panics: Arc<AtomicU64>,
     watchdog: &'static Watchdog,
 }
 
 impl Factory {
     pub(crate) fn new(plugin: Arc<PluginInfo>, functions: PartitionerFunctions) -> Self {
-        Factory { plugin, functions, slow_calls: Arc::default(), watchdog: Watchdog::running() }
+        let (slow_calls, panics) = (Arc::default(), Arc::default());
+        Factory { plugin, functions, slow_calls, panics, watchdog: Watchdog::running() }
     }
 
     /// How many calls of `route` took so long that it was noticed.
     pub(crate) fn slow_calls(&self) -> u64 {
         self.slow_calls.load(Ordering::Relaxed)
+    }
+
+    /// How often it panicked while a strategy was made or routed.
+    pub(crate) fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
     }
 
     fn failed(&self, reason: impl std::fmt::Display) -> PartitionerError {
@@ -47,10 +54,16 @@ impl Factory {
 
 /// A failure that names the plugin's file.
 fn failed(plugin: &PluginInfo, reason: impl std::fmt::Display) -> PartitionerError {
-    PartitionerError::Failed {
-        partitioner: plugin.name.clone(),
-        reason: format!("plugin {}: {reason}", plugin.file.display()),
-    }
+    PartitionerError::Failed { partitioner: plugin.name.clone(), reason: in_file(plugin, reason) }
+}
+
+/// A panic, likewise.
+fn panicked(plugin: &PluginInfo, reason: impl std::fmt::Display) -> PartitionerError {
+    PartitionerError::Panicked { partitioner: plugin.name.clone(), reason: in_file(plugin, reason) }
+}
+
+fn in_file(plugin: &PluginInfo, reason: impl std::fmt::Display) -> String {
+    format!("plugin {}: {reason}", plugin.file.display())
 }
 
 impl PartitionerFactory for Factory {
@@ -77,6 +90,9 @@ impl PartitionerFactory for Factory {
         let status = unsafe { (self.functions.create)(&config, &mut instance, &mut error) };
         if status != status::OK {
             let failure = Failure::take(status, &error, &text);
+            if status == status::PANICKED {
+                self.panics.fetch_add(1, Ordering::Relaxed);
+            }
             return Err(match failure.option() {
                 Some((option, expected)) if status == status::BAD_OPTION => {
                     PartitionerError::BadOption { partitioner: self.plugin.name.clone(), option, expected }
@@ -88,8 +104,9 @@ impl PartitionerFactory for Factory {
         let call = Arc::new(Call::new(Arc::clone(&self.plugin), request.topic, slow));
         self.watchdog.watch(&call);
         let plugin = Arc::clone(&self.plugin);
-        let functions = self.functions;
-        Ok(Box::new(Instance { plugin, functions, instance, fields: Vec::new(), text, call, panicked: None }))
+        let (functions, panics) = (self.functions, Arc::clone(&self.panics));
+        let fields = Vec::new();
+        Ok(Box::new(Instance { plugin, functions, instance, fields, text, call, panics, panicked: None }))
     }
 }
 
@@ -102,6 +119,7 @@ struct Instance {
     fields: Vec<Field>,
     text: Box<TextBuffer>,
     call: Arc<Call>,
+    panics: Arc<AtomicU64>,
     /// What the strategy panicked with: its state may be anything now.
     panicked: Option<String>,
 }
@@ -113,12 +131,7 @@ unsafe impl Send for Instance {}
 impl Partitioner for Instance {
     fn route(&mut self, request: &RouteRequest<'_>) -> Result<Route, PartitionerError> {
         if let Some(panic) = &self.panicked {
-            return Err(failed(
-                &self.plugin,
-                format_args!(
-                    "{panic}; nothing is routed until the strategy is made anew, by TOPIC ALTER or at the next start"
-                ),
-            ));
+            return Err(panicked(&self.plugin, panic));
         }
         self.fields.clear();
         let pairs = request.fields.iter();
@@ -167,10 +180,13 @@ impl Instance {
                 let panic = Failure::take(status::PANICKED, error, &self.text).to_line();
                 tracing::error!(
                     file = %self.plugin.file.display(), strategy = self.plugin.name, topic, "{panic}; the topic takes no \
-                     more events but those that name their partition"
+                     more events until TOPIC ALTER makes its strategy anew, or the next start"
                 );
-                self.panicked = Some(panic.clone());
-                panic
+                self.panics.fetch_add(1, Ordering::Relaxed);
+                let panic = format!("{panic}; while routing an event of topic '{topic}'");
+                let error = panicked(&self.plugin, &panic);
+                self.panicked = Some(panic);
+                return error;
             }
             0.. => {
                 format!(

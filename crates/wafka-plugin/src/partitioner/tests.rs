@@ -80,6 +80,7 @@ fn instance(answer: impl FnMut(&abi::RouteRequest, &mut abi::ErrorOut) -> i32 + 
         text: Box::new([0; TEXT_MAX]),
         call: Arc::new(Call::new(Arc::clone(&plugin), b"deliveries", Arc::default())),
         plugin,
+        panics: Arc::default(),
         panicked: None,
     }
 }
@@ -147,9 +148,11 @@ fn an_instance_that_panicked_routes_no_more() {
         -4
     });
     for _ in 0..3 {
-        let error = route(&mut panics, &[]).unwrap_err().to_string();
-        assert!(error.contains("panicked: index out of bounds"), "{error}");
+        let error = route(&mut panics, &[]).unwrap_err();
+        assert!(matches!(error, PartitionerError::Panicked { .. }), "{error}");
+        assert!(error.to_string().contains("panicked: index out of bounds"), "{error}");
     }
+    assert_eq!(panics.panics.load(Ordering::Relaxed), 1);
     assert_eq!(called.try_iter().count(), 1);
     drop(panics);
     assert_eq!(called.try_recv(), Err(mpsc::TryRecvError::Disconnected), "destroyed, once");

@@ -4,10 +4,13 @@ use std::ffi::c_void;
 use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use wafka_core::storage::{LogName, StorageError};
 use wafka_plugin_abi::{ErrorOut, LogFailure, StorageVtable, status};
 
+use super::slow::Calls;
 use crate::failure::{Failure, TEXT_MAX, error_out};
 use crate::text::borrowed;
 
@@ -34,16 +37,46 @@ pub(super) struct Backend {
     pub(super) file: PathBuf,
     /// The plugin's functions; all those are there that must be.
     pub(super) vtable: StorageVtable,
+    /// The calls that brokers wait for.
+    pub(super) calls: Calls,
+    pub(super) panics: AtomicU64,
 }
 
 impl Backend {
+    pub(super) fn new(name: String, file: PathBuf, vtable: StorageVtable) -> Self {
+        Backend { name, file, vtable, calls: Calls::default(), panics: AtomicU64::new(0) }
+    }
+
+    /// [`Backend::call`] of a function that a broker waits for.
+    pub(super) fn waited_call(
+        &self,
+        operation: &'static str,
+        run: impl FnOnce(*mut ErrorOut) -> u32,
+    ) -> Result<(), Failure> {
+        let begun = Instant::now();
+        self.calls.begin(begun);
+        let result = self.call(run);
+        if let Some(took) = self.calls.end(begun, Instant::now()) {
+            tracing::warn!(
+                file = %self.file.display(), backend = self.name, operation,
+                "a plugin's call took {} ms; a broker waited for it", took.as_millis()
+            );
+        }
+        result
+    }
+
     /// Calls a function that returns a status; `run` makes the call.
     pub(super) fn call(&self, run: impl FnOnce(*mut ErrorOut) -> u32) -> Result<(), Failure> {
         let mut buffer = [0; TEXT_MAX];
         let mut out = error_out(&mut buffer);
         match run(&raw mut out) {
             status::OK => Ok(()),
-            failed => Err(Failure::take(failed, &out, &buffer)),
+            failed => {
+                if failed == status::PANICKED {
+                    self.panics.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(Failure::take(failed, &out, &buffer))
+            }
         }
     }
 

@@ -15,13 +15,16 @@ mod opening;
 mod reader;
 mod rewrite;
 mod shard;
+mod slow;
 mod sync;
 #[cfg(test)]
 mod tests;
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use wafka_core::BrokerId;
 use wafka_core::storage::{Cursor, LogName, Options, Shard, Storage, StorageError, StorageFactory};
@@ -67,9 +70,17 @@ pub(crate) struct Factory {
 impl Factory {
     /// A factory for a plugin's backend, whose functions are all there that must be.
     pub(crate) fn new(plugin: &PluginInfo, vtable: StorageVtable) -> Self {
-        Factory {
-            backend: Arc::new(Backend { name: plugin.name.clone(), file: plugin.file.clone(), vtable }),
-        }
+        Factory { backend: Arc::new(Backend::new(plugin.name.clone(), plugin.file.clone(), vtable)) }
+    }
+
+    /// How many appends and syncs took too long, those included that still do.
+    pub(crate) fn slow_calls(&self) -> u64 {
+        self.backend.calls.slow(Instant::now())
+    }
+
+    /// How many calls ended in a panic.
+    pub(crate) fn panics(&self) -> u64 {
+        self.backend.panics.load(Ordering::Relaxed)
     }
 
     /// Runs `run` with the configuration lent to the plugin.

@@ -209,7 +209,7 @@ impl Shard for HostShard {
             return Err(backend.faulty(&name, "append", reason.as_ref().to_owned()));
         }
         // SAFETY: who has the `HostShard` calls; batch and result are lent for the call.
-        let appended = backend.call(|error| unsafe {
+        let appended = backend.waited_call("append", |error| unsafe {
             call!(backend, append(self.shard.handle.0, slot.0, &raw const lent, &raw mut out, error))
         });
         if let Err(failure) = appended {
@@ -279,7 +279,7 @@ impl Shard for HostShard {
             None => {
                 let mut handle = Handle::NONE;
                 // SAFETY: who has the `HostShard` calls; the handle's place is lent for the call.
-                let begun = backend.call(|error| unsafe {
+                let begun = backend.waited_call("sync", |error| unsafe {
                     call!(backend, begin_sync(self.shard.handle.0, &raw mut handle.0, error))
                 });
                 begun.map(|()| handle).map_err(|failure| {

@@ -106,8 +106,9 @@ impl HostPending {
         let sink = failures.sink();
         // SAFETY: this is the only use of the handle, which the call releases; the sink and what it leads to live until the
         // call has returned.
-        let waited =
-            backend.call(|error| unsafe { call!(backend, sync_wait(handle.0, &raw const sink, error)) });
+        let waited = backend.waited_call("sync", |error| unsafe {
+            call!(backend, sync_wait(handle.0, &raw const sink, error))
+        });
         match waited {
             Ok(()) => failures.take("sync"),
             Err(failure) => all_failed(&self.shard, "sync", &failure.to_line()),

@@ -262,10 +262,11 @@ fn plugins(shared: &Shared, text: &mut String) {
         let info = plugin.info();
         let (kind, (major, minor)) = (info.kind.as_str(), info.abi);
         let value = format_args!(
-            "name={},kind={kind},ver={},abi={major}.{minor},slow_calls={}",
+            "name={},kind={kind},ver={},abi={major}.{minor},slow_calls={},panics={}",
             info.name,
             info.version,
-            plugin.slow_calls()
+            plugin.slow_calls(),
+            plugin.panics()
         );
         field(text, "plugin", value);
     }

@@ -38,7 +38,7 @@ pub(crate) fn help(session: &mut Session, _args: &Args<'_>) -> Result<(), Comman
 
 fn write_plugin(reply: &mut ReplyWriter<'_>, plugin: &Plugin) {
     let info = plugin.info();
-    reply.map(8);
+    reply.map(9);
     key(reply, "name").bulk(info.name.as_bytes());
     key(reply, "version").bulk(info.version.as_bytes());
     key(reply, "kind").bulk(info.kind.as_str().as_bytes());
@@ -47,4 +47,5 @@ fn write_plugin(reply: &mut ReplyWriter<'_>, plugin: &Plugin) {
     key(reply, "sha256").bulk(hex(&info.sha256).as_bytes());
     key(reply, "abi").bulk(format!("{}.{}", info.abi.0, info.abi.1).as_bytes());
     count(key(reply, "slow_calls"), plugin.slow_calls());
+    count(key(reply, "panics"), plugin.panics());
 }

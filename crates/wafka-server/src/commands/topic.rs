@@ -44,10 +44,10 @@ pub(crate) fn create<'a>(session: &'a mut Session, args: &'a Args<'a>) -> Handle
 }
 
 /// ```text
-/// TOPIC ALTER name OPTION key value [OPTION key value]…
+/// TOPIC ALTER name [OPTION key value]…
 /// ```
 ///
-/// Changes options of a topic's partitioner, for events to come.
+/// Changes options of a topic's partitioner, for events to come, and makes it anew: one that panicked routes again.
 pub(crate) fn alter<'a>(session: &'a mut Session, args: &'a Args<'a>) -> HandlerFuture<'a> {
     Box::pin(async move {
         let change = SpecArgs::parse_alter(&args[3..])?;
@@ -141,8 +141,8 @@ pub(crate) fn help(session: &mut Session, _args: &Args<'_>) -> Result<(), Comman
         session,
         "TOPIC",
         &[
-            "ALTER <name> OPTION <key> <value> [OPTION <key> <value> ...]",
-            "    Change options of the topic's partitioner.",
+            "ALTER <name> [OPTION <key> <value> ...]",
+            "    Change options of the topic's partitioner, and make it anew.",
             "CREATE <name> [PARTITIONS <count>] [PARTITIONER <name>] [BACKEND <name>] [OPTION <key> <value> ...]",
             "    Create a topic.",
             "DELETE <name> [<name> ...]",

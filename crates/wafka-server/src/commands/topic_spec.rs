@@ -54,7 +54,7 @@ impl SpecArgs {
         }
     }
 
-    /// [`SpecArgs::parse`] for `TOPIC ALTER`, which may change options only, and at least one.
+    /// [`SpecArgs::parse`] for `TOPIC ALTER`, which may change options only.
     pub(crate) fn parse_alter(args: &[&[u8]]) -> Result<Self, CommandError> {
         let spec = Self::parse(args)?;
         if spec.partitions.is_some() || spec.partitioner.is_some() || spec.backend.is_some() {
@@ -62,9 +62,6 @@ impl SpecArgs {
                 "ERR a topic keeps its partitions, its partitioner and its backend for life: only OPTION can change"
                     .into(),
             );
-        }
-        if spec.options.is_empty() {
-            return Err(CommandError::syntax());
         }
         Ok(spec)
     }
@@ -172,7 +169,8 @@ mod tests {
         assert!(error("PARTITIONS 4 OPTION a b").contains("for life"));
         assert!(error("PARTITIONER key").contains("for life"));
         assert!(error("BACKEND text").contains("for life"));
-        assert_eq!(error(""), "ERR syntax error");
+        assert_eq!(error("OPTION a"), "ERR syntax error");
+        assert!(SpecArgs::parse_alter(&[]).is_ok());
         assert!(SpecArgs::parse_alter(&args("OPTION a b")).is_ok());
     }
 }

@@ -4,6 +4,7 @@
 mod handles;
 mod lies;
 mod panics;
+mod waits;
 
 use std::ffi::c_void;
 use std::path::{Path, PathBuf};

@@ -38,10 +38,10 @@ static TOPIC: &[CommandSpec] = &[
             "name [PARTITIONS count:integer] [PARTITIONER partitioner] [BACKEND backend] [OPTION(key value)]...",
             "Creates a topic.",
         ),
-    CommandSpec::new("topic|alter", -6, Handler::Async(topic::alter))
+    CommandSpec::new("topic|alter", -3, Handler::Async(topic::alter))
         .flags(&[WRITE, Flags::UNQUEUED])
         .keys(2, 2, 1, "RW update")
-        .docs(Group::Stream, "", "name OPTION(key value)...", "Changes options of a topic's partitioner."),
+        .docs(Group::Stream, "", "name [OPTION(key value)]...", "Changes options of a topic's partitioner, and makes it anew."),
     CommandSpec::new("topic|delete", -3, Handler::Async(topic::delete_topics))
         .flags(&[WRITE, Flags::UNQUEUED])
         .keys(2, -1, 1, "RM delete")
