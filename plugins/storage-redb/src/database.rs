@@ -54,6 +54,8 @@ pub(crate) struct Home {
     /// Bytes of all lines that are not where they belong.
     pub pending_bytes: AtomicUsize,
     generations: AtomicU32,
+    /// Whether it was said that a process that is killed loses what no sync has reached.
+    pub told_of_unsynced: AtomicBool,
     /// Wakes the thread that removes what rewrites and deletions left.
     pub sweep: Mutex<Option<SyncSender<()>>>,
 }
@@ -85,6 +87,7 @@ impl Home {
             pending_bytes_max: AtomicUsize::new(pending_bytes_max),
             pending_bytes: AtomicUsize::new(0),
             generations: AtomicU32::new(1),
+            told_of_unsynced: AtomicBool::new(false),
             sweep: Mutex::new(Some(sweep)),
         })
     }
@@ -227,6 +230,17 @@ impl Home {
         }
         self.journal_bytes.store(0, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Says, once, that what is appended counts before a sync: nothing of it is on disk then.
+    pub(crate) fn tell_of_unsynced(&self) {
+        if !self.told_of_unsynced.swap(true, Ordering::Relaxed) {
+            log::warn!(
+                "{}: fsync is not \"always\": events that are acknowledged and not synced are in memory alone, and lost \
+                 when the server is killed",
+                self.path.display()
+            );
+        }
     }
 
     /// Wakes the sweeper.

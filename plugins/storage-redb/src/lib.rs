@@ -41,9 +41,12 @@
 //!
 //! # What happens when
 //!
-//! * An append copies the lines into memory, where readers see them at once. Nothing of it is on disk before a sync,
-//!   not even for the operating system: where `fsync` is not `always`, a killed *process* loses what a sync had not
-//!   reached, as the power would with files.
+//! * An append copies the lines into memory, where readers see them at once. **Nothing of it is on disk before a sync,
+//!   not even for the operating system.** With `fsync = "everysec"` or `"no"` a killed *process* loses what a sync had not
+//!   reached, events and what groups were told alike, as the power would with files: with `everysec` about the last
+//!   second, with `no` up to `pending_mib`, however long ago it was. What was delivered by then may be delivered under the
+//!   same ids again as other events. The backend warns of it in the server's log; with `"always"`, the default, there is
+//!   no such loss.
 //! * A sync commits everything that is pending, of all brokers, in one transaction. Who waits meanwhile finds its work
 //!   done. Where that is less than 4 KiB for each log it goes into the journal, all in one row, and into `runs` when
 //!   8 MiB have come together: changing the last page of each of a thousand logs for one line would write 4 MB.

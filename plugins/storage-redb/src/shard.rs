@@ -27,11 +27,14 @@ pub(crate) struct RedbShard {
     /// Logs that were appended to and not known to be committed since, and those that a sync has to name as failed.
     unsynced: HashSet<LogSlot>,
     next_slot: u32,
+    /// What is appended counts before it is synced, as far as was said.
+    counts_unsynced: bool,
 }
 
 impl RedbShard {
     pub(crate) fn new(home: Arc<Home>) -> Self {
-        RedbShard { home, open: HashMap::new(), unsynced: HashSet::new(), next_slot: 0 }
+        let (open, unsynced) = (HashMap::new(), HashSet::new());
+        RedbShard { home, open, unsynced, next_slot: 0, counts_unsynced: false }
     }
 
     fn log(&self, slot: LogSlot, operation: &'static str) -> Result<&Arc<Log>, StorageError> {
@@ -156,10 +159,17 @@ impl Shard for RedbShard {
         }
         drop(state);
         self.unsynced.insert(slot);
+        if self.counts_unsynced {
+            home.tell_of_unsynced();
+        }
         if pending >= home.pending_bytes_max.load(Ordering::Relaxed) {
             self.commit_appended(&log, start.offset)?;
         }
         Ok(start)
+    }
+
+    fn set_synced_first(&mut self, synced_first: bool) {
+        self.counts_unsynced = !synced_first;
     }
 
     fn begin_sync(&mut self) -> Box<dyn PendingSync> {

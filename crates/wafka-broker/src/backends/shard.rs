@@ -43,7 +43,8 @@ pub(super) struct BackendsShard {
     default: Box<dyn Shard>,
     /// The shards of the other backends, each begun when a log of it is first opened.
     others: Vec<Option<Part>>,
-    synced_first: bool,
+    /// What all of them were told last; nothing before the first turn of their broker.
+    synced_first: Option<bool>,
 }
 
 /// The shard of one backend beside the default one.
@@ -74,7 +75,7 @@ impl Owed {
 impl BackendsShard {
     pub(super) fn new(all: Arc<All>, broker: BrokerId, default: Box<dyn Shard>) -> Self {
         let others = all.others.iter().map(|_| None).collect();
-        BackendsShard { all, broker, default, others, synced_first: false }
+        BackendsShard { all, broker, default, others, synced_first: None }
     }
 
     /// The shard of a backend that has logs open.
@@ -94,7 +95,9 @@ impl BackendsShard {
         {
             let storage = self.all.get(at)?;
             let mut shard = storage.shard(self.broker).map_err(|error| self.all.named(at, error))?;
-            shard.set_synced_first(self.synced_first);
+            if let Some(synced_first) = self.synced_first {
+                shard.set_synced_first(synced_first);
+            }
             *none = Some(Part { shard, owed: Arc::default() });
         }
         self.part(at)
@@ -153,8 +156,7 @@ impl Shard for BackendsShard {
 
     fn set_synced_first(&mut self, synced_first: bool) {
         self.default.set_synced_first(synced_first);
-        if self.synced_first != synced_first {
-            self.synced_first = synced_first;
+        if self.synced_first.replace(synced_first) != Some(synced_first) {
             self.parts().for_each(|(_, part)| part.shard.set_synced_first(synced_first));
         }
     }

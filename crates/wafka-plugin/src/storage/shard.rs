@@ -103,13 +103,13 @@ impl Drop for ShardHandle {
 /// The logs of one broker.
 pub(super) struct HostShard {
     shard: Arc<ShardHandle>,
-    /// What the plugin was told last.
-    synced_first: bool,
+    /// What the plugin was told last; nothing at first.
+    synced_first: Option<bool>,
 }
 
 impl HostShard {
     pub(super) fn new(shard: ShardHandle) -> Self {
-        HostShard { shard: Arc::new(shard), synced_first: false }
+        HostShard { shard: Arc::new(shard), synced_first: None }
     }
 
     /// Name and end of an open log; an error when none is open in the slot.
@@ -237,8 +237,8 @@ impl Shard for HostShard {
     }
 
     fn set_synced_first(&mut self, synced_first: bool) {
-        let told = std::mem::replace(&mut self.synced_first, synced_first);
-        if told != synced_first
+        let told = self.synced_first.replace(synced_first);
+        if told != Some(synced_first)
             && self.shard.book.lock().panicked.is_none()
             && let Some(set) = self.shard.storage.backend.vtable.set_synced_first
         {

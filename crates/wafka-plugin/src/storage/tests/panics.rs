@@ -91,6 +91,18 @@ fn where_there_is_no_error_to_return() {
     }
 }
 
+/// A plugin learns of either, also when it is the first that is said.
+#[test]
+fn what_is_synced_first_is_told_at_once() {
+    for synced_first in [false, true] {
+        let storage = opened(&["panic-set_synced_first:*:0:1"]);
+        let mut shard = storage.shard(BrokerId(1)).unwrap();
+        let slot = shard.open(&log("a-1"), CREATE).unwrap().slot;
+        shard.set_synced_first(synced_first);
+        assert_faulty(append(&mut *shard, slot, 0, 1), "scripted panic at set_synced_first");
+    }
+}
+
 #[test]
 fn of_a_sync() {
     for operation in ["begin_sync", "sync_wait", "catch_up"] {
