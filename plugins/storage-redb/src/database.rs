@@ -11,7 +11,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
-use redb::{Database, Durability, ReadableDatabase, WriteTransaction};
+use redb::{Database, Durability, ReadableDatabase, ReadableTableMetadata, WriteTransaction};
 use wafka_core::storage::{LogName, StorageError};
 use wafka_plugin_sdk::log;
 
@@ -66,6 +66,10 @@ impl Home {
         let database = connect(&disk, &options)?;
         let pending_bytes_max = options.pending_bytes();
         let replayed = caught(|| {
+            // A disk that is full need not hinder anybody from reading.
+            if database.begin_read()?.open_table(schema::JOURNAL)?.is_empty()? {
+                return Ok(());
+            }
             let transaction = database.begin_write()?;
             journal::replay(&transaction)?;
             Ok(transaction.commit()?)

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 use parking_lot::MutexGuard;
-use redb::{ReadableDatabase, ReadableTable};
+use redb::{ReadableDatabase, ReadableTable, WriteTransaction};
 
 use wafka_plugin_sdk::log;
 
@@ -26,16 +26,17 @@ pub(crate) fn start(home: &Arc<Home>, wake: Receiver<()>) -> io::Result<JoinHand
 
 fn run(home: &Weak<Home>, wake: &Receiver<()>) {
     while wake.recv().is_ok() {
+        let mut from = 0;
         loop {
             // Not held between steps: the file is closed when the storage goes, whatever is left to do.
             let Some(home) = home.upgrade().filter(|home| home.sweep.lock().is_some()) else { return };
             let writing = home.writing.lock();
-            let more = home.ensure_open(&writing).and_then(|()| step(&home, &writing));
+            let more = home.ensure_open(&writing).and_then(|()| step(&home, &writing, from));
             // Whoever waits for a commit comes first.
             MutexGuard::unlock_fair(writing);
             match more {
-                Ok(true) => {}
-                Ok(false) => break,
+                Ok(Some(next)) => from = next,
+                Ok(None) => break,
                 Err(error) => {
                     // The next one to wake it, or the next start, tries again.
                     log::warn!("{}: trimmed lines not removed: {error}", home.path.display());
@@ -46,37 +47,48 @@ fn run(home: &Weak<Home>, wake: &Receiver<()>) {
     }
 }
 
-/// Removes some rows; says whether there is more to do.
-pub(crate) fn step(home: &Home, writing: &MutexGuard<'_, ()>) -> io::Result<bool> {
+/// Removes some rows of the first log that has any to remove and whose number is not below `from`; says from which
+/// number on there is more to do.
+pub(crate) fn step(home: &Home, writing: &MutexGuard<'_, ()>, from: u64) -> io::Result<Option<u64>> {
     let due = home.with(|database| {
         let trims = database.begin_read()?.open_table(TRIMS)?;
-        let first = trims.first()?.map(|(number, below)| (number.value(), below.value()));
-        Ok(first)
+        let first = trims.range(from..)?.next().transpose()?;
+        Ok(first.map(|(number, below)| (number.value(), below.value())))
     })?;
-    let Some((number, below)) = due else { return Ok(false) };
-    home.write(writing, |transaction| {
-        let mut runs = transaction.open_table(RUNS)?;
-        let mut gone = Vec::new();
-        let mut done = true;
-        for entry in runs.range((number, 0)..(number, below))? {
-            let (key, value) = entry?;
-            let first = key.value().1;
-            if gone.len() == STEP_ROWS {
-                done = false;
-                break;
-            }
-            // A damaged row of a deleted log goes as well.
-            if below == u64::MAX || Run::decode(number, first, value.value())?.end() <= below {
-                gone.push(first);
-            }
+    let Some((number, below)) = due else { return Ok(None) };
+    match home.write(writing, |transaction| remove(transaction, number, below)) {
+        Ok(done) => Ok(Some(if done { number + 1 } else { number })),
+        // Of the others what is to go can go.
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            log::warn!("{}: trimmed lines not removed: {error}", home.path.display());
+            Ok(Some(number + 1))
         }
-        for first in gone {
-            runs.remove((number, first))?;
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes some rows that end at or below an offset; says whether they are all that do.
+fn remove(transaction: &WriteTransaction, number: u64, below: u64) -> Result<bool, redb::Error> {
+    let mut runs = transaction.open_table(RUNS)?;
+    let mut gone = Vec::new();
+    let mut done = true;
+    for entry in runs.range((number, 0)..(number, below))? {
+        let (key, value) = entry?;
+        let first = key.value().1;
+        if gone.len() == STEP_ROWS {
+            done = false;
+            break;
         }
-        if done {
-            transaction.open_table(TRIMS)?.remove(number)?;
+        // A damaged row of a deleted log goes as well.
+        if below == u64::MAX || Run::decode(number, first, value.value())?.end() <= below {
+            gone.push(first);
         }
-        Ok(())
-    })?;
-    Ok(true)
+    }
+    for first in gone {
+        runs.remove((number, first))?;
+    }
+    if done {
+        transaction.open_table(TRIMS)?.remove(number)?;
+    }
+    Ok(done)
 }

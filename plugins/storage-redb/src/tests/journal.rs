@@ -129,3 +129,27 @@ fn failing_to_empty_it_loses_nothing() {
         assert_holds(&*create(&mut *shard, "b-1").reader, 0..9);
     }
 }
+
+/// Where the journal is empty a start writes nothing that it would take.
+#[test]
+fn a_start_with_nothing_in_it_commits_nothing() {
+    let mut harness = InFile::new();
+    let mut syncs = Vec::new();
+    for is_emptied in [false, true] {
+        {
+            let storage = harness.storage();
+            let mut shard = shard(storage, 1);
+            let opened = create(&mut *shard, "a-1");
+            append(&mut *shard, opened.slot, opened.end.offset, opened.end.offset + 1);
+            sync(&mut *shard);
+            assert_eq!(rows(storage).0, 1);
+            if is_emptied {
+                storage.home().commit(&storage.home().writing.lock(), true);
+            }
+        }
+        harness.restart();
+        assert_eq!(rows(harness.storage()).0, 0);
+        syncs.push(harness.storage().home().disk.faults.syncs_done());
+    }
+    assert!(syncs[1] < syncs[0], "{syncs:?}");
+}

@@ -1,6 +1,6 @@
 //! Many logs, and the space that they take.
 
-use redb::{ReadableDatabase, ReadableTableMetadata};
+use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use wafka_core::storage::RewritePlan;
 
 use super::*;
@@ -16,7 +16,10 @@ fn rows(storage: &RedbStorage) -> (u64, u64) {
 }
 
 fn sweep(storage: &RedbStorage) {
-    while crate::sweep::step(storage.home(), &storage.home().writing.lock()).expect("sweep") {}
+    let mut from = Some(0);
+    while let Some(number) = from {
+        from = crate::sweep::step(storage.home(), &storage.home().writing.lock(), number).expect("sweep");
+    }
 }
 
 #[test]
@@ -85,6 +88,34 @@ fn what_goes_is_removed_in_steps() {
     let mut shard = shard(harness.storage(), 1);
     let opened = create(&mut *shard, "a-1");
     assert_eq!((opened.end.offset, opened.reader.size_bytes()), (0, 0));
+}
+
+/// A row of one log that is damaged keeps the space of that log, and of no other.
+#[test]
+fn a_damaged_row_hinders_one_log() {
+    let harness = InFile::new();
+    let storage = harness.storage();
+    let mut shard = shard(storage, 1);
+    let logs = ["a-1", "b-1"].map(|stem| create(&mut *shard, stem));
+    for (from, to) in [(0, 10), (10, 20)] {
+        logs.iter().for_each(|opened| append(&mut *shard, opened.slot, from, to));
+        storage.home().commit(&storage.home().writing.lock(), true);
+    }
+    assert_eq!(rows(storage), (4, 0));
+    let damaged = storage.home().write(&storage.home().writing.lock(), |transaction| {
+        let mut runs = transaction.open_table(RUNS)?;
+        let first = runs.first()?.map(|(key, _)| key.value());
+        runs.insert(first.expect("a row"), &b"short"[..])?;
+        Ok(())
+    });
+    damaged.expect("damage");
+    for opened in &logs {
+        let plan = RewritePlan { drop_below: 15, drop: Vec::new() };
+        let rewrite = shard.begin_rewrite(opened.slot, plan).expect("begin");
+        shard.finish_rewrite(rewrite, &mut |_| ()).expect("finish");
+    }
+    sweep(storage);
+    assert_eq!(rows(storage), (3, 1));
 }
 
 /// Drops that leave nothing of a run, its first, its last, single lines of it.
