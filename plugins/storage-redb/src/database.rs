@@ -22,8 +22,10 @@ use crate::options::Options;
 use crate::run;
 use crate::schema::{self, FORMAT, RUNS, Unusable};
 
-/// A database that failed is opened afresh not more often than this, unless somebody insists: it is read as a whole.
-const RECOVER_EVERY: Duration = Duration::from_secs(1);
+/// So long a database that failed is left alone before it is opened afresh again: it is read as a whole. Where that took
+/// longer, it is left alone as long as it took, but not longer than so many times this.
+const RECOVER_PAUSE: Duration = Duration::from_secs(1);
+const RECOVER_PAUSES_MAX: u32 = 60;
 
 /// What all parts of the backend share.
 ///
@@ -36,8 +38,10 @@ pub(crate) struct Home {
     database: RwLock<Option<Database>>,
     /// Why the database cannot be trusted.
     failure: Mutex<Option<Arc<str>>>,
-    /// When it was last opened afresh, or that was tried.
-    recovered: Mutex<Option<Instant>>,
+    /// Not before this it is opened afresh, whoever asks for it.
+    pub recover_from: Mutex<Option<Instant>>,
+    /// [`RECOVER_PAUSE`], but for tests.
+    pub recover_pause: Mutex<Duration>,
     failed: AtomicBool,
     /// Held while anything is written, so that who waits for a commit finds that its lines were part of the last one.
     pub writing: Mutex<()>,
@@ -80,7 +84,8 @@ impl Home {
             disk,
             database: RwLock::new(Some(database)),
             failure: Mutex::new(None),
-            recovered: Mutex::new(None),
+            recover_from: Mutex::new(None),
+            recover_pause: Mutex::new(RECOVER_PAUSE),
             failed: AtomicBool::new(false),
             writing: Mutex::new(()),
             logs: Mutex::default(),
@@ -159,13 +164,20 @@ impl Home {
         io::Error::other(format!("the database failed and is not open again: {reason}"))
     }
 
-    /// Sees to it that the database is open, if that was not tried just now.
+    /// Sees to it that the database is open: one that failed is opened afresh, unless it was just now.
     pub(crate) fn ensure_open(&self, writing: &MutexGuard<'_, ()>) -> io::Result<()> {
         if !self.failed.load(Ordering::Acquire) {
             return Ok(());
         }
-        let early = self.recovered.lock().is_some_and(|last| last.elapsed() < RECOVER_EVERY);
-        if early { Err(self.unavailable()) } else { self.recover(writing) }
+        if self.recover_from.lock().is_some_and(|from| Instant::now() < from) {
+            return Err(self.unavailable());
+        }
+        let begun = Instant::now();
+        let recovered = self.recover(writing);
+        let pause = *self.recover_pause.lock();
+        *self.recover_from.lock() =
+            Some(Instant::now() + pause.max(begun.elapsed().min(pause * RECOVER_PAUSES_MAX)));
+        recovered
     }
 
     /// As [`Home::ensure_open`], for readers: unless somebody writes, who has to do it then.
@@ -179,13 +191,9 @@ impl Home {
         }
     }
 
-    /// Opens the database afresh if it failed, as it stood at some commit, and takes back what the failed one may have
+    /// Opens the database afresh, as it stood at some commit, and takes back what the failed one may have
     /// brought: those lines are pending still.
-    pub(crate) fn recover(&self, writing: &MutexGuard<'_, ()>) -> io::Result<()> {
-        if !self.failed.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        *self.recovered.lock() = Some(Instant::now());
+    fn recover(&self, writing: &MutexGuard<'_, ()>) -> io::Result<()> {
         let reopened = {
             let mut database = self.database.write();
             let old = database.take();
@@ -273,6 +281,8 @@ impl Home {
 
 /// Opens the database in the file, verifies it where a crash made that necessary, and checks its format.
 fn connect(disk: &Disk, options: &Options) -> io::Result<Database> {
+    #[cfg(test)]
+    disk.faults.on_connect();
     let opened = caught(|| {
         let mut builder = Database::builder();
         builder.set_cache_size(options.cache_bytes());

@@ -54,9 +54,13 @@
 //!   below the floor is removed later, a bounded step at a time, by a thread of its own. The file does not shrink by
 //!   it: pages are used again.
 //! * A commit that failed poisons each log it had lines of. The database is opened afresh, which verifies it, before
-//!   anything else is done with it; what the failed sync may have left in the cache alone is written again first.
-//! * A start after a crash reads the whole file and verifies it, at the speed of the disk. `quick_repair = true` spares that,
-//!   and takes a second sync for every commit. A start after a stop in order reads next to nothing.
+//!   anything else is done with it; what the failed sync may have left in the cache alone is written again first. That is
+//!   done once for all logs. When it fails again it is left alone for a second, or as long as the opening took, before that
+//!   is tried again: until then no log of the backend can be written, nor what is on disk alone be read. A disk that is full
+//!   is such a failure, too, so that a large file is read as a whole before it goes on.
+//! * A start after a crash reads the whole file three times and verifies it, at the speed of the disk. `quick_repair = true`
+//!   spares that, and takes a second sync for every commit. A start after a stop in order reads next to nothing; it needs
+//!   room on the disk if there is something in the journal.
 
 mod commit;
 mod database;

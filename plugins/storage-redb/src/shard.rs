@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use parking_lot::MutexGuard;
 use redb::ReadableDatabase;
 use wafka_core::Offset;
 use wafka_core::storage::{
@@ -76,6 +77,51 @@ impl RedbShard {
         let Some(reason) = state.poisoned.clone() else { return Ok(()) };
         home.pending_bytes.fetch_sub(state.cut_to(first), Ordering::Relaxed);
         Err(home.log_error(&log.name, "append", io::Error::other(reason.as_ref())))
+    }
+
+    /// Whether the table has just what lies below `end`, and nothing behind that was durable.
+    fn is_stored(&self, log: &Log, row: Row, end: Offset) -> Result<bool, StorageError> {
+        let (stored, durable) = {
+            let state = log.state.read();
+            (state.stored, state.durable)
+        };
+        Ok(stored == end && durable == end && self.load(&log.name, row)?.end == end)
+    }
+
+    /// Makes `end` a log's end in the table, with what is pending below.
+    fn store_to(
+        &self,
+        log: &Log,
+        row: Row,
+        end: Offset,
+        writing: &MutexGuard<'_, ()>,
+    ) -> Result<(), StorageError> {
+        let home = &self.home;
+        let failed = |error| home.log_error(&log.name, "reopen", error);
+        // What is durable goes where it belongs, so that what is cut does not come back from the journal.
+        log.state.write().poisoned.get_or_insert_with(|| "it is being opened afresh".into());
+        home.commit(writing, true);
+        if home.journal_bytes.load(Ordering::Relaxed) > 0 {
+            return Err(failed(io::Error::other("the journal could not be emptied")));
+        }
+        let pending: Vec<_> = {
+            let mut state = log.state.write();
+            home.pending_bytes.fetch_sub(state.cut_pending(end), Ordering::Relaxed);
+            state.pending.iter().cloned().collect()
+        };
+        let held = self.load(&log.name, row)?;
+        let have = pending.last().map_or(held.end, |pending| pending.run().end().max(held.end));
+        if end > have {
+            let reason = format!("the log ends at offset {have}, expected {end}");
+            return Err(StorageError::Damaged { log: log.name.clone(), position: 0, reason });
+        }
+        let pending_from = pending.first().map_or(end, |pending| pending.first);
+        let written = home.write(writing, |transaction| {
+            let mut runs = transaction.open_table(RUNS)?;
+            run::cut(&mut runs, log.number, end.min(pending_from))?;
+            run::insert_all(&mut runs, log.number, pending.iter().map(|pending| pending.run()))
+        });
+        written.map_err(failed)
     }
 
     /// A log's state as the table has it.
@@ -203,33 +249,16 @@ impl Shard for RedbShard {
         let end = end.offset;
         let failed = |error| home.log_error(&log.name, "reopen", error);
         let writing = home.writing.lock();
-        home.recover(&writing).map_err(failed)?;
-        // What is durable goes where it belongs, so that what is cut does not come back from the journal.
-        log.state.write().poisoned.get_or_insert_with(|| "it is being opened afresh".into());
-        home.commit(&writing, true);
-        if home.journal_bytes.load(Ordering::Relaxed) > 0 {
-            return Err(failed(io::Error::other("the journal could not be emptied")));
-        }
+        home.ensure_open(&writing).map_err(failed)?;
         let row = self.row(&log.name, false)?.ok_or_else(|| StorageError::NotFound(log.name.clone()))?;
-        let (before, pending) = {
+        let before = log.state.read().end;
+        if self.is_stored(&log, row, end)? {
+            // On a disk that is full this is how it comes back: nothing is written.
             let mut state = log.state.write();
-            let before = state.end;
             home.pending_bytes.fetch_sub(state.cut_pending(end), Ordering::Relaxed);
-            (before, state.pending.iter().cloned().collect::<Vec<_>>())
-        };
-        let held = self.load(&log.name, row)?;
-        let have = pending.last().map_or(held.end, |pending| pending.run().end().max(held.end));
-        if end > have {
-            let reason = format!("the log ends at offset {have}, expected {end}");
-            return Err(StorageError::Damaged { log: log.name.clone(), position: 0, reason });
+        } else {
+            self.store_to(&log, row, end, &writing)?;
         }
-        let pending_from = pending.first().map_or(end, |pending| pending.first);
-        let written = home.write(&writing, |transaction| {
-            let mut runs = transaction.open_table(RUNS)?;
-            run::cut(&mut runs, log.number, end.min(pending_from))?;
-            run::insert_all(&mut runs, log.number, pending.iter().map(|pending| pending.run()))
-        });
-        written.map_err(failed)?;
         let loaded = self.load(&log.name, row)?;
         let mut state = log.state.write();
         let bytes = state.commit(end);

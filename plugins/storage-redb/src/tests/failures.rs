@@ -200,3 +200,47 @@ fn a_start_without_reading_everything() {
         assert_holds(&*create(&mut *shard, "a-1").reader, 0..2003);
     }
 }
+
+/// As long as the disk fails the database is opened afresh, which reads all of it, once for all logs and not for each;
+/// when it works again, all come back by one commit.
+#[test]
+fn many_logs_are_opened_afresh_together() {
+    let harness = InFile::new();
+    let storage = harness.storage();
+    let (home, faults) = (storage.home(), &storage.home().disk.faults);
+    *home.recover_pause.lock() = Duration::from_secs(3600);
+    let mut shard = shard(storage, 1);
+    let opened: Vec<Opened> = (0..100).map(|number| create(&mut *shard, &format!("a{number}-1"))).collect();
+    for (from, to) in [(0, 10), (10, 12)] {
+        for log in &opened {
+            append(&mut *shard, log.slot, from, to);
+        }
+        if to == 10 {
+            sync(&mut *shard);
+        }
+    }
+    faults.fail_syncs(u64::MAX);
+    let failures = shard.begin_sync().wait();
+    assert_eq!(failures.len(), 100);
+    shard.finish_sync(&failures);
+    let before = faults.connects();
+    let mut reopen = |log: &Opened| shard.reopen(log.slot, Cursor::at_offset(10));
+    for log in opened.iter().chain(&opened) {
+        let error = reopen(log).expect_err("the disk fails");
+        assert!(error.to_string().contains("logs.redb"), "{error}");
+    }
+    assert!(faults.connects() - before <= 1, "{}", faults.connects() - before);
+
+    faults.fail_syncs(0);
+    *home.recover_from.lock() = None;
+    let before = faults.connects();
+    reopen(&opened[0]).expect("reopen");
+    let syncs = faults.syncs_done();
+    opened[1..].iter().for_each(|log| reopen(log).expect("reopen"));
+    assert_eq!((faults.connects() - before, faults.syncs_done() - syncs), (1, 0));
+    for log in &opened {
+        assert_holds(&*log.reader, 0..10);
+        append(&mut *shard, log.slot, 10, 11);
+    }
+    sync(&mut *shard);
+}

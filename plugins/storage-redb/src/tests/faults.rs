@@ -10,6 +10,7 @@ pub(crate) struct Faults {
     writes: AtomicU64,
     syncs: AtomicU64,
     syncs_done: AtomicU64,
+    connects: AtomicU64,
     /// The longest the file may get; 0 stands for any length.
     len_max: AtomicU64,
 }
@@ -33,6 +34,15 @@ impl Faults {
 
     pub(crate) fn syncs_done(&self) -> u64 {
         self.syncs_done.load(Ordering::SeqCst)
+    }
+
+    /// How often the database was opened, which may read all of it.
+    pub(crate) fn connects(&self) -> u64 {
+        self.connects.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn on_connect(&self) {
+        self.connects.fetch_add(1, Ordering::SeqCst);
     }
 
     pub(crate) fn on_read(&self) -> io::Result<()> {

@@ -9,6 +9,7 @@ mod space;
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use wafka_core::storage::{Batch, Cursor, LogName, LogReader, LogSlot, OpenRequest, Opened, Shard, Storage};
@@ -88,8 +89,28 @@ fn it_conforms_when_appends_commit() {
     });
 }
 
+/// Who has not said `fsync = "always"` is told, once, what a killed process loses; logs that are synced at once in any
+/// case, as the catalog, are no reason to.
+#[test]
+fn what_counts_unsynced_is_warned_of() {
+    let harness = InFile::new();
+    let told = || harness.storage().home().told_of_unsynced.load(Ordering::Relaxed);
+    let mut shard = shard(harness.storage(), 1);
+    let opened = create(&mut *shard, "a-1");
+    append(&mut *shard, opened.slot, 0, 1);
+    shard.set_synced_first(true);
+    append(&mut *shard, opened.slot, 1, 2);
+    shard.set_synced_first(false);
+    assert!(!told());
+    append(&mut *shard, opened.slot, 2, 3);
+    assert!(told());
+}
+
 fn open(dir: &Path) -> RedbStorage {
-    RedbStorage::open(dir, Options::default()).expect("open")
+    let storage = RedbStorage::open(dir, Options::default()).expect("open");
+    // Some tests let it fail again at once.
+    *storage.home().recover_pause.lock() = Duration::ZERO;
+    storage
 }
 
 fn log(stem: &str) -> LogName {
