@@ -19,6 +19,7 @@ use crate::disk::Disk;
 use crate::journal;
 use crate::log::Log;
 use crate::options::Options;
+use crate::rewrite::CUT_RUNS_MAX;
 use crate::run;
 use crate::schema::{self, FORMAT, RUNS, Unusable};
 
@@ -57,6 +58,8 @@ pub(crate) struct Home {
     pub pending_bytes_max: AtomicUsize,
     /// Bytes of all lines that are not where they belong.
     pub pending_bytes: AtomicUsize,
+    /// So many runs a rewrite cuts up at most: [`CUT_RUNS_MAX`], but for tests.
+    pub cut_runs_max: AtomicUsize,
     generations: AtomicU32,
     /// Whether it was said that a process that is killed loses what no sync has reached.
     pub told_of_unsynced: AtomicBool,
@@ -95,6 +98,7 @@ impl Home {
             options,
             pending_bytes_max: AtomicUsize::new(pending_bytes_max),
             pending_bytes: AtomicUsize::new(0),
+            cut_runs_max: AtomicUsize::new(CUT_RUNS_MAX),
             generations: AtomicU32::new(1),
             told_of_unsynced: AtomicBool::new(false),
             sweep: Mutex::new(Some(sweep)),

@@ -50,8 +50,8 @@
 //! * A sync commits everything that is pending, of all brokers, in one transaction. Who waits meanwhile finds its work
 //!   done. Where that is less than 4 KiB for each log it goes into the journal, all in one row, and into `runs` when
 //!   8 MiB have come together: changing the last page of each of a thousand logs for one line would write 4 MB.
-//! * A rewrite counts in one transaction, which notes the new floor and cuts up the runs that deletions touch. What lies
-//!   below the floor is removed later, a bounded step at a time, by a thread of its own. The file does not shrink by
+//! * A rewrite counts in one transaction, which notes the new floor and cuts up the runs that deletions touch: 4,096 of
+//!   them at most (64 MiB), because all brokers wait for it; more are left to the next rewrite. What lies below the floor is removed later, a bounded step at a time, by a thread of its own. The file does not shrink by
 //!   it: pages are used again.
 //! * A commit that failed poisons each log it had lines of. The database is opened afresh, which verifies it, before
 //!   anything else is done with it; what the failed sync may have left in the cache alone is written again first. That is

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use parking_lot::MutexGuard;
 use redb::{ReadableTable, Table, WriteTransaction};
@@ -18,6 +19,10 @@ use crate::schema::{self, LOGS, RUNS, TRIMS};
 /// So many bytes are gone through at once.
 const CHUNK_BYTES: usize = 1 << 20;
 
+/// A rewrite cuts up so many runs at most, some 64 MiB, because all brokers wait for the transaction that does. What it does
+/// not come to it keeps, for another rewrite to drop.
+pub(crate) const CUT_RUNS_MAX: usize = 4096;
+
 /// A rewrite under way. Nothing is changed before its end.
 pub(crate) struct RedbRewrite {
     home: Arc<Home>,
@@ -32,6 +37,9 @@ pub(crate) struct RedbRewrite {
     /// What was told is below this.
     next: Offset,
     kept_bytes: u64,
+    /// Runs that hold lines to be dropped, so far, and how many there may be.
+    cut_runs: usize,
+    cut_runs_max: usize,
     first_kept: Option<Offset>,
 }
 
@@ -60,6 +68,7 @@ impl RedbRewrite {
         plan.drop.retain(|offset| (plan.drop_below..last).contains(offset));
         let next = plan.drop_below;
         let (home, target) = (Arc::clone(home), home.next_generation());
+        let cut_runs_max = home.cut_runs_max.load(Ordering::Relaxed);
         Ok(RedbRewrite {
             home,
             slot,
@@ -70,6 +79,8 @@ impl RedbRewrite {
             target,
             next,
             kept_bytes: 0,
+            cut_runs: 0,
+            cut_runs_max,
             first_kept: None,
         })
     }
@@ -84,6 +95,7 @@ impl RedbRewrite {
             let mut stretch = |first, lines| stretches.push((first, lines));
             let collected = Collected::new(&mut bytes, CHUNK_BYTES, self.next, &mut stretch);
             let (_, next) = self.log.collect(&self.home, collected)?;
+            self.bound_drops(&stretches);
             let offsets = stretches.iter().flat_map(|(first, lines)| *first..*first + *lines);
             for (offset, line) in offsets.zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
                 if offset >= end {
@@ -106,6 +118,22 @@ impl RedbRewrite {
         Ok(())
     }
 
+    /// Counts the runs of lines that are to be cut up, and leaves alone what lies behind as many as there may be.
+    fn bound_drops(&mut self, runs: &[(Offset, u64)]) {
+        for (first, lines) in runs {
+            let drop = &self.plan.drop;
+            let begin = drop.partition_point(|offset| offset < first);
+            if drop.get(begin).is_none_or(|offset| *offset >= first + lines) {
+                continue;
+            }
+            if self.cut_runs == self.cut_runs_max {
+                self.plan.drop.truncate(begin);
+                return;
+            }
+            self.cut_runs += 1;
+        }
+    }
+
     /// Puts the result in place.
     pub(crate) fn finish(
         mut self,
@@ -118,6 +146,9 @@ impl RedbRewrite {
         if !Arc::ptr_eq(log, &self.log) {
             return Err(busy("this rewrite was not begun here"));
         }
+        // Nothing is appended to this log meanwhile. Others may be written as long as `writing` is free.
+        let end = log.state.read().end;
+        self.tell(end, kept)?;
         let writing = home.writing.lock();
         // What is to go must be in the table, or it would come back.
         home.commit(&writing, true);

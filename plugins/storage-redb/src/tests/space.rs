@@ -149,3 +149,32 @@ fn drops_cut_runs_up() {
     assert_eq!(opened.reader.size_bytes(), lines_of(left.clone()).len() as u64);
     assert_holds(&*opened.reader, left);
 }
+
+/// Deletions that are spread over many runs go in several rewrites: all brokers wait for what one of them does.
+#[test]
+fn a_rewrite_cuts_up_some_runs_at_a_time() {
+    let harness = InFile::new();
+    let storage = harness.storage();
+    storage.home().cut_runs_max.store(3, Ordering::Relaxed);
+    let mut shard = shard(storage, 1);
+    let opened = create(&mut *shard, "a-1");
+    for from in (0..100).step_by(10) {
+        append(&mut *shard, opened.slot, from, from + 10);
+        storage.home().commit(&storage.home().writing.lock(), true);
+    }
+    // Two lines of each of ten runs.
+    let mut drop: Vec<Offset> = (0..100).filter(|offset| [3, 7].contains(&(offset % 10))).collect();
+    let mut left: Vec<Offset> = (0..100).collect();
+    for gone in [6, 6, 6, 2] {
+        let plan = RewritePlan { drop_below: 0, drop: drop.clone() };
+        let mut rewrite = shard.begin_rewrite(opened.slot, plan).expect("begin");
+        let mut told = Vec::new();
+        rewrite.run(&mut |line| told.push(line.cursor.offset)).expect("run");
+        let done = shard.finish_rewrite(rewrite, &mut |_| ()).expect("finish");
+        let dropped: Vec<Offset> = drop.drain(..gone).collect();
+        left.retain(|offset| !dropped.contains(offset));
+        assert_eq!(done.bytes_freed, lines_of(dropped).len() as u64);
+        assert_eq!(told, left);
+        assert_holds(&*opened.reader, left.iter().copied());
+    }
+}
