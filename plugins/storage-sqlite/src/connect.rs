@@ -94,6 +94,8 @@ fn prepare(conn: &Connection, options: &Options, is_new: bool) -> rusqlite::Resu
     conn.pragma_update(None, "synchronous", "NORMAL")?;
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;
     conn.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
+    // Renaming a table looks at nothing else, such as views that somebody made.
+    conn.pragma_update(None, "legacy_alter_table", true)?;
     settings(conn, options, WRITER_STATEMENTS)?;
     if let Some(pages) = options.pages_max {
         conn.pragma_update(None, "max_page_count", pages)?;

@@ -20,7 +20,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
@@ -64,6 +64,10 @@ pub(crate) struct Database {
     sync: Mutex<SyncState>,
     /// Pages in the WAL after the last commit.
     wal_pages: Arc<AtomicU32>,
+    /// The number of the next log; none is given out twice, so that nobody mistakes one log for another.
+    next_id: AtomicI64,
+    /// Whether tables of deleted logs may be left.
+    pub has_deleted: AtomicBool,
     /// The WAL is copied when it has so many.
     tidy_at: AtomicU32,
     #[cfg(test)]
@@ -107,6 +111,7 @@ impl Database {
         let wal_pages = Arc::new(AtomicU32::new(0));
         let wait = OPENING_WAIT.max(options.busy_timeout());
         let (conn, wal) = connect(path, options, wait, &wal_pages)?;
+        let next_id = schema::next_id(&conn).map_err(|error| failed(path.display(), "open", path, &error))?;
         let writer = Writer { conn: Some(conn), pending: Vec::new(), locked_until: None, broken_until: None };
         Ok(Database {
             path: path.to_owned(),
@@ -120,10 +125,17 @@ impl Database {
             sync_failed: AtomicBool::new(false),
             sync: Mutex::new(SyncState { wal, failed: None }),
             wal_pages,
+            next_id: AtomicI64::new(next_id),
+            has_deleted: AtomicBool::new(true),
             tidy_at: AtomicU32::new(options.checkpoint_pages),
             #[cfg(test)]
             faults: crate::tests::Faults::default(),
         })
+    }
+
+    /// A number for a log to be made.
+    pub fn next_id(&self) -> i64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Appends lines. With `keep_open` they stay in the open transaction until [`Database::commit`]. When it fails the
@@ -284,6 +296,12 @@ impl Database {
     pub fn is_settled(&self, ticket: Ticket) -> bool {
         self.epoch.load(Ordering::Acquire) != ticket.epoch
             || self.synced.load(Ordering::Acquire) >= ticket.commit
+    }
+
+    /// How many transactions were committed.
+    #[cfg(test)]
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Acquire)
     }
 
     /// How many syncs there were.

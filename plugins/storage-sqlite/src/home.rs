@@ -10,12 +10,13 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use wafka_plugin_sdk::storage::{BrokerId, LogName, Offset, StorageError};
+use wafka_plugin_sdk::storage::{BrokerId, LogName, StorageError};
 
 use crate::connect::sync_parent;
 use crate::database::Database;
+use crate::deleted::delete_logs;
 use crate::error::{io_error, refused};
-use crate::log::{Log, View, quoted};
+use crate::log::{Log, View};
 use crate::options::Options;
 use crate::schema;
 
@@ -132,6 +133,11 @@ impl Home {
         Ok(database)
     }
 
+    /// The file of a broker, if there is one by now.
+    pub fn database_if_any(&self, broker: BrokerId) -> Option<Arc<Database>> {
+        self.databases.lock().get(&broker.0).cloned()
+    }
+
     /// The file that a log is in.
     #[cfg(test)]
     pub fn database_of(&self, name: &LogName) -> Option<Arc<Database>> {
@@ -158,7 +164,10 @@ impl Home {
         for (broker, names) in missing {
             let database = self.database(broker)?;
             let (made, ticket) = database.change(database.path.display(), "create", |conn| {
-                names.iter().map(|name| schema::create_log(conn, name)).collect::<Result<Vec<_>, _>>()
+                names
+                    .iter()
+                    .map(|name| schema::create_log(conn, name, database.next_id()))
+                    .collect::<Result<Vec<_>, _>>()
             })?;
             let mut logs = self.logs.lock();
             for (name, (id, table)) in names.into_iter().zip(made) {
@@ -216,7 +225,11 @@ impl Home {
         }
         let mut result = Ok(());
         for (database, gone) in found.into_values() {
-            if let Err(error) = drop_logs(&database, &gone) {
+            let logs = gone.iter().map(|(_, id, table)| (*id, table.as_str()));
+            let subject = database.path.display();
+            let deleted = database.change_durably(subject, "delete", |conn| delete_logs(conn, logs));
+            database.has_deleted.store(true, Ordering::Release);
+            if let Err(error) = deleted {
                 let mut logs = self.logs.lock();
                 for (name, id, table) in gone {
                     let database = Arc::clone(&database);
@@ -227,21 +240,6 @@ impl Home {
         }
         result
     }
-}
-
-/// Deletes logs of one file: the lines of long ones some at a time, then all tables at once.
-fn drop_logs(database: &Database, gone: &[Gone]) -> Result<(), StorageError> {
-    for (name, _, table) in gone {
-        // It is gone where only the sync failed, the last time.
-        let delete = |conn: &rusqlite::Connection| match conn.table_exists(None::<&str>, table)? {
-            true => schema::delete_some(conn, &quoted(table), Offset::MAX, false),
-            false => Ok(false),
-        };
-        while database.change(name, "delete", delete)?.0 {}
-    }
-    database.change_durably(database.path.display(), "delete", |conn| {
-        gone.iter().try_for_each(|(_, id, table)| schema::drop_log(conn, *id, &quoted(table)))
-    })
 }
 
 /// A log that nobody else may open or delete.

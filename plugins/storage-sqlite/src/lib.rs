@@ -56,12 +56,16 @@
 //! * **A rewrite** notes what is dropped: whoever reads through the server does not see it from then on. The rows are
 //!   deleted bit by bit, and their pages are used again. The file does not shrink; `VACUUM`, while the server is down,
 //!   makes it shorter.
+//! * **A deletion** is one short transaction. The rows of a long log are deleted bit by bit, while its broker goes on; an
+//!   SQL client may see them until then. Their pages are used again, and here, too, the file does not shrink. On a full
+//!   disk a deletion fails as everything that writes does.
 //! * **Lines** are stored byte for byte, without their newline, as `TEXT`; up to 999,999,900 bytes.
 //! * **Damage.** SQLite has no checksums of pages: a broken page is an error of whoever reads it, and a line that changed
 //!   fails its own checksum, as in a text file. `sqlite3 FILE .recover` reads what is left of a broken file.
 
 mod connect;
 mod database;
+mod deleted;
 mod error;
 mod home;
 mod insert;

@@ -65,6 +65,13 @@ impl Log {
         Ok(Chunk { start: at(start), next: at(next) })
     }
 
+    fn check_not_deleted(&self) -> Result<(), StorageError> {
+        match self.deleted.load(Ordering::Acquire) {
+            true => Err(StorageError::NotFound(self.name.clone())),
+            false => Ok(()),
+        }
+    }
+
     /// Hands out the lines from `from` on, without their newlines, as long as `take` says so.
     pub fn each_row(
         &self,
@@ -72,9 +79,7 @@ impl Log {
         from: Offset,
         take: &mut dyn FnMut(Offset, &[u8]) -> bool,
     ) -> Result<(), StorageError> {
-        if self.deleted.load(Ordering::Acquire) {
-            return Err(StorageError::NotFound(self.name.clone()));
-        }
+        self.check_not_deleted()?;
         let from = from.max(view.hidden.floor);
         if i64::try_from(from).is_err() {
             return Ok(());
@@ -94,6 +99,8 @@ impl Log {
             }
             Ok(())
         });
+        // A new log may have got the table's name, and what was read is that one's.
+        self.check_not_deleted()?;
         read.map_err(|error| failed(&self.name, "read", &self.database.path, &error))
     }
 }

@@ -15,12 +15,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
 use wafka_plugin_sdk::storage::Offset;
 use wafka_plugin_sdk::storage::{Cursor, KeptLine, LogSlot, Rewrite, RewritePlan, Rewritten, StorageError};
 
 use crate::error::{failed, refused};
-use crate::log::{Hidden, Log, View, sql_offset};
+use crate::log::{Hidden, Log, View};
 use crate::schema::{self, DELETED_ROWS};
 
 /// So much is gone through in one read, in bytes: a longer one would keep the WAL from beginning anew.
@@ -28,7 +27,7 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// How often what was appended meanwhile is gone through before the shard's thread has to.
 const CATCH_UP_ROUNDS: usize = 16;
 /// The shard's thread deletes for so long, then does other work first.
-const SWEEP_FOR: Duration = Duration::from_millis(3);
+pub(crate) const SWEEP_FOR: Duration = Duration::from_millis(3);
 
 /// A rewrite under way.
 pub(crate) struct SqliteRewrite {
@@ -96,7 +95,11 @@ impl SqliteRewrite {
             log.database.read(|conn| schema::last_below(conn, &log.table, plan_end)).map_err(error)?;
         let (from, to) = (view.hidden.floor, self.floor());
         if to > from {
-            let counted = log.database.read(|conn| schema::bytes_between(conn, log.id, &log.table, from, to));
+            let counted = log.database.read(|conn| {
+                // Or a line were deleted in between that is not counted any more, and taken off.
+                let _snapshot = conn.unchecked_transaction()?;
+                schema::bytes_between(conn, &log.table, from, to, &view.hidden.singles)
+            });
             self.bytes_dropped = counted.map_err(error)?;
         }
         self.next = from.max(to);
@@ -207,17 +210,16 @@ pub(crate) fn sweep(log: &Log) -> Result<bool, StorageError> {
     loop {
         let hidden = log.view().hidden;
         let (swept, _) = log.database.change(&log.name, "delete", |conn| {
-            if schema::delete_some(conn, &log.table, hidden.floor, true)? {
-                return Ok(None);
-            }
-            delete_singles(conn, log, &hidden).map(Some)
+            let below = schema::delete_some(conn, &log.table, hidden.floor, true)?;
+            if below { Ok(Swept::Below) } else { schema::delete_part(conn, log).map(Swept::Singles) }
         })?;
-        if let Some(count) = swept {
-            let left = hidden.singles.get(count..).unwrap_or_default().to_vec();
-            let done = left.is_empty();
-            log.view.write().hidden = Arc::new(Hidden { floor: hidden.floor, singles: left });
-            if done {
-                return Ok(true);
+        match swept {
+            Swept::Below => {}
+            Swept::Singles(None) => return Ok(true),
+            Swept::Singles(Some(gone)) => {
+                let is_left = |offset: &Offset| gone.binary_search(offset).is_err();
+                let singles = hidden.singles.iter().copied().filter(is_left).collect();
+                log.view.write().hidden = Arc::new(Hidden { floor: hidden.floor, singles });
             }
         }
         if Instant::now() >= until {
@@ -226,16 +228,8 @@ pub(crate) fn sweep(log: &Log) -> Result<bool, StorageError> {
     }
 }
 
-/// Deletes the first of the single lines; returns how many.
-fn delete_singles(conn: &Connection, log: &Log, hidden: &Hidden) -> rusqlite::Result<usize> {
-    let count = hidden.singles.len().min(DELETED_ROWS);
-    let mut row = conn.prepare_cached(&log.sql.delete_one)?;
-    for offset in &hidden.singles[..count] {
-        row.execute([sql_offset(*offset)])?;
-    }
-    // Those below the floor went with it.
-    let up_to = hidden.singles[..count].last().copied().unwrap_or(0).max(hidden.floor.saturating_sub(1));
-    let mut noted = conn.prepare_cached("DELETE FROM wafka_dropped WHERE log = ? AND \"offset\" <= ?")?;
-    noted.execute((log.id, sql_offset(up_to)))?;
-    Ok(count)
+/// What a step deleted: rows below the floor, or, where there are none, single ones.
+enum Swept {
+    Below,
+    Singles(Option<Vec<Offset>>),
 }

@@ -14,6 +14,7 @@ use wafka_plugin_sdk::storage::{
 use wafka_plugin_sdk::storage::{BrokerId, Offset};
 
 use crate::database::Database;
+use crate::deleted;
 use crate::error::refused;
 use crate::home::{Claim, Home};
 use crate::log::{Hidden, Log};
@@ -58,6 +59,7 @@ struct OpenLog {
 
 impl SqliteShard {
     pub fn new(home: Arc<Home>, broker: BrokerId) -> Self {
+        let databases = home.database_if_any(broker).into_iter().collect();
         SqliteShard {
             home,
             broker,
@@ -66,7 +68,7 @@ impl SqliteShard {
             dirty: Vec::new(),
             outstanding: Vec::new(),
             synced_first: false,
-            databases: Vec::new(),
+            databases,
             sweeping: VecDeque::new(),
             sweep_after: None,
         }
@@ -115,7 +117,16 @@ impl Shard for SqliteShard {
             claimed = self.home.claim(name)?;
         }
         let Some((claim, log)) = claimed else { return Err(StorageError::NotFound(name.clone())) };
-        let (found, ticket) = log.database.look(name, |conn| Found::look(conn, &log))?;
+        let (mut found, mut ticket) = log.database.look(name, |conn| Found::look(conn, &log))?;
+        if found.far {
+            log::warn!(
+                "{name}: the table in {} has rows of another program from offset {} on: deleted, as nothing could be appended behind them",
+                log.database.path.display(),
+                schema::FARTHEST
+            );
+            log.database.change_durably(name, "open", |conn| schema::delete_far(conn, &log.table))?;
+            (found, ticket) = log.database.look(name, |conn| Found::look(conn, &log))?;
+        }
         // Before anything of it is shown: what is committed and not synced must not vanish later.
         log.database.wait(ticket).map_err(|reason| refused(name, "open", io::ErrorKind::Other, &reason))?;
         let slot = LogSlot(self.next_slot);
@@ -183,7 +194,16 @@ impl Shard for SqliteShard {
                 }
             }
         }
-        if !self.sweeping.is_empty() {
+        if !all && !early {
+            for database in &self.databases {
+                if let Err(error) = deleted::sweep(database) {
+                    log::warn!("deleted logs still take space, later again: {error}");
+                    self.sweep_after = Some(Instant::now() + SWEEP_AGAIN);
+                }
+            }
+        }
+        let deleted = self.databases.iter().any(|database| database.has_deleted.load(Ordering::Acquire));
+        if deleted || !self.sweeping.is_empty() {
             due = Some(self.sweep_after.unwrap_or_else(Instant::now));
         }
         for database in &self.databases {
@@ -317,6 +337,8 @@ struct Found {
     noted: u64,
     hidden: Hidden,
     unswept: bool,
+    /// Whether there are rows behind everything that Wafka writes.
+    far: bool,
 }
 
 impl Found {
@@ -328,9 +350,10 @@ impl Found {
         while let Some(offset) = first.filter(|offset| hidden.contains(*offset)) {
             first = schema::first_from(conn, &log.table, offset + 1)?;
         }
-        let (bytes, noted) = schema::bytes(conn, log.id, &log.table)?;
+        let (bytes, noted) = schema::bytes(conn, log.id, &log.table, &hidden.singles)?;
         let unswept = physical.is_some_and(|offset| offset < hidden.floor) || !hidden.singles.is_empty();
-        Ok(Found { first: first.unwrap_or(end), end, bytes, noted, hidden, unswept })
+        let far = schema::first_from(conn, &log.table, schema::FARTHEST)?.is_some();
+        Ok(Found { first: first.unwrap_or(end), end, bytes, noted, hidden, unswept, far })
     }
 }
 

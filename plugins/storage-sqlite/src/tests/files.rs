@@ -64,7 +64,7 @@ fn a_database_that_somebody_else_made_is_refused_and_stays_as_it_is() {
 fn a_newer_version_is_refused() {
     let dir = ten_lines();
     Connection::open(file(&dir)).unwrap().pragma_update(None, "user_version", 7).unwrap();
-    assert_refused(dir.path(), &["broker-1.db", "version 7, expected 1"]);
+    assert_refused(dir.path(), &["broker-1.db", "version 7, expected 2"]);
 }
 
 #[test]

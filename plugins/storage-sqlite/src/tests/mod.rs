@@ -2,13 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failure here is a failed test")]
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+mod deleted;
 mod files;
 mod locks;
 mod sql;
 
 use parking_lot::Mutex;
+use rusqlite::{Connection, OpenFlags};
 use wafka_plugin_sdk::storage::BrokerId;
 use wafka_plugin_sdk::storage::{
     Batch, CaughtUp, Cursor, KeptLine, LogName, LogSlot, OpenRequest, Opened, PendingSync, Rewrite,
@@ -206,6 +209,16 @@ const CREATE: OpenRequest = OpenRequest { create: true, known: None };
 
 fn log(stem: &str) -> LogName {
     LogName::new(wafka_plugin_sdk::storage::Database(0), stem)
+}
+
+/// A client of its own, as a `sqlite3` shell is.
+fn client(dir: &Path, broker: u16) -> Connection {
+    let path = dir.join("sqlite").join(format!("broker-{broker}.db"));
+    Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap()
+}
+
+fn number(conn: &Connection, sql: &str) -> i64 {
+    conn.query_row(sql, [], |row| row.get(0)).unwrap()
 }
 
 /// A log of broker 1 with the lines of conformance tests.
