@@ -26,26 +26,25 @@
 //! `src/lib.rs` is the strategy:
 //!
 //! ```
-//! use wafka_plugin_sdk::{Error, Event, OptionsError, Partitioner, Route, Topic, export_partitioner};
+//! use wafka_plugin_sdk::{
+//!     Error, Event, FieldName, OptionsError, Partitioner, Route, Topic, export_partitioner,
+//! };
 //!
 //! #[derive(serde::Deserialize)]
 //! #[serde(deny_unknown_fields)]
 //! pub struct Options {
 //!     /// The field to route by.
-//!     partition_key: String,
+//!     partition_key: FieldName,
 //! }
 //!
 //! pub struct FirstLetter {
-//!     field: String,
+//!     field: FieldName,
 //! }
 //!
 //! impl Partitioner for FirstLetter {
 //!     type Options = Options;
 //!
 //!     fn new(options: Options, _topic: &Topic<'_>) -> Result<Self, OptionsError> {
-//!         if options.partition_key.is_empty() {
-//!             return Err(OptionsError::new("partition_key", "the name of a field, found ''"));
-//!         }
 //!         Ok(FirstLetter { field: options.partition_key })
 //!     }
 //!
@@ -67,6 +66,8 @@
 //!
 //! let refused = strategy::<FirstLetter>(r#"{"partition_kex":"truck"}"#, 4).err().unwrap();
 //! assert_eq!(refused.option(), "partition_kex");
+//! let refused = strategy::<FirstLetter>(r#"{"partition_key":""}"#, 4).err().unwrap();
+//! assert_eq!(refused.option(), "partition_key");
 //! # }
 //! ```
 //!
@@ -128,7 +129,7 @@ pub mod storage;
 pub mod testing;
 
 pub use log;
-pub use options::OptionsError;
+pub use options::{FieldName, OptionsError};
 pub use partitioner::{Error, Event, Field, Partitioner, Topic};
 pub use wafka_core::partitioner::Route;
 

@@ -1,5 +1,6 @@
 //! Options: what the configuration says, as the plugin's own type.
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
@@ -45,6 +46,44 @@ impl OptionsError {
             }
         }
         OptionsError::new(if path == "." { ALL.to_owned() } else { path }, reason)
+    }
+}
+
+/// The name of a field, as the type of an option: any text but the empty one, which is refused.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub struct FieldName(String);
+
+impl FieldName {
+    /// The name.
+    #[inline]
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name as [`Event::get`](crate::Event::get) takes it.
+    #[inline]
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl TryFrom<String> for FieldName {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        if name.is_empty() {
+            return Err("found an empty name, expected that of a field");
+        }
+        Ok(FieldName(name))
+    }
+}
+
+impl std::fmt::Display for FieldName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -105,5 +144,24 @@ mod tests {
             assert!(!error.to_string().contains(" line "), "{json}: {error}");
         }
         assert!(parse::<Options>(br#"{"partition_key":"a"}"#).is_ok());
+    }
+
+    #[test]
+    fn a_field_has_a_name() {
+        #[derive(Deserialize, Debug)]
+        struct Fields {
+            partition_key: FieldName,
+            other: Option<FieldName>,
+        }
+        for (json, option) in
+            [(r#"{"partition_key":""}"#, "partition_key"), (r#"{"partition_key":"a","other":""}"#, "other")]
+        {
+            let error = parse::<Fields>(json.as_bytes()).unwrap_err();
+            assert_eq!(error.option(), option, "{error}");
+            assert_eq!(error.expected(), "found an empty name, expected that of a field");
+        }
+        let fields = parse::<Fields>(br#"{"partition_key":" a"}"#).unwrap();
+        assert_eq!((fields.partition_key.as_bytes(), fields.other), (&b" a"[..], None));
+        assert_eq!(fields.partition_key.to_string(), fields.partition_key.as_str());
     }
 }

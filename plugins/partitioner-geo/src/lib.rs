@@ -29,15 +29,17 @@ pub mod table;
 use std::collections::BTreeMap;
 
 use table::{Options, Unknown};
-use wafka_plugin_sdk::{Error, Event, OptionsError, Partitioner, Route, Topic, export_partitioner};
+use wafka_plugin_sdk::{
+    Error, Event, FieldName, OptionsError, Partitioner, Route, Topic, export_partitioner,
+};
 
-/// So many bytes of a label that is not known are shown.
+/// So many bytes of a label that is not known are shown, at most.
 const SHOWN_BYTES: usize = 64;
 
 /// The strategy at work for one topic.
 #[derive(Debug)]
 pub struct Geo {
-    field: String,
+    field: FieldName,
     /// The 0-based index of each label's partition.
     labels: BTreeMap<Vec<u8>, u16>,
     unknown: Unknown,
@@ -74,11 +76,10 @@ impl Geo {
                 self.field
             ));
         };
-        let (shown, more) = match label.get(..SHOWN_BYTES) {
-            Some(shown) => (shown, "…"),
-            None => (label, ""),
-        };
-        let shown = String::from_utf8_lossy(shown);
+        // A character that is cut at the end of these bytes begins behind those that are shown.
+        let text = String::from_utf8_lossy(&label[..label.len().min(SHOWN_BYTES + 4)]);
+        let shown = &text[..text.floor_char_boundary(SHOWN_BYTES)];
+        let more = if shown.len() < text.len() { "…" } else { "" };
         Error::new(format!("the label '{shown}{more}' in field '{}' is not in the table", self.field))
     }
 }
@@ -118,6 +119,16 @@ mod tests {
         );
         let long = refused(&[("region", &"x".repeat(1000))]);
         assert!(long.contains("x…'") && long.len() < 150, "{long}");
+        for (label, shown) in [
+            ("x".repeat(64), "x".repeat(64)),
+            ("x".repeat(65), "x".repeat(64) + "…"),
+            ("x".repeat(63) + "ü", "x".repeat(63) + "…"),
+            ("x".repeat(62) + "🚚🚚", "x".repeat(62) + "…"),
+            ("🚚".repeat(100), "🚚".repeat(16) + "…"),
+        ] {
+            let refused = refused(&[("region", &label)]);
+            assert!(refused.contains(&format!("'{shown}'")), "{refused}");
+        }
         assert!(
             geo("")
                 .route(&[(&b"region"[..], &b"\xff\x00"[..])])

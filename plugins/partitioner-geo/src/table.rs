@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use wafka_plugin_sdk::OptionsError;
+use wafka_plugin_sdk::{FieldName, OptionsError};
 
 /// The options of the strategy.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
     /// The name of the field that holds the label.
-    pub partition_key: String,
+    pub partition_key: FieldName,
     /// The partition of each label, by its number, from 1 as in `topic#1`.
     pub labels: BTreeMap<String, u16>,
     /// What becomes of an event whose label is not in the table, or that has none.
@@ -60,9 +60,6 @@ impl Options {
     pub fn check(&self, partitions: u16) -> Result<(), OptionsError> {
         let misfit = |option: &str, expected: String| Err(OptionsError::new(option, expected));
         let range = 1..=partitions;
-        if self.partition_key.is_empty() {
-            return misfit("partition_key", "found an empty name, expected that of the label's field".into());
-        }
         if self.labels.is_empty() {
             return misfit("labels", "found none, expected a table of labels and partitions".into());
         }
@@ -99,7 +96,8 @@ mod tests {
     fn options_are_read() {
         let found = options(r#"{"partition_key":"region","labels":{"eu":1,"us":2}}"#).unwrap();
         let labels = BTreeMap::from([("eu".to_owned(), 1), ("us".to_owned(), 2)]);
-        assert_eq!(found, Options { partition_key: "region".to_owned(), labels, unknown: Unknown::Refuse });
+        let partition_key = FieldName::try_from("region".to_owned()).unwrap();
+        assert_eq!(found, Options { partition_key, labels, unknown: Unknown::Refuse });
         for (text, unknown) in [
             ("\"error\"", Unknown::Refuse),
             ("\"round-robin\"", Unknown::RoundRobin),
@@ -115,7 +113,7 @@ mod tests {
         for (json, part) in [
             (r#"{"labels":{"eu":1}}"#, "missing field `partition_key`"),
             (r#"{"partition_key":"r"}"#, "missing field `labels`"),
-            (r#"{"partition_key":"","labels":{"eu":1}}"#, "partition_key: found an empty name"),
+            (r#"{"partition_key":"","labels":{"eu":1}}"#, "found an empty name"),
             (r#"{"partition_key":"r","labels":{}}"#, "labels: found none"),
             (r#"{"partition_key":"r","labels":{"eu":"1"}}"#, "invalid type: string"),
             (r#"{"partition_key":"r","labels":{"eu":1,"us":0}}"#, "found partition 0 for label 'us'"),

@@ -24,34 +24,33 @@
 pub mod jump;
 
 use serde::Deserialize;
-use wafka_plugin_sdk::{Error, Event, OptionsError, Partitioner, Route, Topic, export_partitioner};
+use wafka_plugin_sdk::{
+    Error, Event, FieldName, OptionsError, Partitioner, Route, Topic, export_partitioner,
+};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The options of the strategy.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    partition_key: String,
+    partition_key: FieldName,
 }
 
 /// The strategy at work for one topic.
 #[derive(Debug)]
 pub struct Jump {
-    field: Vec<u8>,
+    field: FieldName,
 }
 
 impl Partitioner for Jump {
     type Options = Options;
 
     fn new(options: Options, _topic: &Topic<'_>) -> Result<Self, OptionsError> {
-        if options.partition_key.is_empty() {
-            return Err(OptionsError::new("partition_key", "found an empty name, expected that of a field"));
-        }
-        Ok(Jump { field: options.partition_key.into_bytes() })
+        Ok(Jump { field: options.partition_key })
     }
 
     fn route(&mut self, event: &Event<'_>) -> Result<Route, Error> {
-        let Some(value) = event.get(&self.field) else { return Ok(Route::Unkeyed) };
+        let Some(value) = event.get(self.field.as_bytes()) else { return Ok(Route::Unkeyed) };
         let index = jump::jump(xxh3_64(value), u32::from(event.partitions()));
         // An index is below the number of partitions, which is a u16.
         Ok(Route::Partition(u16::try_from(index).unwrap_or(0)))

@@ -29,20 +29,22 @@ pub mod rendezvous;
 
 use rendezvous::Rendezvous;
 use serde::Deserialize;
-use wafka_plugin_sdk::{Error, Event, OptionsError, Partitioner, Route, Topic, export_partitioner};
+use wafka_plugin_sdk::{
+    Error, Event, FieldName, OptionsError, Partitioner, Route, Topic, export_partitioner,
+};
 
 /// The options of the strategy.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    partition_key: String,
+    partition_key: FieldName,
     weights: Option<Vec<f64>>,
 }
 
 /// The strategy at work for one topic.
 #[derive(Debug)]
 pub struct Strategy {
-    field: Vec<u8>,
+    field: FieldName,
     partitions: Rendezvous,
 }
 
@@ -50,9 +52,6 @@ impl Partitioner for Strategy {
     type Options = Options;
 
     fn new(options: Options, topic: &Topic<'_>) -> Result<Self, OptionsError> {
-        if options.partition_key.is_empty() {
-            return Err(OptionsError::new("partition_key", "found an empty name, expected that of a field"));
-        }
         let partitions = match &options.weights {
             None => Rendezvous::new(topic.partitions()),
             Some(weights) => {
@@ -60,11 +59,11 @@ impl Partitioner for Strategy {
                 Rendezvous::weighted(weights)
             }
         };
-        Ok(Strategy { field: options.partition_key.into_bytes(), partitions })
+        Ok(Strategy { field: options.partition_key, partitions })
     }
 
     fn route(&mut self, event: &Event<'_>) -> Result<Route, Error> {
-        let value = event.get(&self.field);
+        let value = event.get(self.field.as_bytes());
         Ok(value.map_or(Route::Unkeyed, |value| Route::Partition(self.partitions.choose(value))))
     }
 }

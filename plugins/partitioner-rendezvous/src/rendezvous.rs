@@ -37,8 +37,8 @@ impl Rendezvous {
     pub fn choose(&self, value: &[u8]) -> u16 {
         let hashes = self.seeds.iter().map(|seed| xxh3_64_with_seed(value, *seed));
         if self.weights.is_empty() {
-            // The score rises with the hash.
-            highest(hashes)
+            // The score rises with these bits of the hash, strictly.
+            highest(hashes.map(bits))
         } else {
             heaviest(hashes.map(unit).zip(self.weights.iter().copied()))
         }
@@ -50,9 +50,15 @@ fn seed(number: u16) -> u64 {
     xxh3_64(&u32::from(number).to_le_bytes())
 }
 
-/// The highest 52 bits of a hash as a number between 0 and 1 that is neither: the logarithm is finite and not 0.
+/// What counts of a hash: as many bits as [`unit`] can tell apart, so that the same ones win whether or not weights
+/// make logarithms necessary.
+fn bits(hash: u64) -> u64 {
+    hash >> 12
+}
+
+/// These bits of a hash as a number between 0 and 1 that is neither: the logarithm is finite and not 0.
 fn unit(hash: u64) -> f64 {
-    ((hash >> 12) as f64 + 0.5) / (1_u64 << 52) as f64
+    (bits(hash) as f64 + 0.5) / (1_u64 << 52) as f64
 }
 
 fn score(unit: f64, weight: f64) -> f64 {
@@ -173,6 +179,27 @@ mod tests {
         assert_eq!(highest(std::iter::empty::<f64>()), 0);
     }
 
+    /// All the same, or not.
+    fn weights() -> impl Strategy<Value = Vec<f64>> {
+        let weight = 0.001_f64..1000.0;
+        prop_oneof![
+            (weight.clone(), 1_usize..20).prop_map(|(weight, count)| vec![weight; count]),
+            proptest::collection::vec(weight, 1..20),
+        ]
+    }
+
+    /// Hashes that differ where a logarithm cannot tell them apart are the same for everybody: the first wins.
+    #[test]
+    fn the_same_win_with_weights_and_without() {
+        for (first, second, winner) in
+            [(0xabcd_0000, 0xabcd_0fff, 0), (0xabcd_0fff, 0xabcd_1000, 1), (u64::MAX - 0xfff, u64::MAX, 0)]
+        {
+            let hashes = [first, second];
+            assert_eq!(highest(hashes.map(bits).into_iter()), winner, "{hashes:x?}");
+            assert_eq!(heaviest(hashes.map(|hash| (unit(hash), 3.5)).into_iter()), winner, "{hashes:x?}");
+        }
+    }
+
     fn weight() -> impl Strategy<Value = f64> {
         prop_oneof![Just(0.0), 0.001_f64..1000.0]
     }
@@ -182,12 +209,10 @@ mod tests {
         #[test]
         fn values_move_only_to_what_grows(
             value: Vec<u8>,
-            mut weights in proptest::collection::vec(0.001_f64..1000.0, 1..20),
+            mut weights in weights(),
             grown: proptest::sample::Index,
             factor in 1.0_f64..10.0,
         ) {
-            // Not all the same, or the scores are other ones.
-            weights.push(weights[0] * 2.0);
             let before = Rendezvous::weighted(&weights).choose(&value);
             let grown = grown.index(weights.len());
             let mut heavier = weights.clone();

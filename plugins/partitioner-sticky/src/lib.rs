@@ -34,36 +34,32 @@
 
 use serde::Deserialize;
 use wafka_core::partitioner::kafka_partition;
-use wafka_plugin_sdk::{Error, Event, OptionsError, Partitioner, Route, Topic, export_partitioner};
+use wafka_plugin_sdk::{
+    Error, Event, FieldName, OptionsError, Partitioner, Route, Topic, export_partitioner,
+};
 
 /// The options of the strategy.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    partition_key: Option<String>,
+    partition_key: Option<FieldName>,
 }
 
 /// The strategy at work for one topic.
 #[derive(Debug)]
 pub struct Sticky {
-    field: Option<Vec<u8>>,
+    field: Option<FieldName>,
 }
 
 impl Partitioner for Sticky {
     type Options = Options;
 
     fn new(options: Options, _topic: &Topic<'_>) -> Result<Self, OptionsError> {
-        match options.partition_key {
-            Some(name) if name.is_empty() => Err(OptionsError::new(
-                "partition_key",
-                "found an empty name, expected that of a field, or none",
-            )),
-            name => Ok(Sticky { field: name.map(String::into_bytes) }),
-        }
+        Ok(Sticky { field: options.partition_key })
     }
 
     fn route(&mut self, event: &Event<'_>) -> Result<Route, Error> {
-        if let Some(value) = self.field.as_ref().and_then(|field| event.get(field)) {
+        if let Some(value) = self.field.as_ref().and_then(|field| event.get(field.as_bytes())) {
             return Ok(Route::Partition(kafka_partition(value, event.partitions())));
         }
         // Without a preference, the topic's cycle turns to its next partition that is online, and a batch is opened there.
