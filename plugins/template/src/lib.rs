@@ -1,8 +1,7 @@
 //! A partitioning strategy to copy: the number in a field, modulo the number of partitions.
 //!
-//! Copy the directory, change the package's name in `Cargo.toml` and the strategy's below, and the page of `wafka_plugin_sdk`
-//! tells the rest. Outside of Wafka's repository, say `version`, `edition` and so on where `Cargo.toml` takes them from
-//! the workspace, and where `wafka-plugin-sdk` is.
+//! Copy the directory, say in `Cargo.toml` what your package is called and where `wafka-plugin-sdk` is, change the strategy's
+//! name below, and the page of `wafka_plugin_sdk` tells the rest.
 //!
 //! ```toml
 //! [[plugins]]
@@ -13,13 +12,15 @@
 //! partition_key = "truck"
 //! ```
 
-use wafka_plugin_sdk::{Error, Event, OptionsError, Partitioner, Route, Topic, export_partitioner};
+use wafka_plugin_sdk::{
+    Error, Event, FieldName, OptionsError, Partitioner, Route, Topic, export_partitioner,
+};
 
 /// What the topic's table may say.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    partition_key: String,
+    partition_key: FieldName,
 }
 
 /// The strategy at work for one topic.
@@ -55,6 +56,8 @@ mod tests {
         assert_eq!(modulo.route(&[("truck", "18446744073709551615")]), Ok(Route::Partition(3)));
         assert_eq!(modulo.route(&[("status", "7")]), Ok(Route::Unkeyed));
         assert!(modulo.route(&[("truck", "seven")]).is_err());
-        assert_eq!(strategy::<Modulo>("{}", 4).err().unwrap().option(), "partition_key");
+        for options in ["{}", r#"{"partition_key":""}"#] {
+            assert_eq!(strategy::<Modulo>(options, 4).err().unwrap().option(), "partition_key", "{options}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use wafka_tests::{Client, repository};
 
@@ -63,6 +64,31 @@ fn every_page_has_an_example_that_works() {
         let added = client.call(&["XADD", topic.text(), "*", "truck", "7", "region", "eu"]);
         assert!(!added.is_error(""), "{page}: {added:?}");
     }
+}
+
+/// As its page says: copied, named, and told where the SDK is.
+#[test]
+fn the_template_builds_where_it_is_copied_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let template = repository().join("plugins/template");
+    fs::create_dir(dir.path().join("src")).unwrap();
+    fs::copy(template.join("src/lib.rs"), dir.path().join("src/lib.rs")).unwrap();
+    // The dependencies' versions that are here: nothing is fetched.
+    fs::copy(repository().join("Cargo.lock"), dir.path().join("Cargo.lock")).unwrap();
+    let mut manifest = fs::read_to_string(template.join("Cargo.toml")).unwrap();
+    let sdk = repository().join("crates/wafka-plugin-sdk");
+    for (from, to) in [
+        ("\"wafka-partitioner-template\"", "\"mine\"".to_owned()),
+        ("\"../../crates/wafka-plugin-sdk\"", format!("{:?}", sdk.to_str().unwrap())),
+    ] {
+        assert!(manifest.contains(from), "{from}: {manifest}");
+        manifest = manifest.replace(from, &to);
+    }
+    fs::write(dir.path().join("Cargo.toml"), manifest).unwrap();
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["check", "--quiet", "--offline"]).current_dir(dir.path());
+    let output = cargo.env("CARGO_TARGET_DIR", dir.path().join("target")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
