@@ -155,6 +155,24 @@ fn a_topic_beside_text() {
     assert_eq!(ids(&client.run("XRANGE plain - +")), plain);
 }
 
+/// A disk that is not mounted is no empty backend.
+#[test]
+fn a_directory_that_is_gone_is_not_begun_anew() {
+    let server = on_sqlite().start();
+    add(&mut server.client(), "t", 0, 10);
+    let setup = server.stop();
+    let (dir, aside) = (setup.data_dir().join("sqlite"), setup.dir().join("aside"));
+    fs::rename(&dir, &aside).unwrap();
+    let refused = setup.start_refused();
+    for part in ["storage backend 'sqlite' has no catalog", "restore it", "empty data directory"] {
+        assert!(refused.stderr.contains(part), "{part} is not in {refused}");
+    }
+    fs::remove_dir_all(&dir).unwrap();
+    fs::rename(&aside, &dir).unwrap();
+    let server = setup.start();
+    assert_eq!(server.client().run("XLEN t"), Reply::Int(10));
+}
+
 /// What is wrong stops the start with what it is, and the server goes on when it is mended.
 #[test]
 fn what_is_wrong_stops_the_start() {

@@ -196,6 +196,31 @@ fn foreign_directories_and_formats_are_refused() {
 }
 
 #[test]
+fn a_catalog_that_is_gone_is_not_begun_anew() {
+    let server = Setup::new().brokers(1).start();
+    server.client().call(&["XADD", "t", "*", "f", "v"]);
+    let setup = server.stop();
+    let (path, aside) = (setup.data_dir().join("wafka.catalog.txt"), setup.dir().join("aside"));
+    fs::rename(&path, &aside).unwrap();
+    refused(&setup, &["'text' has no catalog", "restore it"]);
+    refused(&setup.clone().set("storage.backend", "memory"), &["'text'", "'memory'", "FORMAT"]);
+    fs::rename(&aside, &path).unwrap();
+    let server = setup.start();
+    assert_eq!(server.client().call(&["XLEN", "t"]), Reply::Int(1));
+}
+
+#[test]
+fn a_start_that_fails_leaves_the_backend_open() {
+    let (setup, path) = with_file(
+        "[server]\nbrokers = 1\n[storage]\nbackend = \"memory\"\n[topics.a]\npartitioner = \"nope\"",
+    );
+    refused(&setup, &["nope"]);
+    assert_eq!(fs::read_to_string(setup.data_dir().join("FORMAT")).unwrap(), "wafka 1\n");
+    fs::write(&path, "[server]\nbrokers = 1\n").unwrap();
+    setup.start().stop();
+}
+
+#[test]
 fn a_damaged_catalog_is_refused() {
     let server = Setup::new().brokers(1).start();
     for topic in ["a", "b", "c"] {

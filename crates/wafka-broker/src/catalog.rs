@@ -120,16 +120,27 @@ pub(crate) struct Loaded {
 }
 
 impl Catalog {
-    /// Opens the catalog, or begins one; `broker` writes it.
-    pub(crate) fn open(broker: &Arc<Broker>, now_ms: u64) -> Result<Loaded, StartError> {
+    /// Opens the catalog, or begins one if none is `expected`; `broker` writes it. `None` when it is expected and not there.
+    pub(crate) fn open(
+        broker: &Arc<Broker>,
+        now_ms: u64,
+        expected: bool,
+    ) -> Result<Option<Loaded>, StartError> {
         let log = LogName::new(Database(0), STEM);
-        let opened =
-            broker.with_shard(|shard| shard.open(&log, OpenRequest { create: true, known: None }))?;
+        let request = OpenRequest { create: !expected, known: None };
+        let opened = match broker.with_shard(|shard| shard.open(&log, request)) {
+            Err(StorageError::NotFound(_)) if expected => return Ok(None),
+            opened => opened?,
+        };
         if let Some(damage) = opened.damage.first() {
             return Err(StartError::Catalog(format!(
                 "{log}: at byte {}: {}; repair or remove the line, or restore the file",
                 damage.position, damage.reason
             )));
+        }
+        // Its first line was synced before anything else was done.
+        if expected && opened.end.offset == 0 {
+            return Ok(None);
         }
         let mut replay = Replay::default();
         scan(&*opened.reader, opened.first, |cursor, line| {
@@ -153,12 +164,12 @@ impl Catalog {
         if opened.end.offset == 0 {
             catalog.append(&[CatalogRecord::Format { version: FORMAT_VERSION }], now_ms)?;
         }
-        Ok(Loaded {
+        Ok(Some(Loaded {
             catalog,
             topics: replay.topics.into_values().collect(),
             // What was prepared and not created is as good as deleted.
             deleted: replay.deleted.into_values().chain(replay.prepared.into_values()).collect(),
-        })
+        }))
     }
 
     /// Takes out what a failed write may have left; whether nothing is left now.

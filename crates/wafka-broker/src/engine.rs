@@ -106,7 +106,10 @@ impl Engine {
             })
             .collect::<Result<Arc<[_]>, StartError>>()?;
         let deadlines = Deadlines::new(Arc::clone(&options.clock));
-        let mut loaded = Catalog::open(&brokers[0], options.clock.now_ms())?;
+        let loaded = Catalog::open(&brokers[0], options.clock.now_ms(), options.catalog_expected)?;
+        let Some(mut loaded) = loaded else {
+            return Err(StartError::CatalogMissing { backend: storage.default_name().to_owned() });
+        };
         let undo = Undo { storage: &storage, brokers: &brokers, options: &options };
         let transactions = Transactions::new(undo.run(&mut loaded)?);
         let engine = Arc::new(Engine {

@@ -242,6 +242,15 @@ pub enum StartError {
     /// The backend failed.
     #[error("{0}")]
     Storage(#[from] StorageError),
+    /// The catalog is gone, and with it all knowledge of what there was.
+    #[error(
+        "storage backend '{backend}' has no catalog, or an empty one, although it was begun by an earlier start: expected \
+         its data where it was; restore it (is its disk mounted?), or begin anew in an empty data directory"
+    )]
+    CatalogMissing {
+        /// The backend that held it.
+        backend: String,
+    },
     /// The catalog is damaged.
     #[error("the catalog cannot be trusted: {0}")]
     Catalog(String),

@@ -121,6 +121,8 @@ pub struct IndexPlace {
 pub struct EngineOptions {
     /// How many brokers, at least 1.
     pub brokers: u16,
+    /// The backend was begun by an earlier start: one that finds no catalog there refuses to begin another.
+    pub catalog_expected: bool,
     /// When written events are made durable.
     pub fsync: FsyncPolicy,
     /// Memory for the most recent events of all partitions together, in bytes.
@@ -151,6 +153,7 @@ impl EngineOptions {
     pub fn new(brokers: u16, clock: Arc<dyn Clock>) -> Self {
         EngineOptions {
             brokers,
+            catalog_expected: false,
             fsync: FsyncPolicy::Always,
             tail_bytes: 16 << 20,
             index_interval_bytes: 4096,

@@ -24,6 +24,9 @@ const BACKEND_KEY: &str = "backend ";
 /// The backend that keeps nothing.
 const MEMORY: &str = "memory";
 
+/// How the text log's files end.
+const TEXT_ENDING: &str = ".txt";
+
 /// The catalog's file where the text log holds it.
 const TEXT_CATALOG: &str = "wafka.catalog.txt";
 
@@ -96,6 +99,8 @@ pub struct DataDir {
     path: PathBuf,
     /// The backend that holds its catalog, if there ever was one.
     backend: Option<String>,
+    /// An earlier start came so far that there is something to lose.
+    holds_lines: bool,
     /// Holds the lock, which the system drops with the process, however that ends.
     _lock: File,
 }
@@ -126,12 +131,19 @@ impl DataDir {
             Err(error) => return Err(io("read", &format)(error)),
         };
         // What is in memory is gone, and where no text log was begun there is none to lose.
+        let mut holds_lines = false;
         let holds_data = match &*backend {
             MEMORY => false,
-            DEFAULT_BACKEND => dir.join(TEXT_CATALOG).exists(),
-            _ => true,
+            DEFAULT_BACKEND => {
+                holds_lines = holds_text(dir).map_err(io("list", dir))?;
+                holds_lines || dir.join(TEXT_CATALOG).exists()
+            }
+            _ => {
+                holds_lines = true;
+                true
+            }
         };
-        Ok(DataDir { path, backend: holds_data.then_some(backend), _lock: lock })
+        Ok(DataDir { path, backend: holds_data.then_some(backend), holds_lines, _lock: lock })
     }
 
     /// Whether `backend` may hold the catalog: not if another one does already, for then all data would seem gone.
@@ -147,6 +159,12 @@ impl DataDir {
             }),
             _ => Ok(()),
         }
+    }
+
+    /// Whether an earlier start came so far that there may be topics with events.
+    #[must_use]
+    pub fn holds_data(&self) -> bool {
+        self.holds_lines
     }
 
     /// Notes that `backend` holds the catalog from now on.
@@ -172,6 +190,24 @@ impl DataDir {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Whether a topic's log of the text backend has anything in it. Those that a first start made and nobody wrote to are empty.
+fn holds_text(dir: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let (name, kind) = (entry.file_name(), entry.file_type()?);
+        let Some(name) = name.to_str() else { continue };
+        let number = name.strip_prefix("db").and_then(|number| number.parse::<u16>().ok());
+        let holds = match kind.is_dir() {
+            true => number.is_some() && holds_text(&entry.path())?,
+            false => name.ends_with(TEXT_ENDING) && name != TEXT_CATALOG && entry.metadata()?.len() > 0,
+        };
+        if holds {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Locks the directory and notes this process in the lock's file.
@@ -314,6 +350,29 @@ mod tests {
         fs::write(root.path().join(TEXT_CATALOG), "").unwrap();
         assert!(matches!(open().check_backend("memory"), Err(DataDirError::OtherBackend { .. })));
         open().check_backend("text").unwrap();
+    }
+
+    #[test]
+    fn logs_without_a_catalog_are_data_of_the_text_backend() {
+        for log in ["t-1.txt", "db3/t-1.txt"] {
+            let root = tempfile::tempdir().unwrap();
+            drop(DataDir::open(root.path()).unwrap());
+            let log = root.path().join(log);
+            fs::create_dir_all(log.parent().unwrap()).unwrap();
+            fs::create_dir_all(root.path().join("index/db1")).unwrap();
+            fs::write(root.path().join("index/t-1.txt"), "x").unwrap();
+            // One that a start made which came no further.
+            fs::write(&log, "").unwrap();
+            let dir = DataDir::open(root.path()).unwrap();
+            assert!(!dir.holds_data());
+            dir.check_backend("sqlite").unwrap();
+            drop(dir);
+            fs::write(&log, "{}\n").unwrap();
+            let dir = DataDir::open(root.path()).unwrap();
+            assert!(dir.holds_data());
+            dir.check_backend("text").unwrap();
+            assert!(matches!(dir.check_backend("sqlite"), Err(DataDirError::OtherBackend { .. })));
+        }
     }
 
     #[test]

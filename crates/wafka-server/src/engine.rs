@@ -59,13 +59,12 @@ pub(crate) fn start(
         .collect::<Result<_, EngineError>>()?;
     data_dir.check_backend(&config.storage.backend)?;
     let backends = plugins.storages().open(config, data_dir.path())?;
-    // Before the catalog is begun, so that what there is of one is found again.
-    data_dir.set_backend(&config.storage.backend)?;
     // An index of data that is gone would speak of other events.
     let index = backends
         .is_durable()
         .then(|| IndexPlace { fs: Arc::new(StdFs), dir: data_dir.path().join(INDEX_DIR) });
     let options = EngineOptions {
+        catalog_expected: backends.is_durable() && data_dir.holds_data(),
         fsync: fsync_policy(config.storage.fsync),
         tail_bytes: config.storage.tail_bytes.as_usize(),
         index_interval_bytes: config.storage.index_interval_bytes.get(),
@@ -81,7 +80,13 @@ pub(crate) fn start(
         partitioners: plugins.partitioners().clone(),
         ..EngineOptions::new(config.server.broker_count(), Arc::clone(clock))
     };
-    Ok(Engine::start_on(options, backends)?)
+    let engine = Engine::start_on(options, backends)?;
+    // Not before: a start that fails leaves the choice open. Not later: from here on there is something to lose.
+    if let Err(error) = data_dir.set_backend(&config.storage.backend) {
+        engine.shutdown();
+        return Err(error.into());
+    }
+    Ok(engine)
 }
 
 /// The topics that the configuration declares, and what each is made of.

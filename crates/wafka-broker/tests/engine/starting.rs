@@ -1,12 +1,13 @@
 //! Starting on what a server left behind, whole or not.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use wafka_broker::{AppendError, DeclaredTopic, StartError, TopicError, TopicSpec};
 use wafka_core::partitioner::{
     CreateRequest, Partitioner, PartitionerError, PartitionerFactory, Route, RouteRequest,
 };
-use wafka_storage::fs::Operation;
+use wafka_storage::fs::{FileSystem, Operation};
 use wafka_storage::line::{RecordKind, encode_record};
 
 use crate::support::{Bench, DB, EIO, name, values};
@@ -50,6 +51,27 @@ fn a_torn_catalog_is_cut() {
     drop(topic);
     bench.restart();
     assert_eq!(bench.engine().topic_count(DB), 3);
+}
+
+#[test]
+fn a_catalog_that_is_expected_is_not_begun_anew() {
+    let mut bench = filled(2);
+    bench.options.catalog_expected = true;
+    bench.restart();
+    bench.stop();
+    let whole = bench.content(CATALOG);
+    bench.fs().remove(&Path::new("data").join(CATALOG)).unwrap();
+    let error = refused(&mut bench);
+    for part in ["'text' has no catalog", "restore it", "empty data directory"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert!(!bench.files().iter().any(|file| file == CATALOG), "nothing is begun");
+    // A file whose lines are gone says no more than none.
+    bench.put(CATALOG, b"");
+    assert!(refused(&mut bench).contains("has no catalog"));
+    bench.put(CATALOG, whole.as_bytes());
+    bench.start().unwrap();
+    assert_eq!(values(&bench.topic("b")), eight());
 }
 
 #[test]
