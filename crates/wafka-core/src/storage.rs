@@ -309,7 +309,8 @@ pub trait Shard: Send {
     /// Begins to make everything appended so far durable. The shard may append on while the sync is waited for.
     fn begin_sync(&mut self) -> Box<dyn PendingSync>;
 
-    /// Takes note of the outcome of a sync; logs that failed are poisoned.
+    /// Takes note of the outcome of a sync; logs that failed are poisoned. Of a sync that went well it need not be told, so
+    /// nothing may depend on that.
     fn finish_sync(&mut self, failures: &[SyncFailure]);
 
     /// Makes a poisoned log writable again: opens it afresh, verifies that it holds everything below `end`, cuts what

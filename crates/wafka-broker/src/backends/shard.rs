@@ -3,10 +3,14 @@
 //! A slot says in its upper six bits which backend's it is: 0 is the default one, whose slots stand for themselves. So what
 //! is in the default backend costs a look at these bits for every batch and every sync, and no more.
 
+mod beside;
+mod owed;
+#[cfg(test)]
+mod tests;
+
 use std::any::Any;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use wafka_core::BrokerId;
 use wafka_core::storage::{
@@ -15,6 +19,8 @@ use wafka_core::storage::{
 };
 
 use super::All;
+use beside::{PendingPart, wait_beside};
+use owed::Owed;
 
 /// The bits of a slot that are the backend's own.
 const SLOT_BITS: u32 = 26;
@@ -51,25 +57,8 @@ pub(super) struct BackendsShard {
 struct Part {
     shard: Box<dyn Shard>,
     owed: Arc<Owed>,
-}
-
-/// What a backend still has to make durable: it is left alone when that is nothing.
-#[derive(Default)]
-struct Owed {
-    /// Something was appended since the last sync began.
-    dirty: AtomicBool,
-    /// Syncs under way: who syncs waits for what they are about to make durable, too.
-    under_way: AtomicUsize,
-    /// The last sync to end named logs that failed: they are named again until they are open afresh.
-    failed: AtomicBool,
-}
-
-impl Owed {
-    fn is_anything(&self) -> bool {
-        self.dirty.load(Ordering::SeqCst)
-            || self.under_way.load(Ordering::SeqCst) > 0
-            || self.failed.load(Ordering::SeqCst)
-    }
+    /// Its syncs may take time.
+    durable: bool,
 }
 
 impl BackendsShard {
@@ -98,7 +87,8 @@ impl BackendsShard {
             if let Some(synced_first) = self.synced_first {
                 shard.set_synced_first(synced_first);
             }
-            *none = Some(Part { shard, owed: Arc::default() });
+            let durable = storage.is_durable();
+            *none = Some(Part { shard, owed: Arc::default(), durable });
         }
         self.part(at)
     }
@@ -149,8 +139,11 @@ impl Shard for BackendsShard {
             return self.default.append(slot, batch);
         }
         let part = self.part(at)?;
-        part.owed.dirty.store(true, Ordering::SeqCst);
+        part.owed.appended();
         let result = part.shard.append(own(slot), batch);
+        if result.is_err() {
+            part.owed.failed([own(slot)]);
+        }
         result.map_err(|error| self.all.named(at, error))
     }
 
@@ -168,7 +161,7 @@ impl Shard for BackendsShard {
             let CaughtUp { due, failures } = part.shard.catch_up(all);
             caught_up.due = [caught_up.due, due].into_iter().flatten().min();
             if !failures.is_empty() {
-                part.owed.failed.store(true, Ordering::SeqCst);
+                part.owed.failed(failures.iter().map(|failure| failure.slot));
                 caught_up
                     .failures
                     .extend(failures.into_iter().filter_map(|failure| raised(&names, at, failure)));
@@ -179,18 +172,15 @@ impl Shard for BackendsShard {
 
     fn begin_sync(&mut self) -> Box<dyn PendingSync> {
         let default = self.default.begin_sync();
-        if !self.parts().any(|(_, part)| part.owed.is_anything()) {
+        let ask = |(at, part): (usize, &mut Part)| {
+            let asked = Owed::ask(&part.owed)?;
+            Some(PendingPart { at, sync: part.shard.begin_sync(), asked, durable: part.durable })
+        };
+        let parts: Vec<_> = self.parts().filter_map(ask).collect();
+        if parts.is_empty() {
             return default;
         }
-        let all = Arc::clone(&self.all);
-        let owing = self.parts().filter(|(_, part)| part.owed.is_anything());
-        let parts = owing.map(|(at, part)| {
-            part.owed.dirty.store(false, Ordering::SeqCst);
-            part.owed.under_way.fetch_add(1, Ordering::SeqCst);
-            let under_way = UnderWay(Arc::clone(&part.owed));
-            PendingPart { at, sync: part.shard.begin_sync(), under_way }
-        });
-        Box::new(PendingParts { default, parts: parts.collect(), all })
+        Box::new(PendingParts { default, parts, all: Arc::clone(&self.all) })
     }
 
     fn finish_sync(&mut self, failures: &[SyncFailure]) {
@@ -219,7 +209,11 @@ impl Shard for BackendsShard {
         match backend_of(slot) {
             0 => self.default.reopen(slot, end),
             at => {
-                let result = self.part(at)?.shard.reopen(own(slot), end);
+                let part = self.part(at)?;
+                let result = part.shard.reopen(own(slot), end);
+                if result.is_ok() {
+                    part.owed.is_whole(own(slot));
+                }
                 result.map_err(|error| self.all.named(at, error))
             }
         }
@@ -264,6 +258,7 @@ impl Shard for BackendsShard {
             at => {
                 if let Ok(part) = self.part(at) {
                     part.shard.close(own(slot));
+                    part.owed.is_whole(own(slot));
                 }
             }
         }
@@ -296,28 +291,11 @@ struct PendingParts {
     all: Arc<All>,
 }
 
-struct PendingPart {
-    at: usize,
-    sync: Box<dyn PendingSync>,
-    under_way: UnderWay,
-}
-
-/// A sync under way, until it is dropped.
-struct UnderWay(Arc<Owed>);
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 impl PendingSync for PendingParts {
     fn wait(self: Box<Self>) -> Vec<SyncFailure> {
         let PendingParts { default, parts, all } = *self;
-        let mut failures = default.wait();
-        for PendingPart { at, sync, under_way } in parts {
-            let of_part = sync.wait();
-            under_way.0.failed.store(!of_part.is_empty(), Ordering::SeqCst);
+        let (mut failures, of_parts) = wait_beside(parts, move || default.wait());
+        for (at, of_part) in of_parts {
             failures.extend(of_part.into_iter().filter_map(|failure| raised(&all, at, failure)));
         }
         failures
