@@ -211,10 +211,9 @@ fn a_catalog_that_is_gone_is_not_begun_anew() {
 
 #[test]
 fn a_start_that_fails_leaves_the_backend_open() {
-    let (setup, path) = with_file(
-        "[server]\nbrokers = 1\n[storage]\nbackend = \"memory\"\n[topics.a]\npartitioner = \"nope\"",
-    );
-    refused(&setup, &["nope"]);
+    let bad = "[storage]\nbackend = \"memory\"\n[topics.a]\nbackend = \"text\"\n";
+    let (setup, path) = with_file(bad);
+    refused(&setup, &["'a'", "which keeps nothing"]);
     assert_eq!(fs::read_to_string(setup.data_dir().join("FORMAT")).unwrap(), "wafka 1\n");
     fs::write(&path, "[server]\nbrokers = 1\n").unwrap();
     setup.start().stop();
