@@ -94,7 +94,7 @@ impl Home {
         let (before, known, highest) = {
             let state = log.state.lock();
             let known = state.segments.sequence_of(state.acked) - 1;
-            (Arc::clone(&state.segments), known, state.highest)
+            (Arc::new(state.segments.from(state.first)), known, state.highest)
         };
         let behind = before.sequence_of(end);
         let mut written = false;

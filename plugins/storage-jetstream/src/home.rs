@@ -131,9 +131,7 @@ impl Home {
         let api = self.api();
         let wrong = |failure: Failure| failed(&name.to_string(), "open", failure);
         let damaged = |reason: String| StorageError::Damaged { log: name.clone(), position: 0, reason };
-        if self.options().replicas > 1 {
-            api.agree(stream).await.map_err(wrong)?;
-        }
+        api.agree(stream).await.map_err(wrong)?;
         let Some(info) = api.stream(stream).await.map_err(wrong)? else {
             return Err(damaged(format!("its stream {stream} is gone")));
         };

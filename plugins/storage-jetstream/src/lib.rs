@@ -23,8 +23,10 @@
 //! pending_mib = 64                           # of one log, appended and not acknowledged: with more, an append waits
 //! ```
 //!
-//! **One server at a time.** A second one with the same `prefix` is not kept from starting. What it writes to a log that
-//! the first one writes is refused to one of both, who says so and does not touch the log again until it is restarted.
+//! **One server at a time.** A second one with the same `prefix` is not kept from starting, and must not be started while the
+//! first one runs: what a start finds under way, a transaction for example, it ends or takes back as after a crash. Who
+//! writes to a log that the other one has written to is refused, says so, and does not touch the log again before
+//! it is restarted.
 //!
 //! # What is promised
 //!

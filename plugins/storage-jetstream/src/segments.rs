@@ -86,6 +86,13 @@ impl Segments {
         segments.push(Segment { sequence, offset: end });
         Segments(segments)
     }
+
+    /// The segments without those that hold nothing from offset `first` on: a log that is trimmed has few, however often
+    /// it was cut.
+    pub(crate) fn from(&self, first: Offset) -> Self {
+        let gone = self.0.iter().skip(1).take_while(|next| next.offset <= first).count();
+        Segments(self.0[gone..].to_vec())
+    }
 }
 
 #[cfg(test)]
@@ -116,6 +123,18 @@ mod tests {
         assert_eq!(all.as_slice().len(), 2);
         assert_eq!([1, 2, 3].map(|offset| all.sequence_of(offset)), [2, 13, 14]);
         assert_eq!(Segments::default().cut(0, 5).as_slice(), [Segment { sequence: 5, offset: 0 }]);
+    }
+
+    #[test]
+    fn what_was_trimmed_is_forgotten() {
+        let segments = Segments::default().cut(4, 8).cut(10, 20);
+        assert_eq!(segments.from(3), segments);
+        let trimmed = segments.from(4);
+        assert_eq!(trimmed.as_slice().len(), 2);
+        assert_eq!([4, 9, 10].map(|offset| trimmed.sequence_of(offset)), [8, 13, 20]);
+        // What is below the first line is looked for where that stands.
+        assert_eq!((trimmed.sequence_of(0), trimmed.offset_from(2)), (8, 4));
+        assert_eq!(segments.from(1000).as_slice(), [Segment { sequence: 20, offset: 10 }]);
     }
 
     #[test]
