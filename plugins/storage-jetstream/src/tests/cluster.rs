@@ -33,6 +33,16 @@ fn program() -> PathBuf {
     program
 }
 
+/// Ports that are free, and that no client's socket is given while a server that had one is down: those below the range that
+/// the system gives out by itself.
+fn free_ports(count: usize) -> Vec<u16> {
+    let mut listeners: Vec<TcpListener> = Vec::new();
+    while listeners.len() < count {
+        listeners.extend(TcpListener::bind(("127.0.0.1", fastrand::u16(10_000..32_000))));
+    }
+    listeners.iter().map(|listener| listener.local_addr().expect("its port").port()).collect()
+}
+
 struct Node {
     port: u16,
     config: PathBuf,
@@ -67,10 +77,7 @@ impl Cluster {
     }
 
     fn configure(&mut self, count: usize) {
-        let listeners: Vec<TcpListener> =
-            (0..2 * count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
-        let ports: Vec<u16> =
-            listeners.iter().map(|listener| listener.local_addr().expect("its port").port()).collect();
+        let ports = free_ports(2 * count);
         let (clients, routes) = ports.split_at(count);
         let urls: Vec<String> = routes.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
         for node in 0..count {

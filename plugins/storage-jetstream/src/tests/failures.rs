@@ -25,6 +25,11 @@ struct Told {
     failures: u64,
 }
 
+/// How often each server fails: `$WAFKA_TEST_NATS_ROUNDS`, else once.
+fn rounds() -> usize {
+    std::env::var("WAFKA_TEST_NATS_ROUNDS").map_or(1, |rounds| rounds.parse().expect("a number of rounds"))
+}
+
 /// A writer under way, on its own thread.
 struct Load {
     told: Arc<(Mutex<Told>, Condvar)>,
@@ -138,15 +143,17 @@ fn nothing_is_lost_when_servers_are_killed() {
     let load = Load::start(shard(&storage));
     load.goes_on();
     let first = leader(&storage);
-    for node in cluster.all_from(first) {
-        cluster.kill(node);
-        load.goes_on();
-        cluster.launch(node);
+    for _ in 0..rounds() {
+        for node in cluster.all_from(first) {
+            cluster.kill(node);
+            load.goes_on();
+            cluster.launch(node);
+            load.goes_on();
+        }
+        (0..cluster.len()).for_each(|node| cluster.kill(node));
+        (0..cluster.len()).for_each(|node| cluster.launch(node));
         load.goes_on();
     }
-    (0..cluster.len()).for_each(|node| cluster.kill(node));
-    (0..cluster.len()).for_each(|node| cluster.launch(node));
-    load.goes_on();
     let told = load.end();
     drop(storage);
     assert_kept(&cluster, &prefix, &told);
@@ -161,15 +168,17 @@ fn nothing_is_lost_and_nothing_comes_back_when_servers_sleep() {
     let load = Load::start(shard(&storage));
     load.goes_on();
     let first = leader(&storage);
-    for node in cluster.all_from(first) {
-        cluster.stop(node);
-        load.goes_on();
-        cluster.resume(node);
+    for _ in 0..rounds() {
+        for node in cluster.all_from(first) {
+            cluster.stop(node);
+            load.goes_on();
+            cluster.resume(node);
+            load.goes_on();
+        }
+        (0..cluster.len()).for_each(|node| cluster.stop(node));
+        (0..cluster.len()).for_each(|node| cluster.resume(node));
         load.goes_on();
     }
-    (0..cluster.len()).for_each(|node| cluster.stop(node));
-    (0..cluster.len()).for_each(|node| cluster.resume(node));
-    load.goes_on();
     let told = load.end();
     assert!(told.failures > 0, "no append failed");
     drop(storage);
