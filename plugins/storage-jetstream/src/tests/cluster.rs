@@ -153,6 +153,13 @@ impl Cluster {
         crate::open(Path::new(""), Options { prefix: prefix.into(), ..self.options() }).expect("open")
     }
 
+    /// A client of the servers' system account.
+    pub(crate) async fn as_system(&self) -> async_nats::Client {
+        let options = self.options();
+        let login = options.system_login.clone().expect("there is one");
+        crate::connect::connect(&options, &login).await.expect("connect")
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.nodes.len()
     }

@@ -111,6 +111,37 @@ fn leader(storage: &JetStreamStorage) -> usize {
     leader.trim_start_matches('n').parse().expect("a number")
 }
 
+/// Waits until every server has everything again: the engine promises to go on without one of three, not without one that
+/// is dead and one that is still catching up.
+fn caught_up(cluster: &Cluster, storage: &JetStreamStorage) {
+    let home = storage.home();
+    let stream = home.logs.lock()[&log("a-1")].stream.clone();
+    let info = format!("$JS.API.STREAM.INFO.{stream}");
+    let servers = home.block_on(cluster.as_system());
+    let ask = |client: &async_nats::Client, subject: &str, body: &'static str| {
+        let request = async_nats::Request::new().payload(body.into()).timeout(Some(Duration::from_secs(1)));
+        let answer = home.block_on(client.send_request(subject.to_owned(), request)).ok()?;
+        serde_json::from_slice::<serde_json::Value>(&answer.payload).ok()
+    };
+    let is_whole = |group: Option<&serde_json::Value>| {
+        let replicas = group.and_then(|group| group["replicas"].as_array()).map_or(&[][..], Vec::as_slice);
+        let is_current =
+            |replica: &serde_json::Value| replica["current"] == true && replica["offline"] != true;
+        replicas.len() + 1 == cluster.len() && replicas.iter().all(is_current)
+    };
+    let begun = Instant::now();
+    loop {
+        let log = ask(&home.sender.client, &info, "");
+        let meta = ask(&servers, "$SYS.REQ.SERVER.PING.JSZ", r#"{"leader_only":true}"#);
+        let meta = meta.as_ref().map(|answer| &answer["data"]["meta_cluster"]);
+        if is_whole(log.as_ref().map(|info| &info["cluster"])) && is_whole(meta) {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{log:?} {meta:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Opens the backend anew and compares the log with what is durable. Behind it there may be lines of the last attempt.
 #[track_caller]
 fn assert_kept(cluster: &Cluster, prefix: &str, told: &Told) {
@@ -149,10 +180,12 @@ fn nothing_is_lost_when_servers_are_killed() {
             load.goes_on();
             cluster.launch(node);
             load.goes_on();
+            caught_up(&cluster, &storage);
         }
         (0..cluster.len()).for_each(|node| cluster.kill(node));
         (0..cluster.len()).for_each(|node| cluster.launch(node));
         load.goes_on();
+        caught_up(&cluster, &storage);
     }
     let told = load.end();
     drop(storage);
@@ -174,10 +207,12 @@ fn nothing_is_lost_and_nothing_comes_back_when_servers_sleep() {
             load.goes_on();
             cluster.resume(node);
             load.goes_on();
+            caught_up(&cluster, &storage);
         }
         (0..cluster.len()).for_each(|node| cluster.stop(node));
         (0..cluster.len()).for_each(|node| cluster.resume(node));
         load.goes_on();
+        caught_up(&cluster, &storage);
     }
     let told = load.end();
     assert!(told.failures > 0, "no append failed");
