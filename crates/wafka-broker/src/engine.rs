@@ -207,6 +207,12 @@ impl Engine {
         }
     }
 
+    /// At the end, when no thread appends any more but those that a strategy's route has not returned to: says in the log
+    /// which routes these are, and sees to it that nothing comes of them. How many there are.
+    pub fn abandon_routes(&self) -> usize {
+        self.names.all(None).iter().filter(|topic| topic.abandon_route()).count()
+    }
+
     /// The topic called `name`.
     #[must_use]
     pub fn topic(&self, database: Database, name: &[u8]) -> Option<Arc<Topic>> {

@@ -1,6 +1,7 @@
 //! What the engine answers when it cannot do what was asked. The texts begin with the error's RESP code.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 use wafka_core::partitioner::PartitionerError;
@@ -60,6 +61,21 @@ pub enum AppendError {
     /// The strategy failed.
     #[error("ERR {0}")]
     Partitioner(#[from] PartitionerError),
+    /// The strategy has not returned from an earlier event.
+    #[error(
+        "BUSY partitioner '{partitioner}' ({origin}) has not returned for {:.1} s while routing another event of topic \
+         '{topic}': this one is refused", .stuck_for.as_secs_f64()
+    )]
+    StrategyBusy {
+        /// The topic.
+        topic: String,
+        /// The strategy.
+        partitioner: String,
+        /// Where it is from.
+        origin: String,
+        /// For about how long it has not returned.
+        stuck_for: Duration,
+    },
     /// A strategy chose a partition that does not exist.
     #[error("ERR the partitioner of topic '{topic}' chose index {index}, expected one below {partitions}")]
     BadRoute {

@@ -1,5 +1,8 @@
 //! Partitioning strategies: which partition of its topic an event goes to.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use thiserror::Error;
 
 use crate::fields::Fields;
@@ -79,6 +82,22 @@ pub trait Partitioner: Send {
     /// # Errors
     /// When the strategy fails; the `XADD` is answered with the error and nothing is appended.
     fn route(&mut self, request: &RouteRequest<'_>) -> Result<Route, PartitionerError>;
+
+    /// Of a strategy that is not the server's own, and may hang: what watches it. Its topic goes on while it routes, but
+    /// for what is to be routed next. `None`, the default, is for strategies that never wait: they route under their
+    /// topic's lock.
+    fn watch(&self) -> Option<Arc<dyn RouteWatch>> {
+        None
+    }
+}
+
+/// What can be told of a strategy while it is called.
+pub trait RouteWatch: Send + Sync {
+    /// Where the strategy is from, for people: `plugin /usr/lib/jump.so`.
+    fn origin(&self) -> String;
+
+    /// For about how long the call under way has not returned. `None` when there is none, or it has not been noticed yet.
+    fn stuck_for(&self) -> Option<Duration>;
 }
 
 /// A strategy's options: the keys of the topic's table that the topic itself does not know.

@@ -165,8 +165,8 @@ typedef struct wafka_partitioner_vtable {
        status. */
     uint32_t (*create)(const wafka_partitioner_config *config, void **instance, wafka_error_out *error);
     /* Chooses the partition: its 0-based index, below the request's partitions, or one of WAFKA_ROUTE_*. It is
-       called for every event while its topic waits: it must not block, and takes some dozens of nanoseconds
-       at best. */
+       called for every event on a thread that serves connections: it must not block, and takes some dozens of
+       nanoseconds at best. */
     int32_t (*route)(void *instance, const wafka_route_request *request, wafka_error_out *error);
     /* Releases an instance. Nothing else is called with it afterwards. */
     void (*destroy)(void *instance);

@@ -98,7 +98,7 @@ pub struct PartitionerVtable {
         ) -> u32,
     >,
     /// Chooses the partition: its 0-based index, below the request's `partitions`, or one of [`route`]. It is called for
-    /// every event while its topic waits: it must not block, and takes some dozens of nanoseconds at best.
+    /// every event on a thread that serves connections: it must not block, and takes some dozens of nanoseconds at best.
     pub route: Option<
         unsafe extern "C" fn(
             instance: *mut c_void,

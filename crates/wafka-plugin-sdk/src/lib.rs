@@ -94,9 +94,10 @@
 //!
 //! * **One instance for each topic.** [`Partitioner::new`] is called when a topic is created, opened or altered, and once
 //!   more to see whether the options are right. [`Partitioner::route`] is called for every event of the topic, in the order
-//!   of their ids, by one thread at a time, while the topic waits: it must not block, and should take nanoseconds. A route
+//!   of their ids, by one thread at a time, which serves connections: it must not block, and should take nanoseconds. A route
 //!   that takes longer than a tenth of a second may be noticed, and from two tenths on it is: then it is counted, and
-//!   logged, at most every ten seconds for one topic.
+//!   logged, at most every ten seconds for one topic. One that hangs takes that thread's connections with it, and the topic takes no more events but those that
+//!   name their partition; the rest of the server goes on.
 //! * **The route is for ever.** An event stays where it is put. Change `route_version` whenever the strategy would put the
 //!   same event elsewhere: topics made with another version are then read-only, instead of silently split in two.
 //! * **Options** are deserialised by serde from the topic's table; say `deny_unknown_fields`, so that a misspelt key is an

@@ -4,8 +4,9 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
 use tokio::io::AsyncWriteExt;
@@ -38,6 +39,8 @@ const DENIED: &str = "-DENIED Wafka is running in protected mode: no password is
 pub(crate) struct IoThread {
     sockets: UnboundedSender<(std::net::TcpStream, SocketAddr)>,
     thread: JoinHandle<()>,
+    /// Its other end goes with the thread.
+    ended: Receiver<()>,
 }
 
 impl IoThread {
@@ -48,7 +51,9 @@ impl IoThread {
     pub(crate) fn start(number: u16, shared: Arc<Shared>) -> io::Result<Self> {
         let (sockets, received) = unbounded_channel();
         let (ready_tx, ready_rx) = std::sync::mpsc::sync_channel(1);
+        let (ending, ended) = channel();
         let thread = std::thread::Builder::new().name(format!("wafka-io-{number}")).spawn(move || {
+            let _ending: Sender<()> = ending;
             let runtime = Builder::new_current_thread()
                 .enable_all()
                 .event_interval(EVENT_INTERVAL)
@@ -71,7 +76,7 @@ impl IoThread {
             Ok(result) => result?,
             Err(_) => return Err(io::Error::other("a connection thread ended before it began")),
         }
-        Ok(IoThread { sockets, thread })
+        Ok(IoThread { sockets, thread, ended })
     }
 
     /// Hands a connection over; false when the thread is gone.
@@ -79,12 +84,20 @@ impl IoThread {
         self.sockets.send((socket, peer)).is_ok()
     }
 
-    /// Ends the thread; connections still open are dropped.
-    pub(crate) fn stop(self) {
-        drop(self.sockets);
-        if self.thread.join().is_err() {
-            tracing::error!("a connection thread panicked");
+    /// Ends threads; connections still open are dropped. False when one has not ended until then: it is left to itself, in
+    /// a call that does not return.
+    pub(crate) fn stop(threads: Vec<IoThread>, until: Instant) -> bool {
+        let threads: Vec<_> = threads.into_iter().map(|thread| (thread.thread, thread.ended)).collect();
+        let mut all = true;
+        for (thread, ended) in threads {
+            let left = until.saturating_duration_since(Instant::now());
+            if ended.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
+                all = false;
+            } else if thread.join().is_err() {
+                tracing::error!("a connection thread panicked");
+            }
         }
+        all
     }
 }
 

@@ -40,6 +40,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long killed connections have to end.
 const KILL_GRACE: Duration = Duration::from_secs(1);
 
+/// How long the threads of the connections have to end. They take a second at most, unless a plugin does not return.
+const STOP_GRACE: Duration = Duration::from_secs(3);
+
 /// Why the server could not start.
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -126,7 +129,7 @@ impl Server {
                 .spawn(move || {
                     runtime.block_on(accept_until_asked(listener, &io_threads, &shared));
                     runtime.block_on(let_clients_go(&shared));
-                    io_threads.into_iter().for_each(IoThread::stop);
+                    stop(io_threads, &shared);
                     shared.engine.shutdown();
                     // Unlocked last, when nothing writes any more.
                     drop(data_dir);
@@ -243,6 +246,13 @@ async fn let_clients_go(shared: &Shared) {
         shared.clients.signal_all(Signals::KILL);
         // What is left after that is dropped with its thread.
         let _ = tokio::time::timeout(KILL_GRACE, shared.clients.all_gone()).await;
+    }
+}
+
+/// Ends the threads of the connections; one that is in a plugin's call that does not return must not hold up the end.
+fn stop(io_threads: Vec<IoThread>, shared: &Shared) {
+    if !IoThread::stop(io_threads, Instant::now() + STOP_GRACE) && shared.engine.abandon_routes() == 0 {
+        tracing::error!("a connection thread is in a call that does not return: the server ends without it");
     }
 }
 

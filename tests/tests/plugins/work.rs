@@ -115,3 +115,84 @@ fn operators_see_what_is_loaded() {
     });
     assert_eq!(slow_calls(&mut client), 1);
 }
+
+fn added(client: &mut Client, words: &str) {
+    assert!(client.run(words).text().contains('-'), "{words}");
+}
+
+/// A server that has two threads for connections, where a route of topic `t` is stuck in the first one until the gate
+/// is there. Connections go to the threads in turn, so the client that is returned is in the other.
+fn stuck(shop: &Workshop, gate: &std::path::Path) -> (Server, Client, Client) {
+    let plugin = shop.strategy("place.so", &[]);
+    shop.configure(
+        &[&plugin],
+        "[server]\nio_threads = 2\nshutdown_timeout = 1\n[topics.t]\npartitioner = \"place\"\n[topics.same]\n\
+         partitioner = \"place\"\n[topics.other]\n",
+    );
+    let server = shop.setup.start();
+    let (mut producer, mut client) = (server.client(), server.client());
+    for key in ["t", "same", "other"] {
+        assert!(producer.call(&["XADD", key, "*", "to", "1"]).text().contains('-'));
+        assert!(client.call(&["XADD", key, "*", "to", "2"]).text().contains('-'));
+    }
+    producer.send(&["XADD", "t", "*", "to", gate.to_str().unwrap()]);
+    server.wait_for_log("route has not returned");
+    client.set_patience(std::time::Duration::from_secs(10));
+    (server, producer, client)
+}
+
+#[test]
+fn what_a_route_that_hangs_does_not_hold_up() {
+    let shop = Workshop::new();
+    let gate = shop.path("gate");
+    let (server, mut producer, mut client) = stuck(&shop, &gate);
+    let plugin = shop.path("place.so").canonicalize().unwrap();
+    assert_eq!(client.run("PING").text(), "PONG");
+    added(&mut client, "XADD other * f v");
+    // Another topic of that strategy, and the topic itself, but for what is to be routed.
+    added(&mut client, "XADD same * to 1");
+    assert_eq!(client.run("XLEN t").int(), 2);
+    assert_eq!(client.run("XRANGE t - +").array().len(), 2);
+    added(&mut client, "XADD t#1 * f v");
+    assert_eq!(client.run("XLEN t").int(), 3);
+    assert_eq!(client.run("TOPIC DESCRIBE t").get("partitioner").text(), "place");
+    assert_eq!(client.run("BROKER LIST").array().len(), 2);
+    assert_eq!(client.run("EXPIRE t 1000").int(), 1);
+    assert_eq!(slow_calls(&mut client), 1);
+    for _ in 0..100 {
+        // At once, so that those behind it on the thread do not wait for a whole pipeline.
+        let refused = client.run("XADD t * to 1");
+        for part in ["BUSY", "'place'", plugin.to_str().unwrap(), "'t'", " s "] {
+            assert!(refused.error().contains(part), "{part:?} is not in: {}", refused.error());
+        }
+    }
+    std::fs::write(&gate, "").unwrap();
+    assert!(producer.reply().text().contains('-'));
+    added(&mut client, "XADD t * to 1");
+    assert_eq!(lengths(&mut client, "t").iter().sum::<i64>(), 5);
+    server.stop();
+}
+
+#[test]
+fn a_route_that_hangs_does_not_hold_up_the_end() {
+    for by_signal in [true, false] {
+        let shop = Workshop::new();
+        let (server, producer, mut client) = stuck(&shop, &shop.path("never"));
+        added(&mut client, "XADD t#1 * f last");
+        if by_signal {
+            server.terminate();
+        } else {
+            client.send(&["SHUTDOWN"]);
+        }
+        let (status, log) = server.wait_for_end();
+        assert!(status.success(), "{status}: {log}");
+        let said = log.lines().find(|line| line.contains("a route has not returned")).unwrap();
+        for part in ["place.so", "place", "topic=t"] {
+            assert!(said.contains(part), "{part:?} is not in: {said}");
+        }
+        drop(producer);
+        let server = shop.setup.start();
+        assert_eq!(server.client().run("XLEN t").int(), 3);
+        server.stop();
+    }
+}

@@ -73,6 +73,14 @@ pub(crate) struct OpenBatch {
     first_sequence: u64,
 }
 
+/// An event that the topic takes.
+pub(super) enum Admitted {
+    /// Under this id.
+    New(EventId),
+    /// It was sent before.
+    Before(Appended),
+}
+
 impl Topic {
     /// Accepts an event: gives it its id, partition and offset and puts its line into the partition's next batch.
     /// Nothing is written yet: the caller says [`crate::Engine::kick`] and awaits [`Topic::committed`].
@@ -80,8 +88,40 @@ impl Topic {
     /// # Errors
     /// When the event cannot be accepted; then nothing has changed.
     pub fn append(self: &Arc<Self>, request: &AppendRequest<'_>) -> Result<Appended, AppendError> {
-        let mut guard = self.state.lock();
-        let state = &mut *guard;
+        let mut state = self.state.lock();
+        if request.partition.is_none() && state.strategy.is_guest() {
+            return self.append_by_guest(state, request);
+        }
+        self.append_here(&mut state, request, None)
+    }
+
+    /// Accepts an event in one step. `route` is where it goes, where that is known.
+    pub(super) fn append_here(
+        self: &Arc<Self>,
+        state: &mut State,
+        request: &AppendRequest<'_>,
+        route: Option<Route>,
+    ) -> Result<Appended, AppendError> {
+        let id = match self.admit(state, request)? {
+            Admitted::Before(first) => return Ok(first),
+            Admitted::New(id) => id,
+        };
+        let (cycle, unkeyed) = (state.cycle, state.unkeyed);
+        let accepted = self.accept(state, id, request, route);
+        if let Err(error) = &accepted {
+            // What is refused takes no part in the cycle.
+            (state.cycle, state.unkeyed) = (cycle, unkeyed);
+            state.note_panic(error);
+        }
+        accepted
+    }
+
+    /// Whether the topic takes the event, wherever it goes.
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        state: &mut State,
+        request: &AppendRequest<'_>,
+    ) -> Result<Admitted, AppendError> {
         if self.is_absent() {
             return Err(AppendError::Deleted);
         }
@@ -91,17 +131,9 @@ impl Topic {
         if let Some(event) = request.idempotence
             && let Some(first) = self.sent_before(state, event)?
         {
-            return Ok(first);
+            return Ok(Admitted::Before(first));
         }
-        let id = next_id(state.last_id, request.id, request.now_ms)?;
-        let (cycle, unkeyed) = (state.cycle, state.unkeyed);
-        let accepted = self.accept(state, id, request);
-        if let Err(error) = &accepted {
-            // What is refused takes no part in the cycle.
-            (state.cycle, state.unkeyed) = (cycle, unkeyed);
-            state.note_panic(error);
-        }
-        accepted
+        next_id(state.last_id, request.id, request.now_ms).map(Admitted::New)
     }
 
     fn accept(
@@ -109,8 +141,9 @@ impl Topic {
         state: &mut State,
         id: EventId,
         request: &AppendRequest<'_>,
+        route: Option<Route>,
     ) -> Result<Appended, AppendError> {
-        let Destination { index, free } = self.route(state, request)?;
+        let Destination { index, free } = self.destination(state, request, route)?;
         let lane = &state.lanes[index];
         if lane.pending.bytes.len() > self.limits.queue_bytes_max {
             return Err(AppendError::Overloaded {
@@ -150,38 +183,53 @@ impl Topic {
         Ok(Appended { id, ticket, trims: request.trim.is_some(), duplicate: false })
     }
 
-    fn route(&self, state: &mut State, request: &AppendRequest<'_>) -> Result<Destination, AppendError> {
-        let partitions = u16::try_from(state.lanes.len()).unwrap_or(u16::MAX);
-        let index = match request.partition {
-            Some(id) => self.lane_index(state, id).map_err(AppendError::NoSuchPartition)?,
-            None => {
-                let open = self.open_batch(state);
-                let route = state.partitioner.route(&RouteRequest {
-                    topic: self.name.as_bytes(),
-                    fields: request.fields,
-                    partitions,
-                    open,
-                })?;
-                match route {
-                    Route::Partition(index) if index < partitions => usize::from(index),
-                    Route::Partition(index) => {
-                        return Err(AppendError::BadRoute {
-                            topic: self.name.to_string(),
-                            index,
-                            partitions,
-                        });
-                    }
-                    Route::Any => return self.next_in_cycle(state, partitions),
-                    Route::Unkeyed => {
-                        state.unkeyed += 1;
-                        return self.next_in_cycle(state, partitions);
-                    }
+    /// Where the event goes.
+    fn destination(
+        &self,
+        state: &mut State,
+        request: &AppendRequest<'_>,
+        route: Option<Route>,
+    ) -> Result<Destination, AppendError> {
+        let partitions = state.partitions();
+        let index = if let Some(id) = request.partition {
+            self.lane_index(state, id).map_err(AppendError::NoSuchPartition)?
+        } else {
+            let route = match route {
+                Some(route) => route,
+                None => {
+                    let to_route = self.route_request(state, request);
+                    state.strategy.route_here(&to_route)?
+                }
+            };
+            match route {
+                Route::Partition(index) if index < partitions => usize::from(index),
+                Route::Partition(index) => {
+                    return Err(AppendError::BadRoute { topic: self.name.to_string(), index, partitions });
+                }
+                Route::Any => return self.next_in_cycle(state, partitions),
+                Route::Unkeyed => {
+                    state.unkeyed += 1;
+                    return self.next_in_cycle(state, partitions);
                 }
             }
         };
         match &state.lanes[index].state {
             LaneState::Online => Ok(Destination { index, free: false }),
             LaneState::Offline { reason, .. } => Err(self.offline(index, reason)),
+        }
+    }
+
+    /// What a strategy is told.
+    pub(super) fn route_request<'a>(
+        &'a self,
+        state: &State,
+        request: &AppendRequest<'a>,
+    ) -> RouteRequest<'a> {
+        RouteRequest {
+            topic: self.name.as_bytes(),
+            fields: request.fields,
+            partitions: state.partitions(),
+            open: self.open_batch(state),
         }
     }
 

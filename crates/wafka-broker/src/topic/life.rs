@@ -75,11 +75,15 @@ impl Topic {
         options: Options,
     ) {
         let mut state = self.state.lock();
-        state.partitioner = partitioner;
+        let before = state.strategy.exchange(partitioner);
         state.partitioner_name = name;
         state.partitioner_version = version;
         state.options = options;
         state.read_only = None;
+        drop(state);
+        self.strategy_free.notify_all();
+        // Without the lock, for a plugin may take its time.
+        drop(before);
     }
 
     pub(crate) fn set_read_only(&self, reason: String) {

@@ -25,6 +25,7 @@ mod read;
 mod read_back;
 mod reclaim;
 mod set_id;
+mod strategy;
 mod trim;
 mod trim_acked;
 mod trim_plan;
@@ -36,8 +37,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
 
-use parking_lot::Mutex;
-use wafka_core::partitioner::{Options, Partitioner};
+use parking_lot::{Condvar, Mutex};
+use wafka_core::partitioner::Options;
 use wafka_core::{Database, EventId, PartitionId, TopicName};
 
 pub(crate) use append::OpenBatch;
@@ -59,6 +60,7 @@ pub(crate) use life::TopicEnds;
 pub(crate) use nodes::Nodes;
 pub(crate) use open::{LaneFiles, OpenTopic, home_of, open_topic, scan};
 pub(crate) use publish::{Outcome, RETRY_AFTER};
+pub(crate) use strategy::Strategy;
 pub(crate) use view::{OldEvent, RankView, View};
 
 use crate::broker::Broker;
@@ -96,6 +98,8 @@ pub struct Topic {
     pub(crate) freeze: freeze::Freeze,
     /// Reclaiming is asked for or under way.
     reclaiming: AtomicBool,
+    /// Told when a strategy that was taken out of the state is back.
+    pub(crate) strategy_free: Condvar,
     pub(crate) state: Mutex<State>,
 }
 
@@ -120,7 +124,7 @@ pub(crate) struct Uncommitted {
 /// What changes.
 pub(crate) struct State {
     pub(crate) lanes: Vec<Lane>,
-    pub(crate) partitioner: Box<dyn Partitioner>,
+    pub(crate) strategy: Strategy,
     pub(crate) partitioner_name: String,
     pub(crate) partitioner_version: u32,
     pub(crate) options: Options,
@@ -191,7 +195,7 @@ impl Topic {
     /// How many partitions there are.
     #[must_use]
     pub fn partitions(&self) -> u16 {
-        u16::try_from(self.state.lock().lanes.len()).unwrap_or(u16::MAX)
+        self.state.lock().partitions()
     }
 
     /// Whether the topic was deleted; a new one may have its name by now.
@@ -270,6 +274,11 @@ impl State {
             usize::from(event.lane) == index && event.sequence > lane.last_sequence_committed
         };
         lane.live.saturating_sub(self.uncommitted.iter().filter(hidden).count() as u64)
+    }
+
+    /// How many partitions there are.
+    pub(crate) fn partitions(&self) -> u16 {
+        u16::try_from(self.lanes.len()).unwrap_or(u16::MAX)
     }
 
     /// How many events are accepted and live, visible or not: what trimming counts.

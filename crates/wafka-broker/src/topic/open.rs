@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use wafka_core::partitioner::{Options, Partitioner, PartitionerError, Route, RouteRequest};
 use wafka_core::storage::{Cursor, LogName, LogReader, OpenRequest, Opened, Shard, StorageError};
 use wafka_core::{Database, EventId, PartitionId, TopicName};
@@ -13,7 +13,7 @@ use wafka_storage::line::{self, EventEncoder};
 
 use super::lane::Pending;
 use super::unread;
-use super::{Deletions, Journal, Lane, LaneState, Limits, Nodes, State, Topic};
+use super::{Deletions, Journal, Lane, LaneState, Limits, Nodes, State, Strategy, Topic};
 use crate::broker::Broker;
 use crate::expiry::Deadlines;
 use crate::group::Groups;
@@ -137,7 +137,7 @@ pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError
         Err(reason) => (Box::new(NoPartitioner) as Box<dyn Partitioner>, Some(reason.into())),
     };
     let mut state = State {
-        partitioner,
+        strategy: Strategy::new(partitioner),
         partitioner_name: spec.partitioner_name,
         partitioner_version: spec.partitioner_version,
         options: spec.options,
@@ -194,6 +194,7 @@ pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError
         ever_failed: AtomicBool::new(false),
         freeze: super::freeze::Freeze::default(),
         reclaiming: AtomicBool::new(false),
+        strategy_free: Condvar::new(),
         state: Mutex::new(state),
     });
     topic.register();

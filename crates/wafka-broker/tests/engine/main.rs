@@ -15,6 +15,7 @@ mod group_many;
 mod group_model;
 mod group_oracle;
 mod groups;
+mod guests;
 mod idempotence;
 mod journal_damage;
 mod model;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use wafka_core::partitioner::{
-    CreateRequest, Partitioner, PartitionerError, PartitionerFactory, Route, RouteRequest,
+    CreateRequest, Partitioner, PartitionerError, PartitionerFactory, Route, RouteRequest, RouteWatch,
 };
 use wafka_plugin_abi as abi;
 use wafka_plugin_abi::{Bytes, Field, PartitionerConfig, route, status};
@@ -16,7 +16,7 @@ use wafka_plugin_abi::{Bytes, Field, PartitionerConfig, route, status};
 use crate::failure::{Failure, TEXT_MAX, TextBuffer, error_out};
 use crate::load::PluginInfo;
 use crate::manifest::PartitionerFunctions;
-use watchdog::{Call, Watchdog};
+use watchdog::{Call, Function, Watchdog};
 
 /// So many fields stay reserved for the next event, of 32 bytes each; more are given back, so that one giant event
 /// does not cost memory for ever. An event of more fields is rare, and costs two allocations.
@@ -83,11 +83,17 @@ impl PartitionerFactory for Factory {
             topic: Bytes::new(request.topic),
             options: Bytes::new(&options),
         };
+        let slow = Arc::clone(&self.slow_calls);
+        let call = Arc::new(Call::new(Arc::clone(&self.plugin), request.topic, slow));
+        self.watchdog.watch(&call);
         let mut text = Box::new([0; TEXT_MAX]);
         let mut error = error_out(&mut text);
         let mut instance = ptr::null_mut();
+        call.set_function(Function::Create);
+        call.begin();
         // SAFETY: the arguments live longer than the call, and are what the ABI says they are.
         let status = unsafe { (self.functions.create)(&config, &mut instance, &mut error) };
+        call.end();
         if status != status::OK {
             let failure = Failure::take(status, &error, &text);
             if status == status::PANICKED {
@@ -100,9 +106,7 @@ impl PartitionerFactory for Factory {
                 _ => self.failed(format_args!("cannot make the strategy: {}", failure.to_line())),
             });
         }
-        let slow = Arc::clone(&self.slow_calls);
-        let call = Arc::new(Call::new(Arc::clone(&self.plugin), request.topic, slow));
-        self.watchdog.watch(&call);
+        call.set_function(Function::Route);
         let plugin = Arc::clone(&self.plugin);
         let (functions, panics) = (self.functions, Arc::clone(&self.panics));
         let fields = Vec::new();
@@ -168,6 +172,10 @@ impl Partitioner for Instance {
             }
         }
     }
+
+    fn watch(&self) -> Option<Arc<dyn RouteWatch>> {
+        Some(Arc::clone(&self.call) as Arc<dyn RouteWatch>)
+    }
 }
 
 impl Instance {
@@ -201,8 +209,11 @@ impl Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
+        self.call.set_function(Function::Destroy);
+        self.call.begin();
         // SAFETY: `create` made it, and it is destroyed here alone, once.
         unsafe { (self.functions.destroy)(self.instance) };
+        self.call.end();
     }
 }
 

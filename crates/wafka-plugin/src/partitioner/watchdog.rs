@@ -5,12 +5,13 @@
 //! between them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+use wafka_core::partitioner::RouteWatch;
 
 use crate::load::PluginInfo;
 
@@ -20,9 +21,22 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// After a slow call of an instance was logged, no further one of it is for so many looks: ten seconds.
 const QUIET_LOOKS: u32 = 100;
 
+/// What is called.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Function {
+    Create,
+    Route,
+    Destroy,
+}
+
 /// The calls of one instance.
 pub(crate) struct Call {
     count: AtomicU64,
+    /// A [`Function`].
+    function: AtomicU8,
+    /// Of a call that was found slow: the count during it, and since when about it is under way.
+    slow: Mutex<Option<(u64, Instant)>>,
     plugin: Arc<PluginInfo>,
     topic: String,
     slow_calls: Arc<AtomicU64>,
@@ -30,7 +44,31 @@ pub(crate) struct Call {
 
 impl Call {
     pub(crate) fn new(plugin: Arc<PluginInfo>, topic: &[u8], slow_calls: Arc<AtomicU64>) -> Self {
-        Call { count: AtomicU64::new(0), plugin, topic: topic.escape_ascii().to_string(), slow_calls }
+        Call {
+            count: AtomicU64::new(0),
+            function: AtomicU8::new(Function::Route as u8),
+            slow: Mutex::new(None),
+            plugin,
+            topic: topic.escape_ascii().to_string(),
+            slow_calls,
+        }
+    }
+
+    /// What the calls from here on are.
+    pub(crate) fn set_function(&self, function: Function) {
+        self.function.store(function as u8, Ordering::Relaxed);
+    }
+
+    fn function(&self) -> &'static str {
+        let number = self.function.load(Ordering::Relaxed);
+        let is = |function: Function| number == function as u8;
+        if is(Function::Create) {
+            "create"
+        } else if is(Function::Destroy) {
+            "destroy"
+        } else {
+            "route"
+        }
     }
 
     pub(crate) fn topic(&self) -> &str {
@@ -45,6 +83,18 @@ impl Call {
 
     pub(crate) fn end(&self) {
         self.begin();
+    }
+}
+
+impl RouteWatch for Call {
+    fn origin(&self) -> String {
+        format!("plugin {}", self.plugin.file.display())
+    }
+
+    fn stuck_for(&self) -> Option<Duration> {
+        let slow = *self.slow.lock();
+        let (count, since) = slow?;
+        (self.count.load(Ordering::Relaxed) == count).then(|| since.elapsed())
     }
 }
 
@@ -139,6 +189,8 @@ impl Watched {
                 return None;
             }
             call.slow_calls.fetch_add(1, Ordering::Relaxed);
+            let now = Instant::now();
+            *call.slow.lock() = Some((count, now.checked_sub(LOOK_EVERY).unwrap_or(now)));
             self.is_logged = self.quiet == 0;
             if !self.is_logged {
                 return None;
@@ -153,13 +205,15 @@ impl Watched {
 
 fn report(call: &Call, found: Found) {
     let (file, strategy, topic) = (call.plugin.file.display(), &call.plugin.name, &call.topic);
+    let function = call.function();
     match found {
         Found::Slow => tracing::warn!(
             %file, strategy, topic,
-            "a plugin's route has not returned for {} ms; its topic waits for it", LOOK_EVERY.as_millis()
+            "a plugin's {function} has not returned for {} ms; what the strategy is to route waits, and so do the \
+             connections of the thread that is in it", LOOK_EVERY.as_millis()
         ),
         Found::Ended(after) => {
-            tracing::warn!(%file, strategy, topic, "the slow route returned after about {} ms", after.as_millis());
+            tracing::warn!(%file, strategy, topic, "the slow {function} returned after about {} ms", after.as_millis());
         }
     }
 }
@@ -187,8 +241,14 @@ mod tests {
         assert_eq!(seen(&watchdog), []);
         call.begin();
         assert_eq!(seen(&watchdog), [], "it may have begun just now");
+        assert_eq!(call.stuck_for(), None);
         assert_eq!(seen(&watchdog), [Found::Slow]);
+        assert!(call.stuck_for() >= Some(LOOK_EVERY));
         assert_eq!(seen(&watchdog), []);
+        call.end();
+        assert_eq!(call.stuck_for(), None);
+        call.begin();
+        assert_eq!(call.stuck_for(), None, "that is another call");
         call.end();
         assert_eq!(seen(&watchdog), [Found::Ended(3 * LOOK_EVERY)]);
         assert_eq!(seen(&watchdog), []);
