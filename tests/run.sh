@@ -52,6 +52,8 @@ install_packages() {
     # Debian ships the module without what it needs to make an environment.
     python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
     command -v cc >/dev/null || missing+=(gcc libc6-dev)
+    # The plugins' header is for C++ too.
+    command -v c++ >/dev/null || missing+=(g++)
     command -v ps >/dev/null || missing+=(procps)
     command -v sqlite3 >/dev/null || missing+=(sqlite3)
     install_missing "${missing[@]}"
