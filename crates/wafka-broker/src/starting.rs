@@ -23,19 +23,21 @@ impl Engine {
         let backends: HashSet<Option<&Arc<str>>> = gone.iter().map(LogName::backend).collect();
         let mut unreachable = HashSet::new();
         for backend in backends {
-            let mut left = match (self.storage.list(backend), backend) {
-                (Ok(logs), _) => logs,
+            let removed = self.storage.list(backend).and_then(|mut left| {
+                left.retain(|log| gone.contains(log) && !in_use.contains(log));
+                if left.is_empty() {
+                    return Ok(());
+                }
+                tracing::warn!(files = ?left, "removing what an interrupted deletion left behind");
+                self.storage.delete(&left)
+            });
+            match (removed, backend) {
+                (Ok(()), _) => {}
                 (Err(error), Some(name)) => {
                     tracing::warn!(%error, "what an interrupted deletion left behind there stays until a later start");
                     unreachable.insert(&**name);
-                    continue;
                 }
                 (Err(error), None) => return Err(error.into()),
-            };
-            left.retain(|log| gone.contains(log) && !in_use.contains(log));
-            if !left.is_empty() {
-                tracing::warn!(files = ?left, "removing what an interrupted deletion left behind");
-                self.storage.delete(&left)?;
             }
         }
         let reached = |topic: &&CatalogTopic| match &topic.backend {

@@ -59,7 +59,8 @@ impl Undo<'_> {
             self.take_back(catalog, begun).map_err(|error| {
                 let topics: Vec<_> = begun.topics.iter().map(|before| before.name.topic.as_str()).collect();
                 StartError::Transactions(format!(
-                    "the transaction of line {begin}, on topics {topics:?}, was not committed and cannot be taken back: {error}"
+                    "the transaction of line {begin}, on topics {topics:?}, was not committed and cannot be taken back: {error}; \
+                     expected their storage backends as they were: configure them again and start once"
                 ))
             })?;
             // Never again: what is written from here on stands where this was cut.

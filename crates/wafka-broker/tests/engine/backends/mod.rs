@@ -247,6 +247,23 @@ fn what_a_deletion_left_behind_goes_when_its_backend_is_there() {
     assert_eq!(two.values("there"), [""; 0]);
 }
 
+#[test]
+fn what_cannot_be_removed_from_another_backend_stops_no_start() {
+    let mut two = Two::new();
+    two.make("there", "other");
+    two.make("here", "text");
+    two.add_many("there", 3);
+    two.add_many("here", 3);
+    two.fault(true, Operation::Remove, "there", u64::MAX);
+    assert!(two.engine().delete_topics(DB, &[b"there"]).is_err());
+    two.restart();
+    assert_eq!(two.values("here"), numbers(3));
+    assert!(!files(&two.other).is_empty());
+    two.other.heal();
+    two.restart();
+    assert_eq!(files(&two.other), [""; 0]);
+}
+
 fn transaction(two: &Two, names: &[&str]) -> wafka_broker::Transaction {
     let names: Vec<(_, TopicName)> = names.iter().map(|topic| (DB, name(topic))).collect();
     two.engine().begin_transaction(names).unwrap()
