@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ffi::c_void;
 
-use wafka_core::storage::{Chunk, StorageError};
+use wafka_core::storage::{Chunk, Cursor, LogReader, StorageError};
 use wafka_plugin_abi as abi;
 use wafka_plugin_abi::{Bytes, ErrorOut, status};
 
@@ -56,6 +56,29 @@ unsafe fn give(
     unsafe { put(chunk, found) }
 }
 
+/// One read from the host's cursor, of either kind.
+///
+/// # Safety
+/// The handle is not released, and the rest is lent by the host for the call.
+unsafe fn read_by(
+    reader: *mut c_void,
+    from: *const abi::Cursor,
+    sink: *const abi::ByteSink,
+    chunk: *mut abi::Chunk,
+    error: *mut ErrorOut,
+    read: impl Fn(&dyn LogReader, Cursor, &mut Vec<u8>) -> Result<Option<Chunk>, StorageError>,
+) -> u32 {
+    // SAFETY: the caller's promise.
+    let ReaderHandle { reader, poison } = unsafe { reader_of(reader) };
+    // SAFETY: the caller's promise.
+    let run = || unsafe {
+        let from = core_cursor(*lent(from)?);
+        give(sink, chunk, |into| read(&**reader, from, into))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guarded(error, poison, run) }
+}
+
 pub(super) unsafe extern "C" fn read(
     reader: *mut c_void,
     from: *const abi::Cursor,
@@ -64,15 +87,12 @@ pub(super) unsafe extern "C" fn read(
     chunk: *mut abi::Chunk,
     error: *mut ErrorOut,
 ) -> u32 {
-    // SAFETY: the host's handle is not released.
-    let ReaderHandle { reader, poison } = unsafe { reader_of(reader) };
-    // SAFETY: all of it is lent by the host for the call.
-    let run = || unsafe {
-        let from = core_cursor(*lent(from)?);
-        give(sink, chunk, |into| reader.read(from, bytes_max, into).map(Some))
-    };
-    // SAFETY: the error is lent by the host for the call.
-    unsafe { guarded(error, poison, run) }
+    // SAFETY: the host's handle is not released, and the rest is lent by the host for the call.
+    unsafe {
+        read_by(reader, from, sink, chunk, error, |reader, from, into| {
+            reader.read(from, bytes_max, into).map(Some)
+        })
+    }
 }
 
 pub(super) unsafe extern "C" fn read_ready(
@@ -83,15 +103,12 @@ pub(super) unsafe extern "C" fn read_ready(
     chunk: *mut abi::Chunk,
     error: *mut ErrorOut,
 ) -> u32 {
-    // SAFETY: the host's handle is not released.
-    let ReaderHandle { reader, poison } = unsafe { reader_of(reader) };
-    // SAFETY: all of it is lent by the host for the call.
-    let run = || unsafe {
-        let from = core_cursor(*lent(from)?);
-        give(sink, chunk, |into| reader.read_ready(from, bytes_max, into))
-    };
-    // SAFETY: the error is lent by the host for the call.
-    unsafe { guarded(error, poison, run) }
+    // SAFETY: the host's handle is not released, and the rest is lent by the host for the call.
+    unsafe {
+        read_by(reader, from, sink, chunk, error, |reader, from, into| {
+            reader.read_ready(from, bytes_max, into)
+        })
+    }
 }
 
 pub(super) unsafe extern "C" fn reader_generation(reader: *mut c_void) -> u32 {
