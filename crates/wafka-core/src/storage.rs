@@ -13,7 +13,8 @@
 //! ```
 //!
 //! * **One writer.** A log is written through one [`Shard`], by one thread at a time. A batch says the end it expects;
-//!   a backend that finds another end refuses it, so a second writer is fenced.
+//!   a backend that finds another end refuses it, so a second writer is fenced. Where several servers reach the same
+//!   logs, [`Ownership`] says which one writes.
 //! * **Concurrent readers.** [`LogReader`] is shared; a read never blocks an append for long.
 //! * **Failure.** After a failed append or sync the log is poisoned: it refuses appends until [`Shard::reopen`] has cut
 //!   it back to an end known to be durable. A failed sync is never repeated on the same descriptor.
@@ -29,9 +30,11 @@ use crate::place::{BrokerId, Offset};
 
 mod factory;
 mod name;
+mod ownership;
 
 pub use factory::{Options, StorageFactory};
 pub use name::LogName;
+pub use ownership::{Acquired, Holder, Lease, Owner, Ownership, Renewed};
 
 /// A place in a log: an offset, and where the backend last saw it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -251,6 +254,12 @@ pub trait Storage: Send + Sync {
     /// away: a topic in it is empty after each start.
     fn is_durable(&self) -> bool {
         true
+    }
+
+    /// Who may write, where several servers reach the same logs: none of the other functions, nor a shard, changes
+    /// anything before the lease was acquired. `None` where the lock of the data directory is enough.
+    fn ownership(&self) -> Option<Arc<dyn Ownership>> {
+        None
     }
 
     /// All logs there are, in no order.
