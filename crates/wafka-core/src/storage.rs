@@ -185,6 +185,15 @@ pub enum StorageError {
         /// The log's end.
         end: Offset,
     },
+    /// This server does not own the data, or does no more: see [`Ownership`]. Nothing that it writes from now on comes to stand,
+    /// and no [`Shard::reopen`] changes that.
+    #[error("{log}: this server does not own the data: {reason}")]
+    NotOwner {
+        /// The log, or the backend's place where no log is concerned.
+        log: String,
+        /// Who owns it instead, since which epoch, as far as is known.
+        reason: String,
+    },
     /// An earlier failure made the log refuse writes until it is reopened.
     #[error("{log}: not writable since an earlier failure: {reason}")]
     Poisoned {

@@ -63,6 +63,8 @@ extern "C" {
 #define WAFKA_STATUS_UNSUPPORTED 10
 /* Only by read_ready: the lines are there, but not without waiting for a disk or a network. */
 #define WAFKA_STATUS_NOT_READY 11
+/* This server does not own the data, or does no more; the text says who does instead. */
+#define WAFKA_STATUS_NOT_OWNER 12
 
 /* What a strategy's route returns, when it is no partition's index. */
 /* No preference: the topic goes round-robin, past partitions that are offline. */

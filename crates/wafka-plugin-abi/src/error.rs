@@ -29,6 +29,8 @@ pub mod status {
     pub const UNSUPPORTED: u32 = 10;
     /// Only by `read_ready`: the lines are there, but not without waiting for a disk or a network.
     pub const NOT_READY: u32 = 11;
+    /// This server does not own the data, or does no more; the text says who does instead.
+    pub const NOT_OWNER: u32 = 12;
 }
 
 /// Where a function puts what there is to say about its failure. It lies in the host's memory and is all zeros but for

@@ -53,7 +53,7 @@ impl Failure {
         let said = if said.is_empty() { "no reason given" } else { &said };
         match self.status {
             status::PANICKED => format!("panicked: {said}"),
-            status::OK..=status::NOT_READY => said.to_owned(),
+            status::OK..=status::NOT_OWNER => said.to_owned(),
             unknown => format!("{said} (unknown status {unknown})"),
         }
     }

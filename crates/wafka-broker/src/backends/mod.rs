@@ -286,6 +286,9 @@ impl All {
             StorageError::Io { log, operation, source } => {
                 StorageError::Io { log: format!("{}:{log}", other.name), operation, source }
             }
+            StorageError::NotOwner { log, reason } => {
+                StorageError::NotOwner { log: format!("{}:{log}", other.name), reason }
+            }
             // The others name the backend.
             error => error,
         }

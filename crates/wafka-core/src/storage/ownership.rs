@@ -10,7 +10,8 @@
 //! * **Epochs.** Each change of owners has a number that is greater than all before it.
 //! * **Fencing.** From the moment that the owner of an epoch has opened a log, no append of an owner of a lower epoch can
 //!   come to stand in it, however late it arrives: the backend marks the log with the epoch when it is opened. Time
-//!   alone fences nobody, as a server may sleep between looking at the clock and writing.
+//!   alone fences nobody, as a server may sleep between looking at the clock and writing. The refusal, at the append, the
+//!   sync or whatever else was asked for, is [`StorageError::NotOwner`].
 //! * **Nothing is touched before.** Until [`Ownership::acquire`] has succeeded the backend changes nothing that another server may own.
 //! * **Clocks.** An owner counts its time from *before* it asked, by a clock that goes on while the machine sleeps, and
 //!   acts no more when that time is over. So it ends no later for the owner than for anybody else.

@@ -30,6 +30,7 @@ pub(crate) fn constants() -> Vec<(&'static str, i128)> {
         ("WAFKA_STATUS_DAMAGED", status::DAMAGED.into()),
         ("WAFKA_STATUS_UNSUPPORTED", status::UNSUPPORTED.into()),
         ("WAFKA_STATUS_NOT_READY", status::NOT_READY.into()),
+        ("WAFKA_STATUS_NOT_OWNER", status::NOT_OWNER.into()),
         ("WAFKA_LEVEL_ERROR", level::ERROR.into()),
         ("WAFKA_LEVEL_WARN", level::WARN.into()),
         ("WAFKA_LEVEL_INFO", level::INFO.into()),

@@ -45,7 +45,11 @@ impl From<StorageError> for Told {
             }
             StorageError::NotFound(log) => Told::new(status::NOT_FOUND, log.to_string()),
             StorageError::Exists(log) => Told::new(status::EXISTS, log.to_string()),
-            StorageError::Fenced { end, .. } => Told { value: end, ..Told::new(status::FENCED, "") },
+            StorageError::Fenced { batch, end, .. } => {
+                let text = format!("the batch begins at offset {batch} but the log ends at {end}");
+                Told { value: end, ..Told::new(status::FENCED, text) }
+            }
+            StorageError::NotOwner { reason, .. } => Told::new(status::NOT_OWNER, reason),
             StorageError::Poisoned { reason, .. } => Told::new(status::POISONED, reason),
             StorageError::Damaged { position, reason, .. } => {
                 Told { value: position, ..Told::new(status::DAMAGED, reason) }

@@ -102,6 +102,7 @@ impl Backend {
     pub(super) fn error(&self, of: impl Display, operation: &'static str, failure: &Failure) -> StorageError {
         match failure.status {
             status::PANICKED => self.faulty(of, operation, failure.to_line()),
+            status::NOT_OWNER => StorageError::NotOwner { log: of.to_string(), reason: failure.to_line() },
             status::UNSUPPORTED => StorageError::Unsupported { backend: self.name.clone(), operation },
             status::BAD_OPTION => {
                 let (option, expected) =
