@@ -4,21 +4,25 @@
 
 mod content;
 mod rewrite;
+mod shared;
 
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use wafka_core::BrokerId;
 use wafka_core::storage::{
-    Batch, Chunk, Cursor, KeptLine, LogName, LogReader, LogSlot, OpenRequest, Opened, PendingSync, Rewrite,
-    RewritePlan, Rewritten, Shard, Storage, StorageError, SyncFailure,
+    Batch, Chunk, Cursor, KeptLine, LogName, LogReader, LogSlot, OpenRequest, Opened, Ownership, PendingSync,
+    Rewrite, RewritePlan, Rewritten, Shard, Storage, StorageError, SyncFailure,
 };
 
 use content::Content;
 use rewrite::MemoryRewrite;
+use shared::Owning;
+
+pub use shared::{Reach, SharedMemory, SharedServer};
 
 type Log = Arc<RwLock<Content>>;
 
@@ -26,12 +30,14 @@ type Log = Arc<RwLock<Content>>;
 #[derive(Clone, Default)]
 pub struct MemoryStorage {
     shared: Arc<Shared>,
+    /// The server that reaches it, where there are several.
+    server: Option<SharedServer>,
 }
 
 #[derive(Default)]
 struct Shared {
-    /// Each log, and whether a shard has it open.
-    logs: Mutex<HashMap<LogName, (Log, bool)>>,
+    /// Each log, and the epoch of whose shard has it open; 0 where there are no epochs.
+    logs: Mutex<HashMap<LogName, (Log, Option<u64>)>>,
     generations: AtomicU32,
 }
 
@@ -49,13 +55,30 @@ impl MemoryStorage {
     }
 }
 
+/// Makes sure that the server owns the memory, as long as the result is there, if that is a question.
+fn owning<'a>(
+    server: Option<&'a SharedServer>,
+    of: &str,
+    operation: &'static str,
+) -> Result<Option<Owning<'a>>, StorageError> {
+    server.map(|server| server.owning(of, operation)).transpose()
+}
+
+fn epoch(owning: Option<&Owning<'_>>) -> u64 {
+    owning.map_or(0, |owning| owning.epoch)
+}
+
 impl Storage for MemoryStorage {
     fn name(&self) -> &str {
-        "memory"
+        self.server.as_ref().map_or("memory", SharedServer::name)
     }
 
     fn is_durable(&self) -> bool {
-        false
+        self.server.is_some()
+    }
+
+    fn ownership(&self) -> Option<Arc<dyn Ownership>> {
+        self.server.clone().map(|server| Arc::new(server) as Arc<dyn Ownership>)
     }
 
     fn list(&self) -> Result<Vec<LogName>, StorageError> {
@@ -63,6 +86,7 @@ impl Storage for MemoryStorage {
     }
 
     fn create(&self, names: &[LogName]) -> Result<(), StorageError> {
+        let _owning = owning(self.server.as_ref(), "logs", "create")?;
         let mut logs = self.shared.logs.lock();
         for name in names {
             logs.entry(name.clone()).or_default();
@@ -71,16 +95,21 @@ impl Storage for MemoryStorage {
     }
 
     fn shard(&self, _broker: BrokerId) -> Result<Box<dyn Shard>, StorageError> {
-        Ok(Box::new(MemoryShard { shared: Arc::clone(&self.shared), open: HashMap::new(), next_slot: 0 }))
+        let (shared, server) = (Arc::clone(&self.shared), self.server.clone());
+        Ok(Box::new(MemoryShard { shared, server, open: HashMap::new(), next_slot: 0 }))
     }
 
     fn delete(&self, names: &[LogName]) -> Result<(), StorageError> {
+        let owning = owning(self.server.as_ref(), "logs", "delete")?;
         let mut logs = self.shared.logs.lock();
         for name in names {
-            if logs.get(name).is_some_and(|(_, open)| *open) {
+            if logs.get(name).is_some_and(|(_, open)| *open == Some(epoch(owning.as_ref()))) {
                 return Err(busy(name, "delete", "the log is open"));
             }
-            logs.remove(name);
+            if let Some((log, _)) = logs.remove(name) {
+                // An earlier owner may have it open.
+                log.write().marked = u64::MAX;
+            }
         }
         Ok(())
     }
@@ -88,42 +117,77 @@ impl Storage for MemoryStorage {
 
 struct MemoryShard {
     shared: Arc<Shared>,
-    open: HashMap<LogSlot, (LogName, Log)>,
+    server: Option<SharedServer>,
+    open: HashMap<LogSlot, OpenLog>,
     next_slot: u32,
 }
 
+struct OpenLog {
+    name: LogName,
+    log: Log,
+    /// The epoch in which it was opened.
+    epoch: u64,
+}
+
 impl MemoryShard {
-    fn log(&self, slot: LogSlot, operation: &'static str) -> Result<&(LogName, Log), StorageError> {
+    fn log(&self, slot: LogSlot, operation: &'static str) -> Result<(&LogName, &Log), StorageError> {
+        self.opened(slot, operation).map(|opened| (&opened.name, &opened.log))
+    }
+
+    fn opened(&self, slot: LogSlot, operation: &'static str) -> Result<&OpenLog, StorageError> {
         self.open.get(&slot).ok_or_else(|| StorageError::Io {
             log: format!("log {}", slot.0),
             operation,
             source: io::Error::new(io::ErrorKind::NotFound, "no log is open in this slot"),
         })
     }
+
+    /// A log to write to, which nobody else can open meanwhile.
+    fn write(
+        &self,
+        slot: LogSlot,
+        operation: &'static str,
+    ) -> Result<(&LogName, RwLockWriteGuard<'_, Content>), StorageError> {
+        let OpenLog { name, log, epoch } = self.opened(slot, operation)?;
+        let content = log.write();
+        if let Some(server) = &self.server
+            && let Err(why) = server.may_write(*epoch, content.marked)
+        {
+            // Who opens a log has the lease first and then the log.
+            drop(content);
+            return Err(server.refusal(why, &name.to_string(), operation));
+        }
+        Ok((name, content))
+    }
 }
 
 impl Shard for MemoryShard {
     fn open(&mut self, name: &LogName, request: OpenRequest) -> Result<Opened, StorageError> {
+        let owning = owning(self.server.as_ref(), &name.to_string(), "open")?;
+        let epoch = epoch(owning.as_ref());
         let mut logs = self.shared.logs.lock();
         if !logs.contains_key(name) && !request.create {
             return Err(StorageError::NotFound(name.clone()));
         }
         let (log, open) = logs.entry(name.clone()).or_default();
-        if std::mem::replace(open, true) {
+        if open.replace(epoch) == Some(epoch) {
             return Err(busy(name, "open", "the log is open already"));
         }
         let log = Arc::clone(log);
-        log.write().generation = self.shared.next_generation();
+        {
+            let mut content = log.write();
+            content.generation = self.shared.next_generation();
+            (content.marked, content.rewriting) = (epoch, None);
+        }
         let slot = LogSlot(self.next_slot);
         self.next_slot += 1;
-        self.open.insert(slot, (name.clone(), Arc::clone(&log)));
+        self.open.insert(slot, OpenLog { name: name.clone(), log: Arc::clone(&log), epoch });
         let (first, end) = (log.read().first(), log.read().end());
         Ok(Opened { slot, reader: Arc::new(MemoryReader(log)), first, end, torn: None, damage: Vec::new() })
     }
 
     fn append(&mut self, slot: LogSlot, batch: Batch<'_>) -> Result<Cursor, StorageError> {
-        let (name, log) = self.log(slot, "append")?;
-        let mut log = log.write();
+        let (name, mut log) = self.write(slot, "append")?;
         if batch.first_offset != log.end_offset {
             let (batch, end) = (batch.first_offset, log.end_offset);
             return Err(StorageError::Fenced { log: name.clone(), batch, end });
@@ -148,8 +212,7 @@ impl Shard for MemoryShard {
     fn finish_sync(&mut self, _failures: &[SyncFailure]) {}
 
     fn reopen(&mut self, slot: LogSlot, end: Cursor) -> Result<(), StorageError> {
-        let (name, log) = self.log(slot, "reopen")?;
-        let mut log = log.write();
+        let (name, mut log) = self.write(slot, "reopen")?;
         if end.offset > log.end_offset {
             let reason = format!("the log ends at offset {}, before {}", log.end_offset, end.offset);
             return Err(StorageError::Damaged { log: name.clone(), position: log.end, reason });
@@ -162,15 +225,16 @@ impl Shard for MemoryShard {
     }
 
     fn begin_rewrite(&mut self, slot: LogSlot, plan: RewritePlan) -> Result<Box<dyn Rewrite>, StorageError> {
-        let (name, log) = self.log(slot, "rewrite")?;
-        if std::mem::replace(&mut log.write().rewriting, true) {
+        let (name, mut content) = self.write(slot, "rewrite")?;
+        if content.rewriting.is_some() {
             return Err(busy(name, "rewrite", "a rewrite is under way already"));
         }
-        let source = log.read().generation;
-        let plan_end = log.read().end_offset;
-        let target = Content { generation: self.shared.next_generation(), ..Content::default() };
-        let log = Arc::clone(log);
-        Ok(Box::new(MemoryRewrite { slot, log, source, plan, plan_end, next: 0, target }))
+        let generation = self.shared.next_generation();
+        content.rewriting = Some(generation);
+        let (source, plan_end) = (content.generation, content.end_offset);
+        let target = Content { generation, marked: content.marked, ..Content::default() };
+        let log = Arc::clone(self.log(slot, "rewrite")?.1);
+        Ok(Box::new(MemoryRewrite { slot, log, source, generation, plan, plan_end, next: 0, target }))
     }
 
     fn finish_rewrite(
@@ -178,15 +242,20 @@ impl Shard for MemoryShard {
         rewrite: Box<dyn Rewrite>,
         kept: &mut dyn FnMut(KeptLine<'_>),
     ) -> Result<Rewritten, StorageError> {
-        let (name, log) = self.log(rewrite.slot(), "rewrite")?;
+        let slot = rewrite.slot();
+        let (name, _) = self.log(slot, "rewrite")?;
         let Ok(mut rewrite) = rewrite.into_any().downcast::<MemoryRewrite>() else {
             return Err(busy(name, "rewrite", "this rewrite was not begun here"));
         };
-        if rewrite.source != log.read().generation {
-            return Err(busy(name, "rewrite", "the log was reopened since the rewrite began"));
+        let reopened = || busy(name, "rewrite", "the log was reopened since the rewrite began");
+        if rewrite.source != self.write(slot, "rewrite")?.1.generation {
+            return Err(reopened());
         }
         rewrite.copy(kept);
-        let mut content = log.write();
+        let (_, mut content) = self.write(slot, "rewrite")?;
+        if rewrite.source != content.generation {
+            return Err(reopened());
+        }
         let bytes_before = content.blocks.iter().map(|block| block.bytes.len() as u64).sum::<u64>();
         let end_offset = content.end_offset;
         *content = std::mem::take(&mut rewrite.target);
@@ -196,10 +265,11 @@ impl Shard for MemoryShard {
     }
 
     fn close(&mut self, slot: LogSlot) {
-        if let Some((name, _)) = self.open.remove(&slot)
+        if let Some(OpenLog { name, epoch, .. }) = self.open.remove(&slot)
             && let Some((_, open)) = self.shared.logs.lock().get_mut(&name)
+            && *open == Some(epoch)
         {
-            *open = false;
+            *open = None;
         }
     }
 }
@@ -277,8 +347,11 @@ impl LogReader for MemoryReader {
 }
 
 fn busy(log: &LogName, operation: &'static str, reason: &str) -> StorageError {
-    let source = io::Error::new(io::ErrorKind::ResourceBusy, reason);
-    StorageError::Io { log: log.to_string(), operation, source }
+    refused(&log.to_string(), operation, io::ErrorKind::ResourceBusy, reason)
+}
+
+fn refused(of: &str, operation: &'static str, kind: io::ErrorKind, reason: &str) -> StorageError {
+    StorageError::Io { log: of.to_owned(), operation, source: io::Error::new(kind, reason) }
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! The one suite that every storage backend passes. A backend's tests call [`run`]; it panics where the backend does not
-//! keep the contract of [`wafka_core::storage`].
+//! keep the contract of [`wafka_core::storage`]. One that several servers reach passes [`ownership::run`] too.
 
 mod faults;
 mod logs;
 mod many;
+pub mod ownership;
 mod reads;
 mod rewrites;
 mod rewrites_beside;

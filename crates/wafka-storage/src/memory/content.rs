@@ -38,8 +38,10 @@ pub(super) struct Content {
     pub blocks: VecDeque<Block>,
     pub end: u64,
     pub end_offset: Offset,
-    /// Whether a rewrite is under way.
-    pub rewriting: bool,
+    /// The generation that a rewrite under way makes.
+    pub rewriting: Option<u32>,
+    /// The epoch of the last owner who opened it; whoever opened it in an earlier one writes no more.
+    pub marked: u64,
 }
 
 impl Content {

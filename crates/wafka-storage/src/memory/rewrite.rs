@@ -14,6 +14,8 @@ pub(super) struct MemoryRewrite {
     pub log: Log,
     /// The generation that is copied.
     pub source: u32,
+    /// The generation that is made.
+    pub generation: u32,
     pub plan: RewritePlan,
     /// Below this offset the plan counts.
     pub plan_end: Offset,
@@ -66,6 +68,6 @@ impl Rewrite for MemoryRewrite {
 
 impl Drop for MemoryRewrite {
     fn drop(&mut self) {
-        self.log.write().rewriting = false;
+        self.log.write().rewriting.take_if(|making| *making == self.generation);
     }
 }
