@@ -8,6 +8,7 @@
 pub mod client;
 pub mod diff;
 pub mod events;
+pub mod jetstream;
 pub mod log_file;
 pub mod oracle;
 mod output;

@@ -9,98 +9,10 @@
 )]
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
 use wafka_tests::server::wait_until;
-use wafka_tests::{Client, Reply, Server, Setup, client, plugins, target_dir};
-
-/// How often another port is tried when somebody took the one that was free.
-const ATTEMPTS: usize = 10;
-
-/// A server of NATS that syncs before it acknowledges.
-struct Engine {
-    dir: TempDir,
-    port: u16,
-    child: Option<Child>,
-}
-
-impl Engine {
-    fn new() -> Self {
-        let mut engine = Engine { dir: tempfile::tempdir().unwrap(), port: 0, child: None };
-        for _ in 0..ATTEMPTS {
-            engine.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            if engine.launch() {
-                return engine;
-            }
-        }
-        panic!("no NATS server after {ATTEMPTS} attempts");
-    }
-
-    fn program() -> PathBuf {
-        let named = std::env::var_os("WAFKA_NATS_SERVER").map(PathBuf::from);
-        let program = named.unwrap_or_else(|| target_dir().join("nats-server/bin/nats-server"));
-        assert!(program.is_file(), "{} is not there: tests/run.sh installs it", program.display());
-        program
-    }
-
-    /// Starts it, and waits until it is ready; says no when it has ended.
-    fn launch(&mut self) -> bool {
-        let config = self.dir.path().join("nats.conf");
-        let text = format!(
-            "listen: \"127.0.0.1:{}\"\njetstream {{ store_dir: {:?}, sync_interval: always }}\n\
-             accounts {{ W: {{ jetstream: enabled, users: [{{ user: w, password: w }}] }}, \
-             $SYS: {{ users: [{{ user: s, password: s }}] }} }}\n",
-            self.port,
-            self.dir.path().join("data")
-        );
-        fs::write(&config, text).unwrap();
-        let mut command = Command::new(Self::program());
-        command.arg("-c").arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-        self.child = Some(child);
-        let is_ready = log.any(|line| line.contains("Server is ready"));
-        // Its pipe must not fill up.
-        std::thread::spawn(move || log.for_each(drop));
-        is_ready
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
-    }
-
-    /// A Wafka server on it.
-    fn setup(&self, options: &str) -> Setup {
-        let setup = Setup::new().brokers(2);
-        let config = setup.dir().join("wafka.toml");
-        let library = plugins::path("wafka_storage_jetstream");
-        let text = format!(
-            "[storage]\nbackend = \"jetstream\"\nfsync = \"always\"\n[[plugins]]\npath = {:?}\n\
-             [backends.jetstream]\nservers = [\"127.0.0.1:{}\"]\nreplicas = 1\n\
-             login = {{ user = \"w\", password = \"w\" }}\n{options}\n",
-            library.to_str().unwrap(),
-            self.port
-        );
-        fs::write(&config, text).unwrap();
-        setup.arg("--config").arg(config.to_str().unwrap())
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-const SYSTEM: &str = "system_login = { user = \"s\", password = \"s\" }";
+use wafka_tests::{Client, Reply, Server, client, jetstream};
 
 /// Adds `count` events, numbered from `from`, and returns their ids.
 fn add(client: &mut Client, topic: &str, from: usize, count: usize) -> Vec<String> {
@@ -127,8 +39,8 @@ fn logs_on_disk(server: &Server) -> Vec<String> {
 /// engine's, and nothing of them is on this server's disk.
 #[test]
 fn everything_is_kept() {
-    let mut engine = Engine::new();
-    let setup = engine.setup(SYSTEM);
+    let mut engine = jetstream::one();
+    let setup = jetstream::setup(&engine, "");
     let mut server = setup.start();
     let mut client = server.client();
     let mut kept = add(&mut client, "trips", 0, 1500);
@@ -152,8 +64,9 @@ fn everything_is_kept() {
             1 => server.stop().start(),
             _ => {
                 let setup = server.kill();
-                engine.kill();
-                assert!(engine.launch(), "the engine does not start again");
+                engine.kill(0).unwrap();
+                engine.launch(0).unwrap();
+                engine.wait_until_ready().unwrap();
                 setup.start()
             }
         };
@@ -176,13 +89,13 @@ fn everything_is_kept() {
 /// is back, and has what was acknowledged, once and in order, and nothing else.
 #[test]
 fn the_engine_goes_and_comes_back() {
-    let mut engine = Engine::new();
+    let mut engine = jetstream::one();
     let patience = "publish_timeout_ms = 200\ngive_up_ms = 600\nrequest_timeout_ms = 1500";
-    let server = engine.setup(&format!("{SYSTEM}\n{patience}")).start();
+    let server = jetstream::setup(&engine, patience).start();
     let mut client = server.client();
     let mut kept = add(&mut client, "trips", 0, 50);
     for round in 0..3 {
-        engine.kill();
+        engine.kill(0).unwrap();
         let begun = Instant::now();
         let refused = client.run("XADD trips * n lost");
         assert!(matches!(refused, Reply::Error(_)), "{refused:?}");
@@ -190,7 +103,7 @@ fn the_engine_goes_and_comes_back() {
         server.wait_for_log("the connection to the engine was lost");
         server.wait_for_log("whether lines from offset");
         assert_eq!(client.run("XLEN trips"), Reply::Int(kept.len() as i64));
-        assert!(engine.launch(), "the engine does not start again");
+        engine.launch(0).unwrap();
         // A partition that takes events again has cut off what had failed there.
         for partition in 1..=2 {
             wait_until("an event is taken again", || {
@@ -211,14 +124,19 @@ fn the_engine_goes_and_comes_back() {
 /// What cannot be promised is refused before anything is opened, with what to do about it.
 #[test]
 fn a_start_without_a_promise_is_refused() {
-    let engine = Engine::new();
+    let engine = jetstream::one();
+    let backend = engine.backend_toml();
+    let without: Vec<&str> = backend.lines().filter(|line| !line.starts_with("system_login")).collect();
     for (options, expected) in [
         ("", "accept_unsynced_loss"),
         ("system_login = { user = \"w\", password = \"w\" }", "system account"),
         ("replica = 3", "replica"),
         ("prefix = \"a.b\"", "prefix"),
     ] {
-        let output = engine.setup(options).command().output().unwrap();
+        let output = jetstream::setup_with(&format!("{}\n{options}\n", without.join("\n")))
+            .command()
+            .output()
+            .unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && stderr.contains(expected), "{options}: {stderr}");
     }

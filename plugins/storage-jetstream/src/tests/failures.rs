@@ -103,43 +103,16 @@ impl Drop for Load {
     }
 }
 
-fn leader(storage: &JetStreamStorage) -> usize {
-    let home = storage.home();
-    let stream = home.logs.lock()[&log("a-1")].stream.clone();
-    let info = home.block_on(home.api().stream(&stream)).expect("an answer").expect("the stream");
-    let leader = info.cluster.and_then(|cluster| cluster.leader).expect("a leader");
-    leader.trim_start_matches('n').parse().expect("a number")
+fn stream(storage: &JetStreamStorage) -> String {
+    storage.home().logs.lock()[&log("a-1")].stream.clone()
 }
 
-/// Waits until every server has everything again: the engine promises to go on without one of three, not without one that
-/// is dead and one that is still catching up.
+fn leader(cluster: &Cluster, storage: &JetStreamStorage) -> usize {
+    cluster.leader(&stream(storage)).expect("a leader")
+}
+
 fn caught_up(cluster: &Cluster, storage: &JetStreamStorage) {
-    let home = storage.home();
-    let stream = home.logs.lock()[&log("a-1")].stream.clone();
-    let info = format!("$JS.API.STREAM.INFO.{stream}");
-    let servers = home.block_on(cluster.as_system());
-    let ask = |client: &async_nats::Client, subject: &str, body: &'static str| {
-        let request = async_nats::Request::new().payload(body.into()).timeout(Some(Duration::from_secs(1)));
-        let answer = home.block_on(client.send_request(subject.to_owned(), request)).ok()?;
-        serde_json::from_slice::<serde_json::Value>(&answer.payload).ok()
-    };
-    let is_whole = |group: Option<&serde_json::Value>| {
-        let replicas = group.and_then(|group| group["replicas"].as_array()).map_or(&[][..], Vec::as_slice);
-        let is_current =
-            |replica: &serde_json::Value| replica["current"] == true && replica["offline"] != true;
-        replicas.len() + 1 == cluster.len() && replicas.iter().all(is_current)
-    };
-    let begun = Instant::now();
-    loop {
-        let log = ask(&home.sender.client, &info, "");
-        let meta = ask(&servers, "$SYS.REQ.SERVER.PING.JSZ", r#"{"leader_only":true}"#);
-        let meta = meta.as_ref().map(|answer| &answer["data"]["meta_cluster"]);
-        if is_whole(log.as_ref().map(|info| &info["cluster"])) && is_whole(meta) {
-            return;
-        }
-        assert!(begun.elapsed() < PATIENCE, "{log:?} {meta:?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    cluster.wait_until_whole(&[stream(storage)]).expect("servers that catch up");
 }
 
 /// Opens the backend anew and compares the log with what is durable. Behind it there may be lines of the last attempt.
@@ -173,7 +146,7 @@ fn nothing_is_lost_when_servers_are_killed() {
     let storage = cluster.open(&prefix);
     let load = Load::start(shard(&storage));
     load.goes_on();
-    let first = leader(&storage);
+    let first = leader(&cluster, &storage);
     for _ in 0..rounds() {
         for node in cluster.all_from(first) {
             cluster.kill(node);
@@ -200,7 +173,7 @@ fn nothing_is_lost_and_nothing_comes_back_when_servers_sleep() {
     let storage = open_impatient(&cluster, &prefix);
     let load = Load::start(shard(&storage));
     load.goes_on();
-    let first = leader(&storage);
+    let first = leader(&cluster, &storage);
     for _ in 0..rounds() {
         for node in cluster.all_from(first) {
             cluster.stop(node);
@@ -231,7 +204,7 @@ fn what_timed_out_is_cut_for_good() {
     append(&mut *shard, opened.slot, 0, 50);
     assert!(sync(&mut *shard).is_empty());
     // The leader alone may go on storing, and can promise nothing; the others have what was sent in their sockets.
-    let leader = leader(&storage);
+    let leader = leader(&cluster, &storage);
     let others: Vec<usize> = (0..cluster.len()).filter(|node| *node != leader).collect();
     others.iter().for_each(|node| cluster.stop(*node));
     append(&mut *shard, opened.slot, 50, 90);

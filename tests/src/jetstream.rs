@@ -1,0 +1,48 @@
+//! Servers whose logs are streams of NATS.
+
+use std::fs;
+
+use wafka_test_nats::{Cluster, Config};
+
+use crate::{Setup, plugins};
+
+/// One server of NATS.
+///
+/// # Panics
+/// When it does not start.
+#[must_use]
+pub fn one() -> Cluster {
+    Cluster::start(&Config::one()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Three servers of NATS, which replicate.
+///
+/// # Panics
+/// When they do not start.
+#[must_use]
+pub fn three() -> Cluster {
+    Cluster::start(&Config::three()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A server of Wafka's with two brokers, whose logs are there; `options` are further lines of `[backends.jetstream]`.
+#[must_use]
+pub fn setup(cluster: &Cluster, options: &str) -> Setup {
+    setup_with(&format!("{}{options}\n", cluster.backend_toml()))
+}
+
+/// The same, where `backend` is the whole table.
+///
+/// # Panics
+/// When the configuration cannot be written.
+#[must_use]
+pub fn setup_with(backend: &str) -> Setup {
+    let setup = Setup::new().brokers(2);
+    let config = setup.dir().join("wafka.toml");
+    let library = plugins::path("wafka_storage_jetstream");
+    let text = format!(
+        "[storage]\nbackend = \"jetstream\"\nfsync = \"always\"\n[[plugins]]\npath = {library:?}\n{backend}"
+    );
+    fs::write(&config, text).unwrap();
+    let config = config.to_str().expect("invariant: a temporary directory's name is text");
+    setup.arg("--config").arg(config)
+}
