@@ -14,6 +14,10 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+/// What the places in memory and in the file, and the lengths, of direct writes must be multiples of, in bytes: no disk
+/// has larger blocks.
+pub const DIRECT_ALIGN: usize = 4096;
+
 /// How to open a file. Every mode reads; all but [`OpenMode::Read`] write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OpenMode {
@@ -43,6 +47,16 @@ pub trait FileSystem: Send + Sync {
     /// # Errors
     /// As `open(2)`.
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>>;
+
+    /// Opens a file that exists for *direct* writes, which go past the page cache and spare its copy; see
+    /// [`DIRECT_ALIGN`]. They are durable after a sync, as others are. `None` where there is no such thing.
+    ///
+    /// # Errors
+    /// As `open(2)`.
+    fn open_direct(&self, path: &Path) -> io::Result<Option<Arc<dyn File>>> {
+        let _ = path;
+        Ok(None)
+    }
 
     /// Makes a directory and those above it that are missing. Nothing is synced.
     ///

@@ -31,6 +31,17 @@ impl FileSystem for StdFs {
         Ok(Arc::new(StdFile(options.open(path)?)))
     }
 
+    /// `O_DIRECT`; a file system that does not know it says `EINVAL`.
+    #[cfg(target_os = "linux")]
+    fn open_direct(&self, path: &Path) -> io::Result<Option<Arc<dyn File>>> {
+        use rustix::fs::{Mode, OFlags, open};
+        match open(path, OFlags::RDWR | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(file) => Ok(Some(Arc::new(StdFile(file.into())))),
+            Err(rustix::io::Errno::INVAL) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(DIR_MODE).create(path)
     }

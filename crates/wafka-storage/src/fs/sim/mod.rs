@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::{DirEntry, File, FileSystem, OpenMode, Volume};
+use super::{DIRECT_ALIGN, DirEntry, File, FileSystem, OpenMode, Volume};
 use state::State;
 
 /// What a fault can hit, and what is counted.
@@ -138,6 +138,11 @@ impl SimFs {
         self.state.lock().space_left = Some(bytes);
     }
 
+    /// Whether files can be opened for direct writes; at first they cannot.
+    pub fn allow_direct(&self, allowed: bool) {
+        self.state.lock().direct_allowed = allowed;
+    }
+
     /// How many operations of a kind there were, failed ones too.
     #[must_use]
     pub fn count(&self, operation: Operation) -> u64 {
@@ -171,10 +176,8 @@ impl SimFs {
         }
         action(&mut state)
     }
-}
 
-impl FileSystem for SimFs {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+    fn open_file(&self, path: &Path, mode: OpenMode, direct: bool) -> io::Result<Arc<dyn File>> {
         let (file, errors) = self.locked(|state| {
             let found = state.file(path);
             let operation = if found.is_some() { Operation::Open } else { Operation::Create };
@@ -189,7 +192,18 @@ impl FileSystem for SimFs {
             Ok((file, state.images[file].errors()))
         })?;
         let (fs, path, errors_seen) = (self.clone(), path.to_owned(), AtomicU64::new(errors));
-        Ok(Arc::new(SimFile { fs, file, path, errors_seen }))
+        Ok(Arc::new(SimFile { fs, file, path, direct, errors_seen }))
+    }
+}
+
+impl FileSystem for SimFs {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        self.open_file(path, mode, false)
+    }
+
+    fn open_direct(&self, path: &Path) -> io::Result<Option<Arc<dyn File>>> {
+        let allowed = self.locked(|state| Ok(state.direct_allowed))?;
+        allowed.then(|| self.open_file(path, OpenMode::Write, true)).transpose()
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
@@ -247,6 +261,8 @@ struct SimFile {
     fs: SimFs,
     file: usize,
     path: PathBuf,
+    /// Whether it was opened for direct writes.
+    direct: bool,
     /// How many failed syncs of the file this handle knows of.
     errors_seen: AtomicU64,
 }
@@ -262,6 +278,10 @@ impl File for SimFile {
     }
 
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize> {
+        let places = [bytes.as_ptr().addr(), bytes.len(), position as usize];
+        if self.direct && places.iter().any(|place| !place.is_multiple_of(DIRECT_ALIGN)) {
+            return Err(io::Error::from_raw_os_error(22));
+        }
         self.fs.locked(|state| {
             let taken =
                 state.meet_fault(Operation::Write, &self.path)?.unwrap_or(bytes.len()).min(bytes.len());

@@ -47,6 +47,7 @@ pub(super) struct State {
     pub images: Vec<Image>,
     pub faults: Vec<Fault>,
     pub space_left: Option<u64>,
+    pub direct_allowed: bool,
     /// How many operations that change something there may still be.
     pub changes_left: Option<u64>,
     pub counts: [u64; 10],

@@ -19,6 +19,7 @@
 //!
 //! A journal that fails is given up: the files are synced directly, and the journal's file is removed.
 
+mod buffer;
 mod record;
 mod replay;
 mod ring;
@@ -200,14 +201,13 @@ impl CommitJournal {
             }
         };
         let State { phase: Phase::Ready(ring), record, early, .. } = &mut **state else { return false };
-        record.clear();
         early.clear();
         if turn.read_early(early).is_err() {
             // The files' own sync will tell.
             return false;
         }
         let commit = ring.head().commit;
-        record::encode(commit, ring.run(), turn, early, record);
+        record::encode(commit, ring.run(), turn, early, record.begin(len as usize));
         for Covered { generation, .. } in covered {
             generation.journal.hold(commit, generation.end());
         }

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! The two headers are written in turn, so that one is always whole; the one with the higher `update` counts. `since`
-//! is the first record that matters and `position` where it stands (or would stand), counted from 8192 on. A record
+//! is the first record that matters and `position` where it stands (or would stand), counted from 8192 on. A record may
+//! be followed by blanks and a newline, up to the next multiple of 4096, where the next one begins then. One
 //! that does not fit before the end stands at position 0. `run` changes with every start, so that a record left over
 //! from an earlier one is never taken for a new one.
 

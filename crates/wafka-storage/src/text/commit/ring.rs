@@ -5,8 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::lines::Lines;
+use rustix::io::Errno;
+
+use super::buffer::RecordBuffer;
 use super::record::{HEADER_BYTES, Header, RECORDS_START, RecordLine};
-use crate::fs::{File, FileSystem, OpenMode, read_full_at, write_all_at};
+use crate::fs::{DIRECT_ALIGN, File, FileSystem, OpenMode, read_full_at, write_all_at};
 
 /// The smallest ring there may be: a few records of a few lines.
 pub(super) const BYTES_MIN: u64 = 1 << 12;
@@ -25,6 +28,9 @@ pub(super) struct Mark {
 /// An open journal file.
 pub(super) struct Ring {
     pub file: Arc<dyn File>,
+    /// The same file, for records: these are read again only after a failure, so a copy in the page cache would be for
+    /// nothing. Each then takes whole blocks.
+    direct: Option<Arc<dyn File>>,
     header: Header,
     /// The first record that matters.
     tail: Mark,
@@ -45,7 +51,8 @@ impl Ring {
             let reason = format!("{}: its headers are damaged: {reason}", path.display());
             io::Error::new(io::ErrorKind::InvalidData, reason)
         })?;
-        Ok(header.map(|header| Ring::at(file, header)))
+        let Some(header) = header else { return Ok(None) };
+        Ok(Some(Ring::at(file, fs.open_direct(path)?, header)))
     }
 
     /// Makes a journal's file: writes all of it once, so that what is written later needs no new space.
@@ -61,14 +68,19 @@ impl Ring {
         }
         file.sync_data()?;
         fs.sync_dir(dir)?;
-        let mut ring = Ring::at(file, Header::new(bytes));
+        let mut ring = Ring::at(file, fs.open_direct(path)?, Header::new(bytes));
         ring.write_header(ring.header)?;
         Ok(ring)
     }
 
-    fn at(file: Arc<dyn File>, header: Header) -> Ring {
+    fn at(file: Arc<dyn File>, direct: Option<Arc<dyn File>>, header: Header) -> Ring {
         let tail = Mark { commit: header.since, position: header.position.min(header.bytes), total: 0 };
-        Ring { file, header, tail, head: tail }
+        Ring { file, direct, header, tail, head: tail }
+    }
+
+    /// What a length or a position comes to in direct writes.
+    fn aligned(&self, bytes: u64) -> u64 {
+        if self.direct.is_some() { bytes.next_multiple_of(DIRECT_ALIGN as u64) } else { bytes }
     }
 
     /// How many bytes there are for records.
@@ -96,8 +108,9 @@ impl Ring {
 
     /// Where a record of `len` bytes can go without touching one that matters.
     pub fn room_for(&self, len: u64) -> Option<u64> {
-        let (head, tail, end) = (self.head.position, self.tail.position, self.bytes());
-        if self.used() > 0 && head <= tail {
+        let (head, tail, end) = (self.aligned(self.head.position), self.tail.position, self.bytes());
+        let len = self.aligned(len);
+        if self.used() > 0 && self.head.position <= tail {
             return (head + len <= tail).then_some(head);
         }
         if head + len <= end {
@@ -108,10 +121,10 @@ impl Ring {
     }
 
     /// Writes a record durably at the place that [`Ring::room_for`] named.
-    pub fn write(&mut self, record: &[u8], position: u64) -> io::Result<()> {
-        let len = record.len() as u64;
-        let skipped = if position < self.head.position { self.bytes() - self.head.position } else { 0 };
-        write_all_at(&*self.file, record, RECORDS_START + position)?;
+    pub fn write(&mut self, record: &mut RecordBuffer, position: u64) -> io::Result<()> {
+        let from = self.head.position;
+        let skipped = position.checked_sub(from).unwrap_or(self.bytes() - from);
+        let len = self.write_at(record, RECORDS_START + position)?;
         self.file.sync_data()?;
         self.head = Mark {
             commit: self.head.commit + 1,
@@ -119,6 +132,24 @@ impl Ring {
             total: self.head.total + skipped + len,
         };
         Ok(())
+    }
+
+    /// Returns how many bytes the record takes.
+    fn write_at(&mut self, record: &mut RecordBuffer, position: u64) -> io::Result<u64> {
+        if let Some(direct) = &self.direct {
+            let blocks = record.blocks();
+            match write_all_at(&**direct, blocks, position) {
+                // A file system may find out only now.
+                Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
+                    tracing::debug!("no direct writes of the commit journal");
+                    self.direct = None;
+                }
+                written => return written.map(|()| blocks.len() as u64),
+            }
+        }
+        let bytes = record.bytes();
+        write_all_at(&*self.file, bytes, position)?;
+        Ok(bytes.len() as u64)
     }
 
     /// Says durably that no record before `mark` matters any more.
@@ -135,7 +166,7 @@ impl Ring {
         let mut header = self.header;
         (header.run, header.since) = (header.run + 1, since);
         self.write_header(header)?;
-        *self = Ring::at(Arc::clone(&self.file), self.header);
+        *self = Ring::at(Arc::clone(&self.file), self.direct.take(), self.header);
         Ok(())
     }
 
@@ -158,9 +189,10 @@ impl Ring {
         Ok(commit)
     }
 
-    /// The record with this number and where it ends: it stands at `position`, or at the start.
+    /// The record with this number and where it ends: it stands at `position`, at the next block, or at the start.
     fn read_next(&self, commit: u64, position: u64) -> io::Result<Option<(RecordLine, Vec<u8>, u64)>> {
-        for position in [position, 0] {
+        let block = position.next_multiple_of(DIRECT_ALIGN as u64);
+        for position in [position, block, 0].into_iter().filter(|position| *position < self.bytes()) {
             let found = self.read_at(position)?;
             if let Some(found) =
                 found.filter(|(record, ..)| (record.commit, record.run) == (commit, self.run()))
@@ -202,14 +234,16 @@ mod tests {
     }
 
     /// A record without entries whose line is as long as wanted.
-    fn record_of(ring: &Ring, len: usize) -> Vec<u8> {
+    fn record_of(ring: &Ring, len: usize) -> RecordBuffer {
         let (commit, run) = (ring.head().commit, ring.run());
         let mut record =
             format!("{{\"commit\":{commit},\"run\":{run},\"entries\":[],\"bytes\":0,").into_bytes();
         record.extend_from_slice(b"\"data_crc32c\":\"00000000\"");
         record.resize(record.len() + len, b' ');
         line::seal(&mut record, 0);
-        record
+        let mut buffer = RecordBuffer::default();
+        buffer.begin(record.len()).extend_from_slice(&record);
+        buffer
     }
 
     fn commits(ring: &Ring) -> Vec<u64> {
@@ -244,21 +278,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn records_that_matter_are_found_and_no_others(steps in steps()) {
+        fn records_that_matter_are_found_and_no_others(steps in steps(), direct: bool) {
             let mut fs = SimFs::new();
-            let mut ring = Ring::create(&fs, Path::new(""), path(), BYTES_MIN).unwrap();
+            fs.allow_direct(direct);
+            let bytes = BYTES_MIN * if direct { 8 } else { 1 };
+            let mut ring = Ring::create(&fs, Path::new(""), path(), bytes).unwrap();
             // The marks before the records that matter.
             let mut live: VecDeque<Mark> = VecDeque::new();
             for step in steps {
                 match step {
                     Step::Write(len) => {
-                        let record = record_of(&ring, len);
-                        let Some(position) = ring.room_for(record.len() as u64) else {
-                            prop_assert!(ring.used() + 2 * record.len() as u64 > ring.bytes());
+                        let mut record = record_of(&ring, len);
+                        let len = record.bytes().len() as u64;
+                        let Some(position) = ring.room_for(len) else {
+                            prop_assert!(ring.used() + 2 * ring.aligned(len) > ring.bytes());
                             continue;
                         };
                         live.push_back(ring.head());
-                        ring.write(&record, position).unwrap();
+                        ring.write(&mut record, position).unwrap();
                     }
                     Step::Forget(count) => {
                         live.drain(..count.min(live.len()));
@@ -272,6 +309,8 @@ mod tests {
                     Step::Reopen | Step::Crash(_) => {
                         if let Step::Crash(seed) = step {
                             fs = fs.crash(seed);
+                            // The next start may be on another file system, or of another version.
+                            fs.allow_direct(direct != (seed % 4 == 0));
                         }
                         ring = Ring::open(&fs, path()).unwrap().unwrap();
                         let found = commits(&ring);

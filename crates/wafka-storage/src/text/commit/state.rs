@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::buffer::RecordBuffer;
 use super::ring::Ring;
 use super::{Dirty, Generation, SharedLog};
 use crate::text::Claim;
@@ -49,7 +50,7 @@ pub(super) struct State {
     /// Logs that were closed and that records still hold bytes of.
     pub kept: Vec<Claim>,
     /// Buffers for the next record.
-    pub record: Vec<u8>,
+    pub record: RecordBuffer,
     pub early: Vec<u8>,
 }
 

@@ -56,6 +56,49 @@ fn one_sync_covers_many_logs_and_a_large_turn_of_one_needs_no_journal() {
 }
 
 #[test]
+fn direct_writes_take_whole_blocks_and_give_way_where_they_fail() {
+    for short in [false, true] {
+        let fs = SimFs::new();
+        fs.allow_direct(true);
+        let options = TextOptions {
+            commit_journal: CommitJournalUse::Always,
+            commit_journal_bytes: 1 << 16,
+            inline: true,
+            ..TextOptions::default()
+        };
+        let storage = TextStorage::open(Arc::new(fs.clone()), Path::new("data"), options).unwrap();
+        let shard = storage.shard(BrokerId(1)).unwrap();
+        let mut bench = Bench { fs, storage, shard };
+        let opened = logs(&mut bench, 2);
+        commit(&mut bench, &opened, 0, 3);
+        if short {
+            // What is left of the record is no whole block: as on a disk with larger ones.
+            bench.fs.inject(Fault {
+                operation: Operation::Write,
+                path_contains: "commit-1".into(),
+                skip: 0,
+                times: 1,
+                kind: FaultKind::ShortWrite(100),
+            });
+        }
+        commit(&mut bench, &opened, 3, 6);
+        commit(&mut bench, &opened, 6, 9);
+        commit(&mut bench, &opened, 9, 10);
+        let journal = bench.fs.content(journal_path()).unwrap();
+        let records = |text: &[u8]| text.starts_with(b"{\"commit\":");
+        let blocks = journal.chunks(4096).filter(|block| records(block)).count();
+        // The last one stands right behind another where blocks have been given up.
+        assert_eq!(blocks, if short { 3 } else { 4 });
+        for seed in 0..10 {
+            bench = bench.crash(seed);
+            for log in logs(&mut bench, 2) {
+                assert_eq!(all(&*log.reader), lines_of(0..10));
+            }
+        }
+    }
+}
+
+#[test]
 fn what_is_appended_to_many_logs_waits_for_more_and_is_lost_by_nobody() {
     let mut bench = on(SimFs::new());
     let logs = logs(&mut bench, 20);

@@ -160,8 +160,7 @@ fn name(log: usize) -> LogName {
 }
 
 impl World {
-    fn new(options: TextOptions) -> Self {
-        let fs = SimFs::new();
+    fn new(fs: SimFs, options: TextOptions) -> Self {
         let storage = TextStorage::open(Arc::new(fs.clone()), Path::new("data"), options.clone()).unwrap();
         let mut shard = storage.shard(BrokerId(1)).unwrap();
         shard.set_synced_first(true);
@@ -399,7 +398,11 @@ impl World {
 }
 
 fn run(steps: Vec<Step>, options: TextOptions) {
-    let mut world = World::new(options);
+    run_on(SimFs::new(), steps, options);
+}
+
+fn run_on(fs: SimFs, steps: Vec<Step>, options: TextOptions) {
+    let mut world = World::new(fs, options);
     for (at, step) in steps.into_iter().enumerate() {
         world.step(step);
         // Looking at a log has what was put off written.
@@ -432,6 +435,13 @@ proptest! {
     #[test]
     fn the_same_with_some_syncs_through_the_commit_journal(steps in steps(), bytes in 1u64 << 12..1 << 16) {
         run(steps, journaled(CommitJournalUse::Auto, bytes, true));
+    }
+
+    #[test]
+    fn the_same_with_direct_writes_of_the_commit_journal(steps in steps(), bytes in 1u64 << 14..1 << 18) {
+        let fs = SimFs::new();
+        fs.allow_direct(true);
+        run_on(fs, steps, journaled(CommitJournalUse::Always, bytes, true));
     }
 
     #[test]
