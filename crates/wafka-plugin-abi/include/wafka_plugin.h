@@ -1,5 +1,5 @@
 /*
- * Wafka's plugin ABI, version 1.0, for plugins in C and everything that speaks C.
+ * Wafka's plugin ABI, version 1.1, for plugins in C and everything that speaks C.
  *
  * A plugin is a shared library that exports wafka_plugin_manifest (at the end of this file). docs/plugin-abi.md explains the
  * whole; plugins/partitioner-c is an example. A test compares this file with the Rust side, field by field.
@@ -32,7 +32,7 @@ extern "C" {
 /* Another major is another ABI, and is refused. */
 #define WAFKA_ABI_MAJOR 1
 /* A higher minor has more at the end of its structs, and each side uses what both know. */
-#define WAFKA_ABI_MINOR 0
+#define WAFKA_ABI_MINOR 1
 
 /* What a plugin is. */
 #define WAFKA_KIND_PARTITIONER 1
@@ -75,6 +75,12 @@ extern "C" {
 #define WAFKA_ROUTE_FAILED (-3)
 /* The strategy panicked. The instance is poisoned: it routes no more. */
 #define WAFKA_ROUTE_PANICKED (-4)
+
+/* Whose the lease is. */
+/* The server's that asked. */
+#define WAFKA_LEASE_OURS 1
+/* Another's. */
+#define WAFKA_LEASE_OTHERS 2
 
 /* How important a line of the log is: something failed; something is not as it should be; what an operator wants to
    know; what somebody who looks for a fault wants to know; everything. */
@@ -351,12 +357,54 @@ typedef struct wafka_byte_sink {
     uint32_t (*put)(void *ctx, wafka_bytes bytes);
 } wafka_byte_sink;
 
-/* The functions of a backend, in terms of five kinds of handle:
+/* A server, as others are told of it. */
+typedef struct wafka_owner {
+    /* Tells this run of the server from all others, itself restarted included: UTF-8 without control
+       characters, 1 to 256 bytes. */
+    wafka_bytes id;
+    /* Where clients reach it, as host:port: UTF-8 without control characters, at most 256 bytes. */
+    wafka_bytes address;
+} wafka_owner;
+
+/* What came of asking for the lease. It lies in the host's memory, all zeros but for struct_size. */
+typedef struct wafka_lease {
+    /* The size of this struct as the host knows it. */
+    uint32_t struct_size;
+    /* One of WAFKA_LEASE_*. */
+    uint32_t state;
+    /* With WAFKA_LEASE_OURS the lease's epoch: greater than that of every owner before. */
+    uint64_t epoch;
+    /* With WAFKA_LEASE_OURS how long it holds from the moment before it was asked for, unless it is renewed:
+       100 ms to an hour. */
+    uint64_t time_to_live_nanos;
+} wafka_lease;
+
+/* Another server that owns the data. */
+typedef struct wafka_holder {
+    /* Who it is. */
+    wafka_owner owner;
+    /* Since which epoch. */
+    uint64_t epoch;
+    /* How long it goes on owning the data at most, unless it renews its lease: at most an hour. */
+    uint64_t remaining_nanos;
+} wafka_holder;
+
+/* Takes the server that owns the data. */
+typedef struct wafka_holder_sink {
+    /* To be given to the function as it is. */
+    void *ctx;
+    /* Takes it, once at most. */
+    void (*put)(void *ctx, const wafka_holder *holder);
+} wafka_holder_sink;
+
+/* The functions of a backend, in terms of six kinds of handle:
 
    - a storage (open to close) and a reader (log_open to reader_release) are used by any threads at once;
    - a shard (shard to shard_close) is used by one thread at a time;
    - a pending sync (begin_sync to sync_wait) and a rewrite (begin_rewrite to finish_rewrite or rewrite_abandon) are used by
-     one thread at a time, which may be another than the shard's, while the shard is used.
+     one thread at a time, which may be another than the shard's, while the shard is used;
+   - an ownership (ownership to ownership_close) is used by any threads at once: renew is called while other threads append and
+     sync, however long these take, and returns in bounded time, well below the lease's time to live.
 
    Everything made from a storage is released before the storage is closed, and pending syncs and rewrites before their
    shard; a reader may outlive the shard that opened it. Functions that return a uint32_t return a WAFKA_STATUS_*, but for
@@ -442,6 +490,24 @@ typedef struct wafka_storage_vtable {
     /* Checks options, as open does, without opening anything. May be absent: then open has the only word.
        */
     uint32_t (*check_options)(const wafka_storage_config *config, wafka_error_out *error);
+    /* Gives who may write what the storage holds, where several servers reach it: the handle goes into
+       ownership. Called once, when the storage has been opened; from then on nothing is changed before acquire has
+       said WAFKA_LEASE_OURS. WAFKA_STATUS_UNSUPPORTED where the lock of the data directory is enough. May be absent:
+       then it is. Since 1.1, as are those that follow. */
+    uint32_t (*ownership)(void *storage, void **ownership, wafka_error_out *error);
+    /* Asks for the lease, and does not wait for whoever has it. lease takes what came of it; with
+       WAFKA_LEASE_OTHERS, holder takes whose it is. After a failure nobody knows whether it is ours: asking again
+       finds out. This and what follows must be there where ownership is. */
+    uint32_t (*acquire)(void *ownership, const wafka_owner *owner, wafka_lease *lease, const
+        wafka_holder_sink *holder, wafka_error_out *error);
+    /* Prolongs the lease, also one whose time is over, if nobody has had it since. state takes one of
+       WAFKA_LEASE_*: with WAFKA_LEASE_OTHERS it is lost for good, and holder takes whose it is, as far as is known. */
+    uint32_t (*renew)(void *ownership, uint32_t *state, const wafka_holder_sink *holder,
+        wafka_error_out *error);
+    /* Gives the lease up, so that the next server need not wait for its end. Nothing is written after that. */
+    uint32_t (*release)(void *ownership, wafka_error_out *error);
+    /* Releases the ownership's handle. The lease is left to end by itself. */
+    void (*ownership_close)(void *ownership);
 } wafka_storage_vtable;
 
 /* The host, as given to the plugin's entry. It lives for ever, and its functions may be called from any

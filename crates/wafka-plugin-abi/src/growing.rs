@@ -10,7 +10,7 @@ use crate::partitioner::{
     PARTITIONER_VTABLE_SIZE_MIN, PartitionerConfig, PartitionerVtable, ROUTE_REQUEST_SIZE_MIN, RouteRequest,
 };
 use crate::storage::{
-    OpenRequest, Opened, RewritePlan, Rewritten, STORAGE_VTABLE_SIZE_MIN, StorageConfig, StorageVtable,
+    Lease, OpenRequest, Opened, RewritePlan, Rewritten, STORAGE_VTABLE_SIZE_MIN, StorageConfig, StorageVtable,
 };
 
 /// A struct that says how long its maker knows it to be, and only ever grows at its end.
@@ -45,6 +45,7 @@ growing! {
     RouteRequest from ROUTE_REQUEST_SIZE_MIN, crate::partitioner::ROUTE_REQUEST;
     StorageVtable from STORAGE_VTABLE_SIZE_MIN, crate::storage::STORAGE_VTABLE;
     StorageConfig from 40, crate::storage::types::STORAGE_CONFIG;
+    Lease from 24, crate::storage::ownership::LEASE;
     OpenRequest from 40, crate::storage::types::OPEN_REQUEST;
     Opened from 80, crate::storage::types::OPENED;
     RewritePlan from 32, crate::storage::types::REWRITE_PLAN;

@@ -78,5 +78,9 @@ pub const STRUCTS: &[StructLayout] = &[
     crate::storage::types::FAILURE_SINK,
     crate::storage::types::KEPT_SINK,
     crate::storage::types::BYTE_SINK,
+    crate::storage::ownership::OWNER,
+    crate::storage::ownership::LEASE,
+    crate::storage::ownership::HOLDER,
+    crate::storage::ownership::HOLDER_SINK,
     crate::storage::STORAGE_VTABLE,
 ];

@@ -42,7 +42,7 @@ pub use partitioner::{
     RouteRequest, route,
 };
 pub use storage::{
-    Appended, Batch, ByteSink, Chunk, Cursor, DamageSink, FailureSink, KeptSink, LogFailure, LogName,
-    NOTHING_DUE, NameSink, OpenRequest, Opened, RewritePlan, Rewritten, STORAGE_VTABLE_SIZE_MIN,
-    StorageConfig, StorageVtable,
+    Appended, Batch, ByteSink, Chunk, Cursor, DamageSink, FailureSink, Holder, HolderSink, KeptSink, Lease,
+    LogFailure, LogName, NOTHING_DUE, NameSink, OpenRequest, Opened, Owner, RewritePlan, Rewritten,
+    STORAGE_VTABLE_SIZE_MIN, StorageConfig, StorageVtable, lease,
 };

@@ -13,7 +13,7 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"WAFKAPLG");
 pub const ABI_MAJOR: u16 = 1;
 
 /// The ABI's version: a higher minor has more at the end of its structs, and each side uses what both know.
-pub const ABI_MINOR: u16 = 0;
+pub const ABI_MINOR: u16 = 1;
 
 /// The function that a plugin exports, of type [`Entry`].
 pub const ENTRY_SYMBOL: &str = "wafka_plugin_manifest";

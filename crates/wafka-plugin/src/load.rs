@@ -98,7 +98,7 @@ pub fn load(plugin: &PluginFile) -> Result<Plugin, PluginError> {
         }
         Functions::Storage(functions) => {
             let info = info(PluginKind::Storage);
-            let factory = storage::Factory::new(&info, functions);
+            let factory = storage::Factory::new(&info, *functions);
             (info, Component::Storage(Arc::new(factory)))
         }
     };

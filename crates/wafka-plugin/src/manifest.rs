@@ -20,10 +20,10 @@ const NAME_LEN_MAX: usize = 64;
 const DESCRIPTION_LEN_MAX: usize = 256;
 
 /// The functions of a plugin.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Functions {
     Partitioner(PartitionerFunctions),
-    Storage(StorageVtable),
+    Storage(Box<StorageVtable>),
 }
 
 /// What a strategy's vtable holds, all of it present.
@@ -198,7 +198,10 @@ impl Reader<'_> {
             // SAFETY: the caller's promise is the same.
             let functions = unsafe { self.vtable("its backend's functions", manifest.storage, is_newer)? };
             self.present(&storage_functions(&functions))?;
-            Ok(Functions::Storage(functions))
+            if functions.ownership.is_some() {
+                self.present(&ownership_functions(&functions))?;
+            }
+            Ok(Functions::Storage(Box::new(functions)))
         }
     }
 
@@ -254,6 +257,16 @@ fn storage_functions(f: &StorageVtable) -> [(&'static str, bool); 22] {
         ("its function 'reader_generation'", f.reader_generation.is_some()),
         ("its function 'reader_size'", f.reader_size.is_some()),
         ("its function 'reader_release'", f.reader_release.is_some()),
+    ]
+}
+
+/// The functions that a backend must have whose logs several servers reach.
+fn ownership_functions(f: &StorageVtable) -> [(&'static str, bool); 4] {
+    [
+        ("its function 'acquire'", f.acquire.is_some()),
+        ("its function 'renew'", f.renew.is_some()),
+        ("its function 'release'", f.release.is_some()),
+        ("its function 'ownership_close'", f.ownership_close.is_some()),
     ]
 }
 

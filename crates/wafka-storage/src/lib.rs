@@ -8,5 +8,5 @@ pub mod memory;
 pub mod text;
 
 pub use factory::{MemoryFactory, TextFactory};
-pub use memory::MemoryStorage;
+pub use memory::{MemoryStorage, SharedMemory};
 pub use text::{LINE_BYTES_MAX, TextOptions, TextStorage};

@@ -93,14 +93,14 @@ fn operators_see_what_is_loaded() {
             ("description", "a strategy for tests"),
             ("file", file.canonicalize().unwrap().to_str().unwrap()),
             ("sha256", &sha256(file)),
-            ("abi", "1.0"),
+            ("abi", "1.1"),
         ] {
             assert_eq!(plugin.get(key).text(), value, "{key}");
         }
     }
     let info = client.run("INFO plugins").text().to_owned();
     assert!(
-        info.contains("plugin:name=two,kind=partitioner,ver=1.2.3,abi=1.0,slow_calls=0,panics=0\r\n"),
+        info.contains("plugin:name=two,kind=partitioner,ver=1.2.3,abi=1.1,slow_calls=0,panics=0\r\n"),
         "{info}"
     );
     assert!(format!("{:?}", client.run("PLUGIN HELP")).contains("LIST"));

@@ -1,6 +1,7 @@
 //! Storage backends. What each function must do is said in `wafka_core::storage`, whose traits these functions mirror;
 //! here is how it crosses the boundary.
 
+pub(crate) mod ownership;
 pub(crate) mod types;
 
 use core::ffi::c_void;
@@ -8,6 +9,7 @@ use core::ffi::c_void;
 use crate::error::ErrorOut;
 use crate::layout::layout;
 
+pub use ownership::{Holder, HolderSink, Lease, Owner, lease};
 pub use types::{
     Appended, Batch, ByteSink, Chunk, Cursor, DamageSink, FailureSink, KeptSink, LogFailure, LogName,
     NameSink, OpenRequest, Opened, RewritePlan, Rewritten, StorageConfig,
@@ -16,12 +18,14 @@ pub use types::{
 /// What `catch_up` puts into `due_in_nanos` when nothing is put off.
 pub const NOTHING_DUE: u64 = u64::MAX;
 
-/// The functions of a backend, in terms of five kinds of handle:
+/// The functions of a backend, in terms of six kinds of handle:
 ///
 /// * a *storage* (`open` … `close`) and a *reader* (`log_open` … `reader_release`) are used by any threads at once;
 /// * a *shard* (`shard` … `shard_close`) by one thread at a time;
 /// * a *pending sync* (`begin_sync` … `sync_wait`) and a *rewrite* (`begin_rewrite` … `finish_rewrite` or
-///   `rewrite_abandon`) by one thread at a time, which may be another than the shard's, while the shard is used.
+///   `rewrite_abandon`) by one thread at a time, which may be another than the shard's, while the shard is used;
+/// * an *ownership* (`ownership` … `ownership_close`) by any threads at once: `renew` is called while other threads append
+///   and sync, however long these take, and returns in bounded time, well below the lease's time to live.
 ///
 /// Everything made from a storage is released before the storage is closed, and pending syncs and rewrites before
 /// their shard; a reader may outlive the shard that opened it. Functions that return a `u32` return a
@@ -194,15 +198,48 @@ pub struct StorageVtable {
     /// Checks options, as `open` does, without opening anything. May be absent: then `open` has the only word.
     pub check_options:
         Option<unsafe extern "C" fn(config: *const StorageConfig, error: *mut ErrorOut) -> u32>,
+    /// Gives who may write what the storage holds, where several servers reach it: the handle goes into `ownership`. Called once,
+    /// when the storage has been opened; from then on nothing is changed before `acquire` has said
+    /// [`lease::OURS`]. [`UNSUPPORTED`](crate::status::UNSUPPORTED) where the lock of the data directory is enough. May be absent:
+    /// then it is. Since 1.1, as are those that follow.
+    pub ownership: Option<
+        unsafe extern "C" fn(storage: *mut c_void, ownership: *mut *mut c_void, error: *mut ErrorOut) -> u32,
+    >,
+    /// Asks for the lease, and does not wait for whoever has it. `lease` takes what came of it; with [`lease::OTHERS`],
+    /// `holder` takes whose it is. After a failure nobody knows whether it is ours: asking again finds out. This and what
+    /// follows must be there where `ownership` is.
+    pub acquire: Option<
+        unsafe extern "C" fn(
+            ownership: *mut c_void,
+            owner: *const Owner,
+            lease: *mut Lease,
+            holder: *const HolderSink,
+            error: *mut ErrorOut,
+        ) -> u32,
+    >,
+    /// Prolongs the lease, also one whose time is over, if nobody has had it since. `state` takes one of [`lease`]: with
+    /// [`lease::OTHERS`] it is lost for good, and `holder` takes whose it is, as far as is known.
+    pub renew: Option<
+        unsafe extern "C" fn(
+            ownership: *mut c_void,
+            state: *mut u32,
+            holder: *const HolderSink,
+            error: *mut ErrorOut,
+        ) -> u32,
+    >,
+    /// Gives the lease up, so that the next server need not wait for its end. Nothing is written after that.
+    pub release: Option<unsafe extern "C" fn(ownership: *mut c_void, error: *mut ErrorOut) -> u32>,
+    /// Releases the ownership's handle. The lease is left to end by itself.
+    pub ownership_close: Option<unsafe extern "C" fn(ownership: *mut c_void)>,
 }
 
 /// A vtable of this many bytes has all that every backend must have, whatever is added.
 pub const STORAGE_VTABLE_SIZE_MIN: usize = 184;
 
-layout! { STORAGE_VTABLE: StorageVtable = "wafka_storage_vtable", 224 {
+layout! { STORAGE_VTABLE: StorageVtable = "wafka_storage_vtable", 264 {
     struct_size 0, reserved 4, open 8, close 16, list 24, create 32, delete_logs 40, shard 48, shard_close 56,
     log_open 64, log_close 72, append 80, begin_sync 88, sync_wait 96, finish_sync 104, reopen 112,
     begin_rewrite 120, rewrite_run 128, finish_rewrite 136, rewrite_abandon 144, read 152,
     reader_generation 160, reader_size 168, reader_release 176, read_ready 184, set_synced_first 192,
-    catch_up 200, is_durable 208, check_options 216
+    catch_up 200, is_durable 208, check_options 216, ownership 224, acquire 232, renew 240, release 248, ownership_close 256
 } }

@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use wafka_plugin_abi::layout::STRUCTS;
-use wafka_plugin_abi::{ABI_MAJOR, ABI_MINOR, MAGIC, NOTHING_DUE, kind, level, route, status};
+use wafka_plugin_abi::{ABI_MAJOR, ABI_MINOR, MAGIC, NOTHING_DUE, kind, lease, level, route, status};
 
 use crate::repository;
 
@@ -31,6 +31,8 @@ pub(crate) fn constants() -> Vec<(&'static str, i128)> {
         ("WAFKA_STATUS_UNSUPPORTED", status::UNSUPPORTED.into()),
         ("WAFKA_STATUS_NOT_READY", status::NOT_READY.into()),
         ("WAFKA_STATUS_NOT_OWNER", status::NOT_OWNER.into()),
+        ("WAFKA_LEASE_OURS", lease::OURS.into()),
+        ("WAFKA_LEASE_OTHERS", lease::OTHERS.into()),
         ("WAFKA_LEVEL_ERROR", level::ERROR.into()),
         ("WAFKA_LEVEL_WARN", level::WARN.into()),
         ("WAFKA_LEVEL_INFO", level::INFO.into()),
@@ -133,7 +135,7 @@ fn every_constant_of_the_header_is_compared() {
 fn every_constant_of_rust_is_compared() {
     let known = constants();
     let mut count = 0;
-    for source in ["error.rs", "host.rs", "manifest.rs", "partitioner.rs"] {
+    for source in ["error.rs", "host.rs", "manifest.rs", "partitioner.rs", "storage/ownership.rs"] {
         let source = crate::read(&format!("crates/wafka-plugin-abi/src/{source}"));
         for module in source.split("pub mod ").skip(1) {
             let (name, body) = module.split_once(" {\n").unwrap();

@@ -1,7 +1,8 @@
 //! What sizes and offsets do not tell: the functions' arguments and results.
 
 /// The source files that declare functions of the ABI.
-const SOURCES: [&str; 4] = ["host.rs", "partitioner.rs", "storage/mod.rs", "storage/types.rs"];
+const SOURCES: [&str; 5] =
+    ["host.rs", "partitioner.rs", "storage/mod.rs", "storage/ownership.rs", "storage/types.rs"];
 
 pub(crate) fn without_comments(c: &str) -> String {
     let mut code = String::new();

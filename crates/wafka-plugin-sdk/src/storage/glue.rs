@@ -14,7 +14,7 @@ use super::fail::{Poison, Told, contained, guarded};
 use super::handles::{
     ShardHandle, StorageHandle, abi_name, from_handle, into_handle, lent, lent_bytes, names, put, sized,
 };
-use super::{log_glue, read_glue, rewrite_glue};
+use super::{log_glue, ownership_glue, read_glue, rewrite_glue};
 use crate::options::parse;
 
 /// The type of a vtable's `open`.
@@ -55,6 +55,11 @@ pub const fn vtable(open_fn: Open, check: Check) -> StorageVtable {
         catch_up: Some(log_glue::catch_up),
         is_durable: Some(is_durable),
         check_options: Some(check),
+        ownership: Some(ownership_glue::ownership),
+        acquire: Some(ownership_glue::acquire),
+        renew: Some(ownership_glue::renew),
+        release: Some(ownership_glue::release),
+        ownership_close: Some(ownership_glue::ownership_close),
     }
 }
 
@@ -113,7 +118,7 @@ where
 ///
 /// # Safety
 /// `handle` was made by [`open`] and is not closed for `'a`.
-unsafe fn storage_of<'a>(handle: *mut c_void) -> &'a StorageHandle {
+pub(super) unsafe fn storage_of<'a>(handle: *mut c_void) -> &'a StorageHandle {
     // SAFETY: the caller's promise; it is only ever shared.
     unsafe { &*handle.cast::<StorageHandle>() }
 }

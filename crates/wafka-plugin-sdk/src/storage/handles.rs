@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::sync::Arc;
 
 use wafka_core::Database;
-use wafka_core::storage::{Cursor, LogName, LogReader, PendingSync, Rewrite, Shard, Storage};
+use wafka_core::storage::{Cursor, LogName, LogReader, Ownership, PendingSync, Rewrite, Shard, Storage};
 use wafka_plugin_abi as abi;
 use wafka_plugin_abi::growing::{Growing, write_sized};
 use wafka_plugin_abi::{Bytes, status};
@@ -14,6 +14,11 @@ use crate::fail::{given, misfit};
 
 pub(super) struct StorageHandle {
     pub(super) storage: Box<dyn Storage>,
+    pub(super) poison: Poison,
+}
+
+pub(super) struct OwnershipHandle {
+    pub(super) ownership: Arc<dyn Ownership>,
     pub(super) poison: Poison,
 }
 

@@ -14,6 +14,7 @@
 //! | [`LogReader`] | reads one log, while it is written and rewritten | any threads at once |
 //! | [`PendingSync`] | a sync under way | one thread, which may be another than the shard's |
 //! | [`Rewrite`] | a log being written anew without what was trimmed or deleted | the same |
+//! | [`Ownership`] | says which of several servers may write, where an engine is reached by several | any threads at once |
 //!
 //! What each function must do is said there, above all in [`wafka_core::storage`]. The rules that backends break most
 //! often:
@@ -25,6 +26,17 @@
 //! * What [`PendingSync::wait`] does not name is durable: it survives the loss of power. A reply means it is on disk.
 //! * A read gives whole lines from the first whose offset is at least the one asked for, as many as fit, at least one when
 //!   there is one, and nothing only at the log's end. [`Chunk::next`] has the offset right behind the last line given.
+//!
+//! # An engine that several servers reach
+//!
+//! What the lock of a data directory does elsewhere, an [`Ownership`] does there: a lease that one server has at a time, and an
+//! *epoch* that grows with each of them. [`Storage::ownership`] gives it; the server asks for it once, right after it opened the
+//! backend, and for nothing else before it has acquired the lease. Then it renews it, from a thread that does nothing else, while other
+//! threads append and sync: [`Ownership::renew`] must not wait for these. A backend without one says nothing.
+//!
+//! The lease alone is not enough, as a server may sleep between looking at its clock and writing. So mark each log with the
+//! epoch when it is opened, in a way that makes the engine itself refuse whoever opened it in an earlier one; that server gets
+//! [`StorageError::NotOwner`] from then on, from whatever it asks for. `wafka_storage::conformance::ownership::run` tries all of it.
 //!
 //! # A complete backend
 //!
@@ -70,12 +82,14 @@ mod fail;
 pub mod glue;
 mod handles;
 mod log_glue;
+mod ownership_glue;
 mod read_glue;
 mod rewrite_glue;
 
 pub use wafka_core::storage::{
-    Batch, CaughtUp, Chunk, Cursor, Damage, KeptLine, LogName, LogReader, LogSlot, OpenRequest, Opened,
-    PendingSync, Rewrite, RewritePlan, Rewritten, Shard, Storage, StorageError, SyncFailure, TornTail,
+    Acquired, Batch, CaughtUp, Chunk, Cursor, Damage, Holder, KeptLine, Lease, LogName, LogReader, LogSlot,
+    OpenRequest, Opened, Owner, Ownership, PendingSync, Renewed, Rewrite, RewritePlan, Rewritten, Shard,
+    Storage, StorageError, SyncFailure, TornTail,
 };
 pub use wafka_core::{BrokerId, Database, Offset};
 

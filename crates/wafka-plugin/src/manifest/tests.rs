@@ -3,6 +3,8 @@ use std::ptr;
 use wafka_plugin_abi::MANIFEST_SIZE_MIN;
 use wafka_plugin_abi::layout::{FieldLayout, StructLayout};
 
+use wafka_plugin_abi::StorageConfig;
+
 use super::*;
 
 unsafe extern "C" fn create(_: *const PartitionerConfig, _: *mut *mut c_void, _: *mut ErrorOut) -> u32 {
@@ -79,7 +81,7 @@ fn another_magic_number_or_abi_is_refused() {
         &["magic number: found 0x5741464b41504c47, expected 0x474c50414b464157 (WAFKAPLG)"],
     );
     refused(&Manifest { abi_major: 2, abi_minor: 5, ..good() }, &["found ABI 2.5, expected 1.x"]);
-    refused(&Manifest { abi_major: 0, ..good() }, &["found ABI 0.0, expected 1.x"]);
+    refused(&Manifest { abi_major: 0, ..good() }, &["found ABI 0.1, expected 1.x"]);
     // SAFETY: null is allowed.
     let null = unsafe { read(Path::new("/lib/libgood.so"), ptr::null()) };
     assert!(matches!(null, Err(PluginError::Refused { .. })));
@@ -162,7 +164,7 @@ fn functions_of_an_older_minor_are_enough_for_a_later_host() {
 fn a_size_within_a_field_is_refused() {
     // SAFETY: zeros are absent functions.
     let mut vtable: StorageVtable = unsafe { std::mem::zeroed() };
-    for size in [185, 188, 191, 223] {
+    for size in [185, 188, 191, 223, 228] {
         vtable.struct_size = size;
         let manifest = Manifest { kind: kind::STORAGE, partitioner: ptr::null(), storage: &vtable, ..good() };
         let found = format!("its backend's functions: found {size} bytes, expected a size that ends where");
@@ -225,4 +227,49 @@ fn a_backend_without_a_function_is_refused() {
     vtable.struct_size = size_of::<StorageVtable>() as u32;
     let manifest = Manifest { kind: kind::STORAGE, partitioner: ptr::null(), storage: &vtable, ..good() };
     refused(&manifest, &["its function 'open': found a null pointer"]);
+}
+
+unsafe extern "C" fn open(_: *const StorageConfig, _: *mut *mut c_void, _: *mut ErrorOut) -> u32 {
+    0
+}
+
+unsafe extern "C" fn check_options(_: *const StorageConfig, _: *mut ErrorOut) -> u32 {
+    0
+}
+
+fn storage_of(manifest: &Manifest) -> Result<Box<StorageVtable>, PluginError> {
+    match check(manifest)?.functions {
+        Functions::Storage(functions) => Ok(functions),
+        Functions::Partitioner(_) => panic!("it is a backend"),
+    }
+}
+
+#[test]
+fn a_backend_of_the_first_minor_says_nothing_of_owners() {
+    // What lies behind the functions that it knows is not its own.
+    let full = wafka_plugin_sdk::private::storage::vtable(open, check_options);
+    let vtable = StorageVtable { struct_size: 224, ..full };
+    let manifest = Manifest { kind: kind::STORAGE, partitioner: ptr::null(), storage: &vtable, ..good() };
+    let older = storage_of(&Manifest { abi_minor: 0, ..manifest }).unwrap();
+    assert!(older.check_options.is_some() && older.ownership.is_none() && older.ownership_close.is_none());
+    let vtable = full;
+    let manifest = Manifest { storage: &vtable, ..manifest };
+    assert!(storage_of(&manifest).unwrap().ownership.is_some());
+}
+
+#[test]
+fn who_says_who_owns_the_data_says_all_of_it() {
+    let full = wafka_plugin_sdk::private::storage::vtable(open, check_options);
+    for (vtable, name) in [
+        (StorageVtable { acquire: None, ..full }, "'acquire'"),
+        (StorageVtable { renew: None, ..full }, "'renew'"),
+        (StorageVtable { release: None, ..full }, "'release'"),
+        (StorageVtable { ownership_close: None, ..full }, "'ownership_close'"),
+    ] {
+        let manifest = Manifest { kind: kind::STORAGE, partitioner: ptr::null(), storage: &vtable, ..good() };
+        refused(&manifest, &["its function ", name, "found a null pointer"]);
+    }
+    let vtable = StorageVtable { ownership: None, acquire: None, renew: None, ..full };
+    let manifest = Manifest { kind: kind::STORAGE, partitioner: ptr::null(), storage: &vtable, ..good() };
+    assert!(storage_of(&manifest).is_ok());
 }

@@ -2,7 +2,7 @@
 //!
 //! Nothing a plugin returns is believed where it can be checked: where a batch begins and the log ends, slots, that a read
 //! gives whole lines, from where it was asked, not more than was asked for, and some where there must be some, names, the
-//! lines a rewrite keeps. What does not hold is [`StorageError::Faulty`], which names the plugin's file, and the log is
+//! lines a rewrite keeps, epochs and the names of servers. What does not hold is [`StorageError::Faulty`], which names the plugin's file, and the log is
 //! poisoned until it has been reopened. After a panic the handle it happened to is used no more.
 //!
 //! Each handle is released once: by the function that consumes it, or when what holds it here is dropped. Pending syncs and
@@ -12,6 +12,7 @@ mod backend;
 mod book;
 mod names;
 mod opening;
+mod ownership;
 mod reader;
 mod rewrite;
 mod shard;
@@ -27,7 +28,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use wafka_core::BrokerId;
-use wafka_core::storage::{Cursor, LogName, Options, Shard, Storage, StorageError, StorageFactory};
+use wafka_core::storage::{
+    Cursor, LogName, Options, Ownership, Shard, Storage, StorageError, StorageFactory,
+};
 use wafka_plugin_abi as abi;
 use wafka_plugin_abi::{Bytes, StorageVtable, status};
 
@@ -35,6 +38,7 @@ use crate::failure::Failure;
 use crate::load::PluginInfo;
 use backend::{Backend, Handle};
 use names::Names;
+use ownership::HostOwnership;
 use shard::{HostShard, ShardHandle};
 
 /// Calls a function of the vtable. One that is missing, which is ruled out when the plugin is loaded for those that must
@@ -121,8 +125,9 @@ impl StorageFactory for Factory {
         // SAFETY: the storage was just opened.
         let durable = backend.vtable.is_durable.is_none_or(|is_durable| unsafe { is_durable(handle.0) } != 0);
         let place = data_dir.display().to_string();
-        let storage = StorageHandle { backend, handle, place, panicked: OnceLock::new() };
-        Ok(Arc::new(HostStorage { storage: Arc::new(storage), durable }))
+        let storage = Arc::new(StorageHandle { backend, handle, place, panicked: OnceLock::new() });
+        let ownership = HostOwnership::of(&storage)?;
+        Ok(Arc::new(HostStorage { storage, durable, ownership }))
     }
 }
 
@@ -171,6 +176,7 @@ impl Drop for StorageHandle {
 struct HostStorage {
     storage: Arc<StorageHandle>,
     durable: bool,
+    ownership: Option<Arc<HostOwnership>>,
 }
 
 impl Storage for HostStorage {
@@ -180,6 +186,10 @@ impl Storage for HostStorage {
 
     fn is_durable(&self) -> bool {
         self.durable
+    }
+
+    fn ownership(&self) -> Option<Arc<dyn Ownership>> {
+        self.ownership.clone().map(|ownership| ownership as Arc<dyn Ownership>)
     }
 
     fn list(&self) -> Result<Vec<LogName>, StorageError> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use wafka_core::storage::{LogSlot, PendingSync, SyncFailure};
 use wafka_plugin_abi as abi;
+use wafka_plugin_abi::status;
 
 use super::backend::Handle;
 use super::call;
@@ -111,6 +112,14 @@ impl HostPending {
         });
         match waited {
             Ok(()) => failures.take("sync"),
+            Err(failure) if failure.status == status::NOT_OWNER => {
+                let book = self.shard.book.lock();
+                let failed = |(slot, entry): (&LogSlot, &super::book::Entry)| SyncFailure {
+                    slot: *slot,
+                    error: backend.log_error(&entry.name, "sync", &failure),
+                };
+                book.logs.iter().map(failed).collect()
+            }
             Err(failure) => all_failed(&self.shard, "sync", &failure.to_line()),
         }
     }

@@ -34,7 +34,7 @@ fn a_plugin_in_c_is_loaded_and_routes() {
     let (plugin, log) = Log::of(FILTER, || open(&path).unwrap());
     let info = plugin.info();
     assert_eq!((&*info.name, &*info.version, info.kind), ("odd-c", "0.1-test", PluginKind::Partitioner));
-    assert_eq!((&*info.description, info.abi), ("a strategy for the tests", (1, 0)));
+    assert_eq!((&*info.description, info.abi), ("a strategy for the tests", (1, 1)));
     assert_eq!(info.file, path.canonicalize().unwrap());
     assert_eq!(plugin.partitioner().unwrap().version(), 5);
     let mut strategy = make(&plugin, b"t", "{}").unwrap();
@@ -116,10 +116,10 @@ fn manifests_that_cannot_be_are_refused() {
     for (macros, parts) in [
         (&["NULL_MANIFEST"][..], &["its entry returned null, expected a manifest"][..]),
         (&["MAGIC=7"], &["magic number: found 0x0000000000000007, expected 0x474c50414b464157"]),
-        (&["MAJOR=2"], &["found ABI 2.0, expected 1.x"]),
+        (&["MAJOR=2", "MINOR=0"], &["found ABI 2.0, expected 1.x"]),
         (&["MAJOR=0", "MINOR=9"], &["found ABI 0.9, expected 1.x"]),
         (&["SIZE=71"], &["its manifest's size: found 71 bytes, expected at least 72"]),
-        (&["MINOR=1", "SIZE=72"], &["its manifest's size: found 72 bytes, expected at least 88"]),
+        (&["MINOR=9", "SIZE=72"], &["its manifest's size: found 72 bytes, expected at least 88"]),
         // A pointer without its length.
         (
             &["SIZE=80"],
@@ -139,7 +139,11 @@ fn manifests_that_cannot_be_are_refused() {
 
 #[test]
 fn older_and_newer_minors_work() {
-    for (macros, description) in [(&["MINOR=9"][..], "a strategy for the tests"), (&["SIZE=72"], "")] {
+    for (macros, description) in [
+        (&["MINOR=9"][..], "a strategy for the tests"),
+        (&["MINOR=0"], "a strategy for the tests"),
+        (&["SIZE=72"], ""),
+    ] {
         let plugin = accepted(macros);
         assert_eq!(plugin.info().description, description, "{macros:?}");
         let mut strategy = make(&plugin, b"t", "{}").unwrap();

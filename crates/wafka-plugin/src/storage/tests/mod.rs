@@ -3,6 +3,7 @@
 
 mod handles;
 mod lies;
+mod ownership;
 mod panics;
 mod waits;
 
@@ -142,6 +143,7 @@ fn it_conforms_without_what_may_be_absent() {
         catch_up: None,
         is_durable: None,
         check_options: None,
+        ownership: None,
         ..functions()
     };
     conformance::run(&mut || Box::new(Scripted(opened_with(least, &[]))));
