@@ -15,6 +15,7 @@ mod error;
 mod expiry;
 mod group;
 mod index;
+pub mod lease;
 mod lines;
 mod namespace;
 mod opening;

@@ -1,0 +1,191 @@
+//! Keeping the lease on data that several servers reach ([`Ownership`]): renewing it in time, and knowing how long it holds.
+//!
+//! A lease that was asked for at the moment `t` is acted on until `t` + its time to live − a tenth of that. What was begun
+//! right before then has that tenth to reach the engine, and two clocks may run apart by as much.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use wafka_core::storage::{Holder, Lease, Ownership, Renewed, StorageError};
+
+/// The clock that an owner counts its time by.
+pub trait LeaseClock: Send + Sync {
+    /// The time since some moment in the past. It goes on while the machine sleeps, and never goes back.
+    fn now(&self) -> Duration;
+}
+
+/// The system's clock that counts the time for which the machine was suspended, too.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BootClock;
+
+impl LeaseClock for BootClock {
+    fn now(&self) -> Duration {
+        let now = clock_gettime(ClockId::Boottime);
+        // Both are never negative: the clock begins with the machine.
+        Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+    }
+}
+
+/// What a keeper is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AskKeeper {
+    /// To renew now: there is reason to doubt that the lease is still ours.
+    Renew,
+    /// To end.
+    End,
+}
+
+/// What a keeper tells.
+#[derive(Debug)]
+pub enum LeaseNews<'a> {
+    /// The lease is ours, to be acted on until the clock shows this.
+    Until(Duration),
+    /// The engine cannot be asked: the lease holds for as long as was told last.
+    Unknown(&'a StorageError),
+    /// The lease is lost for good, to that server as far as is known.
+    Lost(Option<Holder>),
+}
+
+/// How a keeper ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeeperEnd {
+    /// It was asked to, and the lease may still be ours.
+    Asked,
+    /// The lease is lost.
+    Lost,
+}
+
+/// How long a lease is acted on that was asked for when the clock showed `asked_at`.
+#[must_use]
+pub fn acted_on_until(asked_at: Duration, lease: &Lease) -> Duration {
+    asked_at + (lease.time_to_live - lease.time_to_live / 10)
+}
+
+/// Between two tries while the engine cannot be asked, or another server has the lease.
+#[must_use]
+pub fn retry_after(time_to_live: Duration) -> Duration {
+    (time_to_live / 12).clamp(Duration::from_millis(5), Duration::from_secs(1))
+}
+
+/// Renews a lease at a third of its time to live, until it is lost or `asks` says [`AskKeeper::End`] or has no sender any
+/// more. Blocks the calling thread, which does nothing else.
+pub fn keep(
+    ownership: &dyn Ownership,
+    lease: &Lease,
+    clock: &dyn LeaseClock,
+    asks: &Receiver<AskKeeper>,
+    mut tell: impl FnMut(LeaseNews<'_>),
+) -> KeeperEnd {
+    let mut pause = lease.time_to_live / 3;
+    loop {
+        match asks.recv_timeout(pause) {
+            Ok(AskKeeper::End) | Err(RecvTimeoutError::Disconnected) => return KeeperEnd::Asked,
+            Ok(AskKeeper::Renew) | Err(RecvTimeoutError::Timeout) => {}
+        }
+        // Before it is asked: the engine counts from a later moment.
+        let asked_at = clock.now();
+        match ownership.renew() {
+            Ok(Renewed::Ours) => {
+                tell(LeaseNews::Until(acted_on_until(asked_at, lease)));
+                pause = lease.time_to_live / 3;
+            }
+            Ok(Renewed::Lost(holder)) => {
+                tell(LeaseNews::Lost(holder));
+                return KeeperEnd::Lost;
+            }
+            Err(error) => {
+                tell(LeaseNews::Unknown(&error));
+                pause = retry_after(lease.time_to_live);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::io;
+    use std::sync::mpsc::channel;
+
+    use parking_lot::Mutex;
+    use wafka_core::storage::{Acquired, Owner};
+
+    use super::*;
+
+    /// Answers renewals as told, and loses the lease behind that.
+    #[derive(Default)]
+    struct Told(Mutex<VecDeque<bool>>);
+
+    impl Ownership for Told {
+        fn acquire(&self, _: &Owner) -> Result<Acquired, StorageError> {
+            unreachable!("a keeper has it")
+        }
+
+        fn renew(&self) -> Result<Renewed, StorageError> {
+            match self.0.lock().pop_front() {
+                Some(true) => Ok(Renewed::Ours),
+                Some(false) => Err(StorageError::Io {
+                    log: "lease".to_owned(),
+                    operation: "renew",
+                    source: io::Error::other("no quorum"),
+                }),
+                None => Ok(Renewed::Lost(None)),
+            }
+        }
+
+        fn release(&self) -> Result<(), StorageError> {
+            Ok(())
+        }
+    }
+
+    struct Ticking(Mutex<Duration>);
+
+    impl LeaseClock for Ticking {
+        fn now(&self) -> Duration {
+            let mut now = self.0.lock();
+            *now += Duration::from_secs(1);
+            *now
+        }
+    }
+
+    const LEASE: Lease = Lease { epoch: 7, time_to_live: Duration::from_secs(100) };
+
+    #[test]
+    fn each_renewal_counts_from_before_it_and_a_failed_one_changes_nothing() {
+        let told = Told(Mutex::new([true, false, true].into()));
+        let (sender, asks) = channel();
+        // A time to live of which a third never passes here: each renewal is asked for.
+        (0..4).for_each(|_| sender.send(AskKeeper::Renew).unwrap());
+        let mut news = Vec::new();
+        let end = keep(&told, &LEASE, &Ticking(Mutex::default()), &asks, |new| {
+            news.push(match new {
+                LeaseNews::Until(until) => until.as_secs().to_string(),
+                LeaseNews::Unknown(error) => error.to_string(),
+                LeaseNews::Lost(_) => "lost".to_owned(),
+            });
+        });
+        assert_eq!(end, KeeperEnd::Lost);
+        assert_eq!(news, ["91", "lease: renew: no quorum", "93", "lost"]);
+    }
+
+    #[test]
+    fn it_ends_when_asked_or_forgotten() {
+        for says_so in [true, false] {
+            let (sender, asks) = channel();
+            if says_so {
+                sender.send(AskKeeper::End).unwrap();
+            }
+            let kept = says_so.then_some(sender);
+            let end = keep(&Told::default(), &LEASE, &BootClock, &asks, |new| panic!("{new:?}"));
+            assert_eq!(end, KeeperEnd::Asked);
+            drop(kept);
+        }
+    }
+
+    #[test]
+    fn the_systems_clock_goes_on() {
+        let first = BootClock.now();
+        assert!(first > Duration::ZERO && BootClock.now() >= first);
+    }
+}
