@@ -205,6 +205,7 @@ impl Engine {
         for broker in self.brokers.iter().chain(self.brokers.iter()) {
             broker.finish();
         }
+        self.storage.end();
     }
 
     /// At the end, when no thread appends any more but those that a strategy's route has not returned to: says in the log
@@ -252,6 +253,12 @@ impl Engine {
     #[must_use]
     pub fn names_waited_for(&self) -> (usize, usize) {
         self.names.waited_for()
+    }
+
+    /// Has `tell` called when a log refuses an append or a sync because the server does not own the data any more
+    /// ([`StorageError::NotOwner`], [`StorageError::Fenced`]). It must not block: it is called in a broker's turn.
+    pub fn on_not_owner(&self, tell: impl Fn() + Send + Sync + 'static) {
+        self.shared.on_not_owner(Box::new(tell));
     }
 
     /// Sees to it that what was appended is written: called after a batch of commands.

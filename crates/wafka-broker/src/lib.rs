@@ -31,6 +31,7 @@ mod wait;
 mod watch;
 
 pub use backends::{BackendSource, Backends};
+pub use broker::NODE_ENTRIES;
 pub use engine::{BrokerInfo, BrokerPartition, Engine};
 pub use error::{AppendError, NoSuchPartition, ReadError, SetIdError, StartError, TopicError};
 pub use expiry::Expiring;

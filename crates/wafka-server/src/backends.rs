@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use wafka_broker::{BackendSource, Backends};
-use wafka_core::storage::{Options, StorageError, StorageFactory};
+use wafka_core::storage::{Options, Owner, StorageError, StorageFactory};
 use wafka_storage::{MemoryFactory, TextFactory};
 
 use crate::config::Config;
@@ -74,12 +74,17 @@ impl StorageFactories {
         Ok(())
     }
 
-    /// Opens the default backend and every other one that the configuration names; those that it does not name, yet are
-    /// there, are opened when a topic needs them.
+    /// Opens the default backend, and every other one that the configuration names, unless others reach the data of the
+    /// default one: a standby leaves them alone. The rest is opened when a topic needs it.
     ///
     /// # Errors
     /// When one of them does not open.
-    pub(crate) fn open(&self, config: &Config, data_dir: &Path) -> Result<Backends, StorageError> {
+    pub(crate) fn open(
+        &self,
+        config: &Config,
+        data_dir: &Path,
+        me: &Owner,
+    ) -> Result<Backends, StorageError> {
         let default = &config.storage.backend;
         let unknown = || StorageError::Unavailable {
             backend: default.clone(),
@@ -93,11 +98,19 @@ impl StorageFactories {
             data_dir: data_dir.to_owned(),
             options: options(config, name),
         });
-        let backends = Backends::new(default, storage, others)?;
-        let wanted: BTreeSet<&str> = named(config).map(|(_, name)| name).collect();
-        wanted.into_iter().try_for_each(|name| backends.open(name))?;
+        let backends = Backends::of(me.clone(), default, storage, others)?;
+        if backends.ownership().is_none() {
+            for name in wanted(config) {
+                backends.open_if_ours(name)?;
+            }
+        }
         Ok(backends)
     }
+}
+
+/// The backends that the configuration names.
+pub(crate) fn wanted(config: &Config) -> BTreeSet<&str> {
+    named(config).map(|(_, name)| name).collect()
 }
 
 /// Every backend that the configuration names, with the key that does.

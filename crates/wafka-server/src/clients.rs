@@ -322,6 +322,13 @@ impl Clients {
         }
     }
 
+    /// Wakes every connection, so that it looks whether what it waits for can still come.
+    pub fn wake_all(&self) {
+        for client in self.by_id.lock().values() {
+            client.wake();
+        }
+    }
+
     /// The client with that id.
     #[must_use]
     pub fn get(&self, id: u64) -> Option<Arc<Client>> {

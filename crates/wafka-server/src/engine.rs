@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use wafka_broker::{
-    DeclaredTopic, Engine, EngineOptions, FsyncPolicy, IndexPlace, ReclaimOptions, StartError, TopicSpec,
+    Backends, DeclaredTopic, Engine, EngineOptions, FsyncPolicy, IndexPlace, ReclaimOptions, StartError,
+    TopicSpec,
 };
-use wafka_core::storage::StorageError;
+use wafka_core::storage::{Owner, Ownership, StorageError};
 use wafka_core::{Clock, Database, TopicName, TopicNameError};
 use wafka_storage::fs::StdFs;
 
+use crate::backends::wanted;
 use crate::config::{Config, DEFAULT_PARTITIONER, Fsync, TopicConfig};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::plugins::Plugins;
@@ -34,21 +36,34 @@ pub enum EngineError {
     /// The backend does not open.
     #[error("cannot open the data: {0}")]
     Storage(#[from] StorageError),
+    /// The system has no thread left.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
     /// The engine's own reason.
     #[error("cannot start: {0}")]
     Start(#[from] StartError),
 }
 
-/// Starts the engine on a data directory. Blocks until all topics are open.
+/// An engine that is ready to start: everything is checked that can be without opening the data.
+pub(crate) struct Prepared {
+    backends: Backends,
+    /// The backends that the configuration names beside the default one.
+    wanted: Vec<String>,
+    options: EngineOptions,
+    backend: String,
+}
+
+/// Checks the configuration and reaches for the backends. Nothing that they hold is changed.
 ///
 /// # Errors
-/// When a topic that the configuration declares cannot be, or the data cannot be opened.
-pub(crate) fn start(
+/// When a backend is not there, or the data directory is another backend's.
+pub(crate) fn prepare(
     config: &Config,
     plugins: &Plugins,
-    data_dir: &mut DataDir,
+    data_dir: &DataDir,
     clock: &Arc<dyn Clock>,
-) -> Result<Arc<Engine>, EngineError> {
+    me: &Owner,
+) -> Result<Prepared, EngineError> {
     let topic_defaults = topic_spec(&config.topic_defaults, None);
     let declared = declared_specs(config)
         .map(|(name, spec)| {
@@ -58,7 +73,7 @@ pub(crate) fn start(
         })
         .collect::<Result<_, EngineError>>()?;
     data_dir.check_backend(&config.storage.backend)?;
-    let backends = plugins.storages().open(config, data_dir.path())?;
+    let backends = plugins.storages().open(config, data_dir.path(), me)?;
     // An index of data that is gone would speak of other events.
     let index = backends
         .is_durable()
@@ -80,13 +95,32 @@ pub(crate) fn start(
         partitioners: plugins.partitioners().clone(),
         ..EngineOptions::new(config.server.broker_count(), Arc::clone(clock))
     };
-    let engine = Engine::start_on(options, backends)?;
-    // Not before: a start that fails leaves the choice open. Not later: from here on there is something to lose.
-    if let Err(error) = data_dir.set_backend(&config.storage.backend) {
-        engine.shutdown();
-        return Err(error.into());
+    let wanted = wanted(config).into_iter().map(str::to_owned).collect();
+    Ok(Prepared { backends, wanted, options, backend: config.storage.backend.clone() })
+}
+
+impl Prepared {
+    /// Who may write the default backend's data, where others reach it, too.
+    pub(crate) fn ownership(&self) -> Option<Arc<dyn Ownership>> {
+        self.backends.ownership()
     }
-    Ok(engine)
+
+    /// Starts the engine on a data directory. Blocks until all topics are open.
+    ///
+    /// # Errors
+    /// When a topic that the configuration declares cannot be, or the data cannot be opened.
+    pub(crate) fn start(self, data_dir: &mut DataDir) -> Result<Arc<Engine>, EngineError> {
+        for name in &self.wanted {
+            self.backends.open_if_ours(name)?;
+        }
+        let engine = Engine::start_on(self.options, self.backends)?;
+        // Not before: a start that fails leaves the choice open. Not later: from here on there is something to lose.
+        if let Err(error) = data_dir.set_backend(&self.backend) {
+            engine.shutdown();
+            return Err(error.into());
+        }
+        Ok(engine)
+    }
 }
 
 /// The topics that the configuration declares, and what each is made of.

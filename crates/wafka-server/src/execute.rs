@@ -29,7 +29,8 @@ pub(crate) fn without_waiting(session: &mut Session, args: &Args<'_>) -> Outcome
     let Some(command) = lookup(args[0]) else { return Outcome::Waits(Request::Run) };
     let Handler::Append { fast, .. } = command.handler else { return Outcome::Waits(Request::Run) };
     let refused = !session.is_authenticated() || session.is_restricted() || session.is_queueing();
-    if !command.accepts(args.len()) || refused || session.shared.pause.holds(true) {
+    let closed = !session.shared.standing.is_open() || session.shared.pause.holds(true);
+    if !command.accepts(args.len()) || refused || closed {
         return Outcome::Waits(Request::Run);
     }
     // `EXEC` may be at work on the topic; then the append waits for it.
@@ -70,17 +71,7 @@ pub(crate) async fn waiting(session: &mut Session, request: Request, args: &Args
             session.close_without_reply();
         }
         Request::Run => match find(session, args) {
-            Ok(command) => {
-                session.client.set_last_command(command.index);
-                let result = if !may_begin(session, command).await {
-                    Err(CommandError::Closed)
-                } else if session.is_queueing() && !ends_queueing(command) {
-                    queue(session, command, args)
-                } else {
-                    run(session, command, args).await
-                };
-                conclude(session, command, result);
-            }
+            Ok(command) => execute(session, command, args).await,
             Err(text) => refuse(session, args, text),
         },
     }
@@ -88,6 +79,24 @@ pub(crate) async fn waiting(session: &mut Session, request: Request, args: &Args
     session.client.touch();
     session.client.set_busy(false);
     session.end_command();
+}
+
+/// Executes a command that is allowed here, as soon as it may begin, or queues it.
+async fn execute(session: &mut Session, command: &'static Command, args: &Args<'_>) {
+    session.client.set_last_command(command.index);
+    if !may_begin(session, command).await {
+        return conclude(session, command, Err(CommandError::Closed));
+    }
+    if let Some(text) = not_owner(session, command) {
+        session.shared.stats.command(command.index).rejected.add(1);
+        return refuse(session, args, text);
+    }
+    let result = if session.is_queueing() && !ends_queueing(command) {
+        queue(session, command, args)
+    } else {
+        run(session, command, args).await
+    };
+    conclude(session, command, result);
 }
 
 /// Whether a command is the beginning of an HTTP request, or its first header. A web page can make a browser send one
@@ -174,6 +183,19 @@ fn find(session: &Session, args: &Args<'_>) -> Result<&'static Command, String> 
         return Err(error_text::MONITOR_KEYSPACE.to_owned());
     }
     Ok(command)
+}
+
+/// What a server that does not own the data says to a command, as Redis does to one that it refuses while it loads.
+fn not_owner(session: &Session, command: &Command) -> Option<String> {
+    let standing = &session.shared.standing;
+    standing.look();
+    if standing.is_open() {
+        return None;
+    }
+    let queue = if command.name == "exec" { session.queue() } else { None };
+    let needs_topics = !command.flags.contains(Flags::LOADING) || queue.is_some_and(Queue::needs_topics);
+    let writes = command.flags.contains(Flags::WRITE) || queue.is_some_and(Queue::writes);
+    standing.refusal(needs_topics, writes)
 }
 
 /// Whether a client that listens and speaks RESP2 may use a command.

@@ -103,7 +103,7 @@ impl IoThread {
 
 /// Turns the sockets received into connections, until there will be no more.
 async fn serve(mut sockets: UnboundedReceiver<(std::net::TcpStream, SocketAddr)>, shared: Arc<Shared>) {
-    let kicker = Kicker::new(Arc::clone(&shared.engine));
+    let kicker = Kicker::new(Arc::clone(&shared));
     let kicking = Rc::new(tokio::task::spawn_local(kicker.clone().run()));
     let inbox = Inbox::new();
     let emptying = tokio::task::spawn_local(Arc::clone(&inbox).empty());
@@ -217,7 +217,7 @@ mod tests {
         let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (socket, peer) = listener.accept().unwrap();
         socket.set_nonblocking(true).unwrap();
-        let kicker = Kicker::new(Arc::clone(&shared.engine));
+        let kicker = Kicker::new(Arc::clone(&shared));
         let runtime =
             Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap();
         runtime.block_on(async {

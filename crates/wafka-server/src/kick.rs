@@ -5,7 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
-use wafka_broker::Engine;
+
+use crate::shared::Shared;
 
 /// With more appends than this at a time, the thread is better off reading the next ones than helping the brokers.
 const HELP_MAX: usize = 128;
@@ -21,7 +22,7 @@ pub(crate) struct Kicker {
 }
 
 struct Inner {
-    engine: Arc<Engine>,
+    shared: Arc<Shared>,
     asked: Cell<bool>,
     /// Appends since the last kick.
     appended: Cell<usize>,
@@ -30,10 +31,10 @@ struct Inner {
 
 impl Kicker {
     /// A kicker for the connections of one thread; [`Kicker::run`] must run as a task there.
-    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Kicker {
             inner: Rc::new(Inner {
-                engine,
+                shared,
                 asked: Cell::new(false),
                 appended: Cell::new(0),
                 wake: Notify::new(),
@@ -54,10 +55,13 @@ impl Kicker {
         loop {
             self.inner.wake.notified().await;
             self.inner.asked.set(false);
-            if self.inner.appended.take() <= HELP_MAX {
-                self.inner.engine.kick_and_help();
+            let appended = self.inner.appended.take();
+            // Without one nothing was appended.
+            let Some(engine) = self.inner.shared.engine() else { continue };
+            if appended <= HELP_MAX {
+                engine.kick_and_help();
             } else {
-                self.inner.engine.kick();
+                engine.kick();
             }
         }
     }

@@ -19,6 +19,7 @@ mod io_thread;
 mod kick;
 pub mod notify;
 pub mod observe;
+pub mod ownership;
 pub mod pause;
 pub mod plugins;
 pub mod pubsub;

@@ -1,10 +1,12 @@
 //! The plugins of this server: loads what the configuration names, and puts what they bring beside what is built in.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use thiserror::Error;
 use wafka_broker::Partitioners;
 use wafka_core::partitioner::{CreateRequest, PartitionerError};
+use wafka_core::storage::StorageFactory;
 use wafka_plugin::{Plugin, PluginError};
 
 use crate::backends::{BackendConfigError, StorageFactories};
@@ -64,15 +66,35 @@ impl Plugins {
     /// When a plugin cannot be loaded, has the name of another one or of what is built in, or when a strategy or backend is
     /// not there.
     pub fn load(config: &Config) -> Result<Self, PluginsError> {
-        Plugins::try_load(config).map_err(|reason| reason.with(config))
+        Plugins::load_with(config, Vec::new())
     }
 
-    fn try_load(config: &Config) -> Result<Self, Reason> {
+    /// As [`Plugins::load`], with storage backends that the program brings.
+    ///
+    /// # Errors
+    /// As [`Plugins::load`].
+    pub fn load_with(config: &Config, storages: Vec<Arc<dyn StorageFactory>>) -> Result<Self, PluginsError> {
+        Plugins::try_load(config, storages).map_err(|reason| reason.with(config))
+    }
+
+    fn try_load(config: &Config, storages: Vec<Arc<dyn StorageFactory>>) -> Result<Self, Reason> {
         let mut plugins = Plugins {
             all: Vec::new(),
             partitioners: Partitioners::built_in(),
             storages: StorageFactories::built_in(),
         };
+        for storage in storages {
+            let name = storage.name().to_owned();
+            if !plugins.storages.register(storage) {
+                let taken_by = "what is built in".to_owned();
+                return Err(Reason::NameTaken {
+                    kind: "storage",
+                    file: "of the program".to_owned(),
+                    name,
+                    taken_by,
+                });
+            }
+        }
         for plugin in &config.plugins {
             plugins.add(wafka_plugin::load(&plugin.file())?)?;
         }

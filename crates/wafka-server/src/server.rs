@@ -6,26 +6,23 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{Builder, Runtime};
+use wafka_broker::lease::{BootClock, LeaseClock};
+use wafka_core::storage::{Owner, StorageFactory};
 use wafka_core::{Clock, SystemClock};
 
-use crate::clients::{Clients, Signals};
+use crate::clients::Signals;
 use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::descriptors;
 use crate::engine::{self, EngineError};
 use crate::io_thread::IoThread;
-use crate::notify::{Classes, notify};
-use crate::observe::Observers;
-use crate::pause::Pause;
+use crate::ownership::{Keeper, Standing};
 use crate::plugins::{Plugins, PluginsError};
-use crate::pubsub::PubSub;
-use crate::settings::Settings;
-use crate::shared::Shared;
-use crate::shutdown::Shutdown;
-use crate::stats::Stats;
+use crate::shared::{Place, Shared};
 use crate::telemetry::LogLevel;
 
 /// Connections that wait to be accepted.
@@ -72,71 +69,101 @@ pub enum StartError {
 pub struct Server {
     addr: SocketAddr,
     shared: Arc<Shared>,
-    thread: JoinHandle<()>,
+    /// Says whether all went well.
+    thread: JoinHandle<bool>,
 }
 
 impl Server {
     /// Starts a server; it accepts connections when this returns. Of `log`, `CONFIG SET loglevel` makes use.
     ///
+    /// Where other servers reach the same data, the server serves it when this returns, or is a standby: see
+    /// [`ownership`](crate::ownership).
+    ///
     /// # Errors
     /// When plugins, the data directory, the engine or the address cannot be used; nothing is left running then.
     pub fn start(config: Config, log: Option<LogLevel>) -> Result<Self, StartError> {
+        Server::start_with(config, log, Extras::default())
+    }
+
+    /// As [`Server::start`], with what only programs have to give.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_with(config: Config, log: Option<LogLevel>, extras: Extras) -> Result<Self, StartError> {
         // First of all: what is wrong with one must not leave anything behind.
-        let plugins = Plugins::load(&config)?;
+        let plugins = Plugins::load_with(&config, extras.storages)?;
         let mut data_dir = DataDir::open(&config.server.data_dir)?;
         let runtime = Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         // Before the engine starts, which may take longer: two servers must not both believe they have the port.
         let listener = listen(&runtime, SocketAddr::new(config.server.bind, config.server.port))?;
         let addr = runtime.block_on(async { listener.local_addr() }).map_err(StartError::Thread)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let engine = engine::start(&config, &plugins, &mut data_dir, &clock)?;
-        let shared = Arc::new(Shared {
-            engine,
-            plugins,
-            settings: Settings::new(&config),
-            observers: Observers::new(&config.server),
-            config,
-            addr,
-            data_dir: data_dir.path().to_owned(),
-            clients: Clients::default(),
-            stats: Stats::default(),
-            pubsub: PubSub::default(),
-            gates: Arc::default(),
-            pause: Pause::default(),
-            shutdown: Shutdown::default(),
-            log,
-            started: Instant::now(),
-            started_ms: clock.now_ms(),
-            run_id: run_id(),
-            clock,
-        });
-        let told = Arc::downgrade(&shared);
-        shared.engine.on_expired(move |database, name| {
-            if let Some(shared) = told.upgrade() {
-                notify(&shared, Classes::EXPIRED, "expired", database, name.as_bytes());
+        let place = Place { addr, data_dir: data_dir.path().to_owned(), run_id: run_id() };
+        let me = owner(&config, &place);
+        let prepared = engine::prepare(&config, &plugins, &data_dir, &clock, &me)?;
+        let Some(ownership) = prepared.ownership() else {
+            let engine = prepared.start(&mut data_dir)?;
+            let shared = Arc::new(Shared::new(config, plugins, Standing::alone(), place, log, clock));
+            shared.set_engine(engine);
+            return Server::run(
+                shared,
+                runtime,
+                listener,
+                Held { keeper: None, data_dir: Arc::new(data_dir.into()) },
+            );
+        };
+        let standing = Standing::standby(me.clone(), Arc::clone(&extras.lease_clock), Arc::clone(&clock));
+        let shared = Arc::new(Shared::new(config, plugins, standing, place, log, clock));
+        let data_dir = Arc::new(Mutex::new(data_dir));
+        let open = {
+            let data_dir = Arc::clone(&data_dir);
+            Box::new(move || prepared.start(&mut data_dir.lock()))
+        };
+        let keeper = Keeper::start(ownership, me, extras.lease_clock, Arc::clone(&shared), open);
+        let (keeper, first) = keeper.map_err(StartError::Thread)?;
+        let server = Server::run(shared, runtime, listener, Held { keeper: Some(keeper), data_dir })?;
+        // Its end is a thread that is gone, which the log tells of.
+        match first.recv() {
+            Ok(Err(error)) => {
+                server.stop();
+                // What is wrong is told by the error.
+                let _ = server.wait();
+                Err(error.into())
             }
-        });
+            Ok(Ok(())) | Err(_) => Ok(server),
+        }
+    }
+
+    /// Serves connections.
+    fn run(
+        shared: Arc<Shared>,
+        runtime: Runtime,
+        listener: TcpListener,
+        held: Held,
+    ) -> Result<Self, StartError> {
         let mut io_threads = Vec::new();
         for number in 1..=shared.config.server.io_thread_count() {
-            io_threads.push(IoThread::start(number, Arc::clone(&shared)).map_err(StartError::Thread)?);
+            match IoThread::start(number, Arc::clone(&shared)) {
+                Ok(thread) => io_threads.push(thread),
+                Err(error) => {
+                    held.let_go(&shared);
+                    return Err(StartError::Thread(error));
+                }
+            }
         }
         // Now that all logs and event queues are open.
         shared.settings.limit_maxclients(descriptors::clients_max(shared.config.server.maxclients));
-        let thread = {
-            let shared = Arc::clone(&shared);
-            std::thread::Builder::new()
-                .name("wafka-accept".to_owned())
-                .spawn(move || {
-                    runtime.block_on(accept_until_asked(listener, &io_threads, &shared));
-                    runtime.block_on(let_clients_go(&shared));
-                    stop(io_threads, &shared);
-                    shared.engine.shutdown();
-                    // Unlocked last, when nothing writes any more.
-                    drop(data_dir);
-                })
-                .map_err(StartError::Thread)?
-        };
-        Ok(Server { addr, shared, thread })
+        let serving = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name("wafka-accept".to_owned()).spawn(move || {
+            let shared = serving;
+            runtime.block_on(accept_until_asked(listener, &io_threads, &shared));
+            runtime.block_on(let_clients_go(&shared));
+            stop(io_threads, &shared);
+            held.let_go(&shared);
+            !shared.standing.has_failed()
+        });
+        let thread = thread.map_err(StartError::Thread)?;
+        Ok(Server { addr: shared.addr, shared, thread })
     }
 
     /// The address it listens on, with the port that was really taken.
@@ -165,8 +192,55 @@ impl Server {
     /// Waits until it has shut down: what was accepted is committed and synced. False when it failed at that.
     #[must_use]
     pub fn wait(self) -> bool {
-        self.thread.join().is_ok()
+        self.thread.join().unwrap_or(false)
     }
+}
+
+/// What a program may give a server beyond its configuration.
+pub struct Extras {
+    /// Storage backends beside those built in and those of plugins.
+    pub storages: Vec<Arc<dyn StorageFactory>>,
+    /// The clock that a lease on the data is counted by.
+    pub lease_clock: Arc<dyn LeaseClock>,
+}
+
+impl Default for Extras {
+    fn default() -> Self {
+        Extras { storages: Vec::new(), lease_clock: Arc::new(BootClock) }
+    }
+}
+
+/// What a server gives up last.
+struct Held {
+    keeper: Option<Keeper>,
+    data_dir: Arc<Mutex<DataDir>>,
+}
+
+impl Held {
+    /// Commits what was accepted, then lets others have the data.
+    fn let_go(self, shared: &Shared) {
+        let closed = self.keeper.as_ref().is_none_or(|keeper| keeper.close(Instant::now() + STOP_GRACE));
+        if !closed {
+            // What it writes yet is its own until the lease ends; it is not given up.
+            tracing::error!("the data takes long to open: the server ends without waiting for it");
+            return;
+        }
+        if let Some(engine) = shared.engine() {
+            engine.shutdown();
+        }
+        if let Some(keeper) = self.keeper {
+            keeper.end();
+        }
+        // Unlocked last, when nothing writes any more.
+        drop(self.data_dir);
+    }
+}
+
+/// This server as others are told of it.
+fn owner(config: &Config, place: &Place) -> Owner {
+    let advertised = config.server.advertise.clone();
+    let address = if advertised.is_empty() { place.addr.to_string() } else { advertised };
+    Owner { id: place.run_id.clone(), address }
 }
 
 fn listen(runtime: &Runtime, addr: SocketAddr) -> Result<TcpListener, StartError> {
@@ -251,7 +325,8 @@ async fn let_clients_go(shared: &Shared) {
 
 /// Ends the threads of the connections; one that is in a plugin's call that does not return must not hold up the end.
 fn stop(io_threads: Vec<IoThread>, shared: &Shared) {
-    if !IoThread::stop(io_threads, Instant::now() + STOP_GRACE) && shared.engine.abandon_routes() == 0 {
+    let stopped = IoThread::stop(io_threads, Instant::now() + STOP_GRACE);
+    if !stopped && shared.engine().is_none_or(|engine| engine.abandon_routes() == 0) {
         tracing::error!("a connection thread is in a call that does not return: the server ends without it");
     }
 }

@@ -6,6 +6,7 @@
 //! A backend beside the default one is opened when it is first needed. One that is not configured, or does not open, keeps
 //! what it holds: its topics are offline until it is back.
 
+mod lease;
 mod shard;
 
 use std::path::PathBuf;
@@ -14,8 +15,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use wafka_core::BrokerId;
-use wafka_core::storage::{LogName, Options, Shard, Storage, StorageError, StorageFactory};
+use wafka_core::storage::{LogName, Options, Owner, Ownership, Shard, Storage, StorageError, StorageFactory};
 
+use lease::KeptLease;
 use shard::BackendsShard;
 
 /// A backend that did not open is not tried again before.
@@ -34,6 +36,8 @@ struct All {
     name: Arc<str>,
     default: Arc<dyn Storage>,
     others: Vec<Other>,
+    /// The server, as others are told of it.
+    me: Owner,
 }
 
 /// A backend beside the default one.
@@ -48,8 +52,13 @@ struct Other {
 /// What became of opening a backend.
 enum Attempt {
     None,
-    Open(Arc<dyn Storage>),
-    Failed { reason: String, at: Instant },
+    Open(Arc<dyn Storage>, Option<KeptLease>),
+    /// With the storage, if it is open and another server owns what it holds.
+    Failed {
+        reason: String,
+        at: Instant,
+        storage: Option<Arc<dyn Storage>>,
+    },
 }
 
 /// A backend that topics may be in beside the default one.
@@ -67,19 +76,32 @@ impl Backends {
     #[must_use]
     pub fn one(storage: Arc<dyn Storage>) -> Self {
         let name = storage.name().into();
-        Backends { all: Arc::new(All { name, default: storage, others: Vec::new() }) }
+        Backends { all: Arc::new(All { name, default: storage, others: Vec::new(), me: nobody() }) }
     }
 
-    /// A default backend, by the name that configuration has for it, and others beside it, which are not opened yet.
+    /// As [`Backends::of`], for a server that nobody else needs to know.
     ///
     /// # Errors
-    /// When two have one name, or there are more than can be told apart.
+    /// As [`Backends::of`].
     pub fn new(
         name: &str,
         default: Arc<dyn Storage>,
         others: impl IntoIterator<Item = BackendSource>,
     ) -> Result<Self, StorageError> {
-        let mut all = All { name: name.into(), default, others: Vec::new() };
+        Backends::of(nobody(), name, default, others)
+    }
+
+    /// The backends of the server `me`: a default one, by the name that configuration has for it, and others beside it, which are not opened yet.
+    ///
+    /// # Errors
+    /// When two have one name, or there are more than can be told apart.
+    pub fn of(
+        me: Owner,
+        name: &str,
+        default: Arc<dyn Storage>,
+        others: impl IntoIterator<Item = BackendSource>,
+    ) -> Result<Self, StorageError> {
+        let mut all = All { name: name.into(), default, others: Vec::new(), me };
         for BackendSource { factory, data_dir, options } in others {
             let name: Arc<str> = factory.name().into();
             let refused = if name == all.name || all.others.iter().any(|other| other.name == name) {
@@ -95,6 +117,13 @@ impl Backends {
             all.others.push(Other { name, factory, data_dir, options, opened: Mutex::new(Attempt::None) });
         }
         Ok(Backends { all: Arc::new(all) })
+    }
+
+    /// Who may write what the default backend holds, where several servers reach it: the lease is to be acquired before an
+    /// engine starts, kept, and given up behind its end. The leases of the others are seen to here.
+    #[must_use]
+    pub fn ownership(&self) -> Option<Arc<dyn Ownership>> {
+        self.all.default.ownership()
     }
 
     /// The name of the default backend, which holds the catalog.
@@ -123,6 +152,32 @@ impl Backends {
             true => Ok(()),
             false => self.all.find(name).and_then(|at| self.all.get(at)).map(|_| ()),
         }
+    }
+
+    /// Gives up the leases on backends beside the default one, once nothing is written any more.
+    pub(crate) fn end(&self) {
+        for other in &self.all.others {
+            let lease = match &mut *other.opened.lock() {
+                Attempt::Open(_, lease) => lease.take(),
+                Attempt::None | Attempt::Failed { .. } => None,
+            };
+            if let Some(lease) = lease {
+                lease.end();
+            }
+        }
+    }
+
+    /// Opens a backend, as [`Backends::open`] does; `false` when another server owns what it holds, or that cannot be found
+    /// out now: its topics are offline then, and it is tried again.
+    ///
+    /// # Errors
+    /// When there is none of that name, or it does not open.
+    pub fn open_if_ours(&self, name: &str) -> Result<bool, StorageError> {
+        let Err(error) = self.open(name) else { return Ok(true) };
+        let at = self.all.find(name)?;
+        let other = at.checked_sub(1).and_then(|at| self.all.others.get(at));
+        let held = |other: &Other| matches!(&*other.opened.lock(), Attempt::Failed { storage: Some(_), .. });
+        if other.is_some_and(held) { Ok(false) } else { Err(error) }
     }
 
     /// How a new topic's logs and its line in the catalog name the backend that was asked for: not at all when it is the
@@ -191,6 +246,32 @@ impl Backends {
     }
 }
 
+impl Other {
+    /// Opens the backend, if it is not `storage` already, and acquires the lease where there is one; else the reason, and what
+    /// could be opened.
+    fn try_open(
+        &self,
+        storage: Option<Arc<dyn Storage>>,
+        me: &Owner,
+    ) -> Result<(Arc<dyn Storage>, Option<KeptLease>), (String, Option<Arc<dyn Storage>>)> {
+        let opened = storage.map_or_else(|| self.factory.open(&self.data_dir, &self.options), Ok);
+        let storage = opened.map_err(|error| match error {
+            StorageError::Unavailable { reason, .. } => (reason, None),
+            error => (error.to_string(), None),
+        })?;
+        match storage.ownership().map(|ownership| KeptLease::acquire(&self.name, ownership, me)) {
+            None => Ok((storage, None)),
+            Some(Ok(lease)) => Ok((storage, Some(lease))),
+            Some(Err(reason)) => Err((reason, Some(storage))),
+        }
+    }
+}
+
+/// Stands for a server that has no address.
+fn nobody() -> Owner {
+    Owner { id: format!("process {}", std::process::id()), address: String::new() }
+}
+
 impl All {
     /// The number of a backend; 0 is the default one.
     fn find(&self, name: &str) -> Result<usize, StorageError> {
@@ -219,33 +300,29 @@ impl All {
         };
         let unavailable = |reason| StorageError::Unavailable { backend: other.name.to_string(), reason };
         let mut opened = other.opened.lock();
-        match &*opened {
-            Attempt::Open(storage) => return Ok(Arc::clone(storage)),
+        let storage = match &*opened {
+            Attempt::Open(storage, _) => return Ok(Arc::clone(storage)),
             // Many topics may ask, one after the other.
-            Attempt::Failed { reason, at } if at.elapsed() < RETRY_AFTER => {
+            Attempt::Failed { reason, at, .. } if at.elapsed() < RETRY_AFTER => {
                 return Err(unavailable(reason.clone()));
             }
-            Attempt::None | Attempt::Failed { .. } => {}
-        }
-        match other.factory.open(&other.data_dir, &other.options) {
-            Ok(storage) => {
+            Attempt::None => None,
+            Attempt::Failed { storage, .. } => storage.clone(),
+        };
+        let (reason, storage) = match other.try_open(storage, &self.me) {
+            Ok((storage, lease)) => {
                 tracing::info!(backend = %other.name, "storage backend is open");
-                *opened = Attempt::Open(Arc::clone(&storage));
-                Ok(storage)
+                *opened = Attempt::Open(Arc::clone(&storage), lease);
+                return Ok(storage);
             }
-            Err(error) => {
-                let reason = match error {
-                    StorageError::Unavailable { reason, .. } => reason,
-                    error => error.to_string(),
-                };
-                let known = matches!(&*opened, Attempt::Failed { reason: before, .. } if *before == reason);
-                if !known {
-                    tracing::error!(backend = %other.name, %reason, "storage backend does not open");
-                }
-                *opened = Attempt::Failed { reason: reason.clone(), at: Instant::now() };
-                Err(unavailable(reason))
-            }
+            Err(failed) => failed,
+        };
+        let known = matches!(&*opened, Attempt::Failed { reason: before, .. } if *before == reason);
+        if !known {
+            tracing::error!(backend = %other.name, %reason, "storage backend does not open");
         }
+        *opened = Attempt::Failed { reason: reason.clone(), at: Instant::now(), storage };
+        Err(unavailable(reason))
     }
 
     /// Logs by the number of their backend, by the names that the backend has for them.

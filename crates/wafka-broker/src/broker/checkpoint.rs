@@ -69,6 +69,7 @@ impl Broker {
         }
         writer.shard.finish_sync(failures);
         for failure in failures {
+            self.shared.note_error(&failure.error);
             self.fail(writer, failure.slot, &failure.error.to_string().into());
         }
     }

@@ -15,7 +15,7 @@ use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use wafka_core::storage::{LogSlot, Shard};
+use wafka_core::storage::{LogSlot, Shard, StorageError};
 use wafka_core::{BrokerId, Clock};
 
 use crate::index::SparseIndex;
@@ -30,7 +30,7 @@ const TAILS_PRUNE_MIN: usize = 1024;
 /// microseconds: its other clients wait meanwhile.
 const FAST_SYNC_MICROS: u64 = 1000;
 /// Entries that Redis keeps in one node of a stream, unless `stream-node-max-entries` says otherwise.
-const NODE_ENTRIES: u64 = 100;
+pub const NODE_ENTRIES: u64 = 100;
 /// How often what nobody waits for is made durable.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 /// How often a broker without other work looks whether what its shard put off is due.
@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     node_entries: AtomicU64,
     stopping: AtomicBool,
     reclaim: Mutex<Option<Sender<Arc<Topic>>>>,
+    /// To be told when the backend says that this server does not own the data.
+    not_owner: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Shared {
@@ -62,6 +64,7 @@ impl Shared {
             node_entries: AtomicU64::new(NODE_ENTRIES),
             stopping: AtomicBool::new(false),
             reclaim: Mutex::new(Some(reclaim)),
+            not_owner: OnceLock::new(),
         }
     }
 
@@ -79,6 +82,21 @@ impl Shared {
 
     pub(crate) fn set_node_entries(&self, entries: u64) {
         self.node_entries.store(entries, Ordering::Relaxed);
+    }
+
+    /// Has `tell` called when a log refuses what another owner of the data may have caused to be refused.
+    pub(crate) fn on_not_owner(&self, tell: Box<dyn Fn() + Send + Sync>) {
+        // The first one stays: there is one server.
+        let _ = self.not_owner.set(tell);
+    }
+
+    /// To be told of every error of a log.
+    pub(crate) fn note_error(&self, error: &StorageError) {
+        if matches!(error, StorageError::NotOwner { .. } | StorageError::Fenced { .. })
+            && let Some(tell) = self.not_owner.get()
+        {
+            tell();
+        }
     }
 
     /// Ends the brokers once their queues are empty, and the thread that reclaims space.

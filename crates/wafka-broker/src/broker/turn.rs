@@ -98,7 +98,10 @@ impl Broker {
             writer.dirty = true;
             work.outcome = match writer.shard.append(slot, batch) {
                 Ok(begin) => Outcome::Committed { begin },
-                Err(error) => Outcome::Failed { reason: error.to_string().into() },
+                Err(error) => {
+                    self.shared.note_error(&error);
+                    Outcome::Failed { reason: error.to_string().into() }
+                }
             };
         }
         Some(work)
@@ -133,6 +136,7 @@ impl Broker {
         }
         writer.shard.finish_sync(&failures);
         for failure in &failures {
+            self.shared.note_error(&failure.error);
             let reason: Arc<str> = failure.error.to_string().into();
             match work.iter_mut().find(|work| work.slot == Some(failure.slot)) {
                 Some(work) => {

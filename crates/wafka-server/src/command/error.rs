@@ -7,6 +7,8 @@ use wafka_broker::{AppendError, GroupError, ReadError, TopicError, TransactionEr
 use wafka_core::TopicNameError;
 use wafka_protocol::error_text;
 
+use crate::session::Session;
+
 /// Why a command failed; displayed as the error reply, code first, as Redis words it where Redis has the error.
 #[derive(Debug, Error)]
 pub enum CommandError {
@@ -56,6 +58,11 @@ impl CommandError {
     #[must_use]
     pub fn syntax() -> Self {
         CommandError::Reply(Cow::Borrowed(error_text::SYNTAX))
+    }
+
+    /// What is said to a command that waited when another server took the data over.
+    pub(crate) fn fenced(session: &Session) -> Self {
+        session.shared.standing.not_open().into()
     }
 
     /// Redis's error for a number that is none or does not fit.

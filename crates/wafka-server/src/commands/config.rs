@@ -61,7 +61,11 @@ fn check(session: &Session, args: &Args<'_>) -> Result<Vec<Change>, CommandError
             return Err(failed("duplicate parameter"));
         }
         let value = std::str::from_utf8(value).map_err(|_| failed("argument is not UTF-8"))?;
-        changes.extend(param.check(&session.shared, value).map_err(|reason| failed(&reason))?);
+        let change = param.check(&session.shared, value).map_err(|reason| failed(&reason))?;
+        if change.as_ref().is_some_and(Change::needs_engine) && session.shared.engine().is_none() {
+            return Err(session.shared.standing.not_open().into());
+        }
+        changes.extend(change);
     }
     Ok(changes)
 }

@@ -3,8 +3,11 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use wafka_broker::{FsyncPolicy, NODE_ENTRIES};
+
 use super::idempotence::{DURATION_SECS, MAX_IIDS};
 use crate::config::{ByteSize, Fsync};
+use crate::engine::fsync_policy;
 use crate::notify::{BadClasses, Classes};
 use crate::observe::ENTRIES_MAX;
 use crate::pubsub::InboxLimits;
@@ -133,7 +136,7 @@ pub(super) static PARAMS: &[Param] = &[
     },
     Param {
         name: "appendfsync",
-        get: |shared| shared.engine.fsync().name().to_owned(),
+        get: |shared| fsync_of(shared).name().to_owned(),
         kind: Kind::Text(|value| {
             let parsed = value.to_ascii_lowercase().parse().map(Change::Fsync);
             parsed.map_err(|_| "argument(s) must be one of the following: always, everysec, no".into())
@@ -184,7 +187,7 @@ pub(super) static PARAMS: &[Param] = &[
     fixed("maxmemory-policy", |_| "noeviction".to_owned()),
     Param {
         name: "stream-node-max-entries",
-        get: |shared| shared.engine.node_entries().to_string(),
+        get: |shared| shared.engine().map_or(NODE_ENTRIES, |engine| engine.node_entries()).to_string(),
         kind: Kind::Number { min: 0, max: u32::MAX, change: Setting::NodeEntries },
     },
     // What a node of a stream weighs does not matter here: nodes are counted by entries alone.
@@ -301,6 +304,18 @@ impl Param {
     }
 }
 
+impl Change {
+    /// Whether it is one of the engine.
+    pub(super) fn needs_engine(&self) -> bool {
+        matches!(self, Change::Fsync(_) | Change::Setting(Setting::NodeEntries(_)))
+    }
+}
+
+/// When events are synced; before there is an engine, as the configuration says.
+fn fsync_of(shared: &Shared) -> FsyncPolicy {
+    shared.engine().map_or_else(|| fsync_policy(shared.config.storage.fsync), |engine| engine.fsync())
+}
+
 impl From<Setting> for Change {
     fn from(setting: Setting) -> Self {
         Change::Setting(setting)
@@ -331,7 +346,11 @@ impl Setting {
             Setting::SlowLogLen(len) => shared.observers.slow_log.set_len_max(len as usize),
             Setting::LatencyThreshold(millis) => shared.observers.latency.set_threshold_millis(millis),
             Setting::IdempotenceDuration(secs) => settings.set_idempotence_duration_secs(secs),
-            Setting::NodeEntries(entries) => shared.engine.set_node_entries(u64::from(entries)),
+            Setting::NodeEntries(entries) => {
+                if let Some(engine) = shared.engine() {
+                    engine.set_node_entries(u64::from(entries));
+                }
+            }
             Setting::IdempotenceMaxIids(max) => settings.set_idempotence_max_iids(max),
             Setting::LogLevel(level) => {
                 settings.set_log_level(level);

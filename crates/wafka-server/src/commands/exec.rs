@@ -35,7 +35,7 @@ pub(crate) fn exec<'a>(session: &'a mut Session, _args: &'a Args<'a>) -> Handler
             .await;
         let topics = topics_of(session, &keys);
         settle(session, &topics).await;
-        let result = if watching.is_modified(session.engine()) {
+        let result = if watching.is_modified(session.shared.engine()) {
             session.reply().null_array();
             Ok(())
         } else {
@@ -77,7 +77,8 @@ fn keys_of<'a>(
 }
 
 fn topics_of(session: &Session, names: &BTreeSet<(Database, &[u8])>) -> Vec<Arc<Topic>> {
-    names.iter().filter_map(|(database, name)| session.engine().topic(*database, name)).collect()
+    let Some(engine) = session.shared.engine() else { return Vec::new() };
+    names.iter().filter_map(|(database, name)| engine.topic(*database, name)).collect()
 }
 
 /// Waits until everything that was accepted for the topics is durable and visible, or has failed.

@@ -71,11 +71,29 @@ fn server(shared: &Shared, text: &mut String) {
     let executable = std::env::current_exe().unwrap_or_default();
     field(text, "executable", executable.display());
     field(text, "io_threads_active", u8::from(shared.config.server.io_thread_count() > 1));
+    ownership(shared, text);
+}
+
+/// Where several servers reach the data: whether this one owns it, and who does since which epoch, by id and address.
+fn ownership(shared: &Shared, text: &mut String) {
+    let Some((role, epoch, owner)) = shared.standing.info() else { return };
+    field(text, "wafka_role", role.name());
+    if let Some(epoch) = epoch {
+        field(text, "wafka_epoch", epoch);
+    }
+    if let Some(owner) = owner {
+        // It may be another server's word.
+        field(text, "wafka_owner", owner.replace(|char: char| char.is_control(), " "));
+    }
+    if let Some(reason) = shared.standing.refusal(true, true) {
+        field(text, "wafka_refusal", reason.replace(|char: char| char.is_control(), " "));
+    }
 }
 
 fn clients(shared: &Shared, text: &mut String) {
     let blocked = u64::try_from(shared.stats.blocked_clients.get()).unwrap_or(0);
-    let (waited_for, by_groups) = if blocked > 0 { shared.engine.names_waited_for() } else { (0, 0) };
+    let engine = shared.engine().filter(|_| blocked > 0);
+    let (waited_for, by_groups) = engine.map_or((0, 0), |engine| engine.names_waited_for());
     let watching = u64::try_from(shared.stats.watching_clients.get()).unwrap_or(0);
     fields(
         text,
@@ -126,7 +144,7 @@ fn persistence(shared: &Shared, text: &mut String) {
     fields(
         text,
         [
-            ("loading", 0),
+            ("loading", u64::from(shared.engine().is_none())),
             ("async_loading", 0),
             ("rdb_changes_since_last_save", 0),
             ("rdb_bgsave_in_progress", 0),
@@ -156,7 +174,7 @@ fn stats(shared: &Shared, text: &mut String) {
             // Of subscribers: a reply beyond the limit becomes an error, and the client stays.
             ("client_output_buffer_limit_disconnections", stats.output_limit_disconnections.get()),
             ("total_error_replies", stats.error_replies.get()),
-            ("expired_keys", shared.engine.expired_topics()),
+            ("expired_keys", shared.engine().map_or(0, |engine| engine.expired_topics())),
             ("evicted_keys", 0),
             ("pubsub_channels", shared.pubsub.count(Kind::Channel) as u64),
             ("pubsub_patterns", shared.pubsub.count(Kind::Pattern) as u64),
@@ -222,10 +240,11 @@ fn error_stats(shared: &Shared, text: &mut String) {
 }
 
 fn keyspace(shared: &Shared, text: &mut String) {
+    let Some(engine) = shared.engine() else { return };
     for database in 0..shared.config.server.databases {
-        let keys = shared.engine.topic_count(Database(database));
+        let keys = engine.topic_count(Database(database));
         if keys > 0 {
-            let expiring = shared.engine.expiring(Database(database));
+            let expiring = engine.expiring(Database(database));
             let (expires, ttl) = (expiring.topics, expiring.average_ttl_ms);
             let value = format_args!("keys={keys},expires={expires},avg_ttl={ttl}");
             field(text, &format!("db{database}"), value);
@@ -234,15 +253,17 @@ fn keyspace(shared: &Shared, text: &mut String) {
 }
 
 fn wafka(shared: &Shared, text: &mut String) {
-    let brokers = shared.engine.brokers();
+    let Some(engine) = shared.engine() else {
+        return field(text, "storage_backend", &shared.config.storage.backend);
+    };
+    let brokers = engine.brokers();
     let sum = |of: fn(&wafka_broker::BrokerInfo) -> u64| brokers.iter().map(of).sum::<u64>();
-    let topics: usize = (0..shared.config.server.databases)
-        .map(|database| shared.engine.topic_count(Database(database)))
-        .sum();
+    let topics: usize =
+        (0..shared.config.server.databases).map(|database| engine.topic_count(Database(database))).sum();
     field(text, "brokers", brokers.len());
     field(text, "io_threads", shared.config.server.io_thread_count());
-    field(text, "storage_backend", shared.engine.backends().default_name());
-    field(text, "fsync", shared.engine.fsync().name());
+    field(text, "storage_backend", engine.backends().default_name());
+    field(text, "fsync", engine.fsync().name());
     field(text, "topics", topics);
     fields(
         text,

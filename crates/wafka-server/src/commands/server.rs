@@ -196,7 +196,7 @@ pub(crate) fn memory_stats(session: &mut Session, _args: &Args<'_>) -> Result<()
         .map(|client| client.query_capacity.load(std::sync::atomic::Ordering::Relaxed))
         .sum();
     let keys: usize = (0..session.shared.config.server.databases)
-        .map(|db| session.engine().topic_count(wafka_core::Database(db)))
+        .filter_map(|db| Some(session.shared.engine()?.topic_count(wafka_core::Database(db))))
         .sum();
     let numbers = [
         ("peak.allocated", usage.resident_peak_bytes),

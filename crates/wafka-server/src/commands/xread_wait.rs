@@ -112,6 +112,7 @@ async fn wait<'a>(
             interrupt = session.interrupted() => match interrupt {
                 Interrupt::Closed => return Err(CommandError::Closed),
                 Interrupt::TimedOut => break,
+                Interrupt::Fenced => return Err(CommandError::fenced(session)),
                 Interrupt::Error => return Err(error_text::UNBLOCKED.into()),
             },
             () = any(&mut changes) => {

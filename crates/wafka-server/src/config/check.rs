@@ -5,6 +5,9 @@ use thiserror::Error;
 use super::{ByteSize, Config};
 use crate::observe::ENTRIES_MAX;
 
+/// The longest address that others are told, in bytes.
+const ADVERTISE_LEN_MAX: usize = 256;
+
 /// A value outside its range.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[error("{key}: found {found}, expected {expected}")]
@@ -38,6 +41,20 @@ pub(super) fn alone(config: &Config) -> Result<(), RangeError> {
     size("server.output_buffer_limit", server.output_buffer_limit, ByteSize::kib(64))?;
     within("server.idempotence_duration", u64::from(server.idempotence_duration), 1, 86_400)?;
     within("server.idempotence_max_iids", u64::from(server.idempotence_max_iids), 1, 10_000)?;
+    let addressed = |text: &str| {
+        text.len() <= ADVERTISE_LEN_MAX
+            && !text.contains(|char: char| char.is_whitespace() || char.is_control())
+            && text
+                .rsplit_once(':')
+                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+    };
+    if !server.advertise.is_empty() && !addressed(&server.advertise) {
+        return Err(RangeError {
+            key: "server.advertise".to_owned(),
+            found: format!("'{}'", server.advertise),
+            expected: format!("host:port, of at most {ADVERTISE_LEN_MAX} bytes"),
+        });
+    }
     if server.data_dir.as_os_str().is_empty() {
         return Err(RangeError {
             key: "server.data_dir".to_owned(),

@@ -60,6 +60,8 @@ pub struct ServerConfig {
     pub bind: IpAddr,
     /// The TCP port; 0 takes a free one.
     pub port: u16,
+    /// Where other servers are told that clients reach this one, as `host:port`; the address it listens on when empty.
+    pub advertise: String,
     /// Where the data is, relative to the working directory.
     pub data_dir: PathBuf,
     /// The number of brokers; 0 is one per core, at least 2.
@@ -112,6 +114,7 @@ impl Default for ServerConfig {
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: 6379,
             data_dir: PathBuf::from("data"),
+            advertise: String::new(),
             brokers: 0,
             io_threads: 0,
             databases: 16,

@@ -245,6 +245,10 @@ fn what_is_published_and_watched() {
     );
     assert_eq!(set("server.pubsub_buffer_limit=0").unwrap().server.pubsub_buffer_limit, ByteSize::bytes(0));
     says(set("server.pubsub_buffer_limit=1"), &["server.pubsub_buffer_limit", "1 bytes"]);
+    assert_eq!(set("server.advertise=[::1]:7000").unwrap().server.advertise, "[::1]:7000");
+    for bad in ["here", ":7000", "here:x", "he re:7000"] {
+        says(set(&format!("server.advertise={bad}")), &["server.advertise", bad, "host:port"]);
+    }
     says(set("server.slowlog_log_slower_than=-2"), &["server.slowlog_log_slower_than", "-2", "or -1"]);
     says(set("server.slowlog_max_len=1000000"), &["server.slowlog_max_len", "0 to 100000"]);
 }

@@ -70,7 +70,7 @@ fn tell_misses(session: &Session, command: &Command, args: &Args<'_>) {
     let Some(keys) = KeysOf::find(command.keys, args).filter(|_| reads || looks_up) else { return };
     for key in keys.iter() {
         let name = TopicKey::parse(key).topic;
-        if session.engine().topic(session.database(), name).is_none() {
+        if session.shared.engine().is_some_and(|engine| engine.topic(session.database(), name).is_none()) {
             session.notify(Classes::KEY_MISS, "keymiss", key);
         }
     }

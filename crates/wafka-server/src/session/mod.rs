@@ -20,6 +20,7 @@ use crate::clients::{Client, Signals};
 use crate::command::CommandError;
 use crate::gate::Held;
 use crate::kick::Kicker;
+use crate::ownership::Role;
 use crate::pubsub::Subscriptions;
 use crate::shared::Shared;
 
@@ -54,6 +55,8 @@ pub enum Interrupt {
     /// `CLIENT UNBLOCK … ERROR`: answer with
     /// [`error_text::UNBLOCKED`](wafka_protocol::error_text::UNBLOCKED).
     Error,
+    /// Another server has taken the data over: answer with [`CommandError::fenced`].
+    Fenced,
 }
 
 /// A topic among those that this batch of requests appends to; valid until the command ends.
@@ -154,10 +157,16 @@ impl Session {
         }
     }
 
-    /// The engine that holds the topics.
+    /// The engine that holds the topics. For commands that Redis refuses while it loads: the others may be executed before
+    /// there is one, see [`Shared::engine`].
+    ///
+    /// # Panics
+    /// Never: before there is an engine every such command is refused ([`Standing`](crate::ownership::Standing)), and an
+    /// engine stays.
     #[must_use]
     pub fn engine(&self) -> &Arc<Engine> {
-        &self.shared.engine
+        let engine = self.shared.engine();
+        engine.expect("a command that needs topics begins when there is an engine, which stays")
     }
 
     /// The database that `SELECT` chose.
@@ -211,7 +220,7 @@ impl Session {
         };
         if !self.topics.last().is_some_and(is_it) {
             let last = if self.topics.is_empty() { self.last_topic.upgrade().filter(is_it) } else { None };
-            let found = last.or_else(|| self.shared.engine.topic(database, name).filter(is_it))?;
+            let found = last.or_else(|| self.shared.engine()?.topic(database, name).filter(is_it))?;
             self.topics.push(found);
         }
         Some(TopicSlot(self.topics.len() - 1))
@@ -246,7 +255,9 @@ impl Session {
         &self,
         work: impl FnOnce(&Arc<Engine>) -> T + Send + 'static,
     ) -> Result<T, CommandError> {
-        let engine = Arc::clone(&self.shared.engine);
+        let Some(engine) = self.shared.engine().cloned() else {
+            return Err(self.shared.standing.not_open().into());
+        };
         tokio::task::spawn_blocking(move || work(&engine)).await.map_err(|error| {
             tracing::error!(%error, "a command's work on a blocking thread failed");
             CommandError::ShuttingDown
@@ -273,6 +284,10 @@ impl Session {
         let signals = self.client.signals();
         if signals.ends_connection() {
             return Some(Interrupt::Closed);
+        }
+        // What it waits for does not come any more.
+        if self.client.is_blocked() && self.shared.standing.role() == Role::Fenced {
+            return Some(Interrupt::Fenced);
         }
         if signals.contains(Signals::UNBLOCK_ERROR) {
             self.client.clear(Signals::UNBLOCK_ERROR);

@@ -63,11 +63,17 @@ impl Queue {
     pub(crate) fn writes(&self) -> bool {
         self.commands.iter().any(Queued::writes)
     }
+
+    /// Whether any of its commands is one that Redis refuses while it loads its data.
+    pub(crate) fn needs_topics(&self) -> bool {
+        self.commands.iter().any(|queued| !queued.command.flags.contains(Flags::LOADING))
+    }
 }
 
 /// What is known of a name that must not change before `EXEC`.
 struct Watched {
-    point: Arc<WatchPoint>,
+    /// `None` when the server did not own the data then: whatever became of it since counts as a modification.
+    point: Option<Arc<WatchPoint>>,
     /// Its count of modifications when `WATCH` came.
     modifications: u64,
     /// There was a topic of that name then.
@@ -83,10 +89,15 @@ pub(crate) struct Watching {
 
 impl Watching {
     /// Whether any of the names was modified, or its topic's time has come.
-    pub(crate) fn is_modified(&self, engine: &Engine) -> bool {
-        self.names.iter().any(|((database, name), watched)| {
-            watched.point.modifications() != watched.modifications
-                || (watched.existed && engine.topic(*database, name).is_none())
+    pub(crate) fn is_modified(&self, engine: Option<&Arc<Engine>>) -> bool {
+        let gone = |database: Database, name: &[u8]| {
+            engine.is_none_or(|engine| engine.topic(database, name).is_none())
+        };
+        self.names.iter().any(|((database, name), watched)| match &watched.point {
+            None => true,
+            Some(point) => {
+                point.modifications() != watched.modifications || (watched.existed && gone(*database, name))
+            }
         })
     }
 }
@@ -179,9 +190,10 @@ impl Session {
             ));
         }
         if let Entry::Vacant(vacant) = watching.names.entry((database, name.into())) {
-            let point = self.shared.engine.watch(database, name);
-            let modifications = point.modifications();
-            let existed = self.shared.engine.topic(database, name).is_some();
+            let engine = self.shared.engine();
+            let point = engine.map(|engine| engine.watch(database, name));
+            let modifications = point.as_ref().map_or(0, |point| point.modifications());
+            let existed = engine.is_some_and(|engine| engine.topic(database, name).is_some());
             vacant.insert(Watched { point, modifications, existed });
             watching.bytes += name.len() + OVERHEAD;
         }

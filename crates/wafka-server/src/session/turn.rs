@@ -30,6 +30,7 @@ impl Session {
     /// Begins a batch of requests: takes the time.
     pub(crate) fn begin_batch(&mut self) {
         self.now_ms = self.shared.now_ms();
+        self.shared.standing.look();
     }
 
     /// Begins a command: its reply begins here, and `CLIENT REPLY SKIP` before it takes effect.

@@ -22,3 +22,4 @@ pub use event::{EventEncoder, EventHeader, EventLine, HeaderReader, Metadata};
 pub use message::{DecodedFields, FieldBuf};
 pub use record::{RecordKind, RecordLine, encode_record};
 pub use seal::{covered, offset_of, seal, verify};
+pub use time::timestamp;

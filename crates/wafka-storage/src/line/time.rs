@@ -11,6 +11,12 @@ const EPOCH: Date = Date::constant(1970, 1, 1);
 /// What stands for every moment that RFC 3339's four-digit years cannot express.
 const BEYOND: &[u8; TIMESTAMP_LEN] = b"9999-12-31T23:59:59.999Z";
 
+/// `ms` milliseconds since 1970 as lines write a moment: RFC 3339 with milliseconds, in UTC (`Z`).
+#[must_use]
+pub fn timestamp(ms: u64) -> String {
+    String::from_utf8_lossy(Timestamp::new().text(ms)).into_owned()
+}
+
 /// Milliseconds since 1970 as RFC 3339 with milliseconds, in UTC (`Z`). The text of the last second is kept: within
 /// it only the last three digits change.
 #[derive(Clone, Debug)]

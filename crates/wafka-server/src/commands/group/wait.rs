@@ -114,6 +114,7 @@ async fn block(
             interrupt = session.interrupted() => match interrupt {
                 Interrupt::Closed => return Err(CommandError::Closed),
                 Interrupt::TimedOut => return Ok(false),
+                Interrupt::Fenced => return Err(CommandError::fenced(session)),
                 Interrupt::Error => return Err(error_text::UNBLOCKED.into()),
             },
             () = line.called() => {}

@@ -1,0 +1,77 @@
+//! The lease on a backend beside the default one, where several servers reach that: acquired when the backend is first
+//! needed, and kept by a thread of its own. While it lapses, and when it is lost, the backend refuses to append, which takes
+//! its topics offline with the reason.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+
+use wafka_core::storage::{Acquired, Owner, Ownership};
+
+use crate::lease::{AskKeeper, BootClock, KeeperEnd, LeaseNews, keep};
+
+/// A lease that is kept.
+pub(super) struct KeptLease {
+    asks: Sender<AskKeeper>,
+    thread: JoinHandle<()>,
+}
+
+impl KeptLease {
+    /// Acquires the lease on `backend` for `me`; the reason when it is not ours.
+    pub(super) fn acquire(
+        backend: &Arc<str>,
+        ownership: Arc<dyn Ownership>,
+        me: &Owner,
+    ) -> Result<Self, String> {
+        let lease = match ownership.acquire(me) {
+            Ok(Acquired::Ours(lease)) => lease,
+            Ok(Acquired::HeldBy(holder)) => {
+                return Err(format!(
+                    "{} at {} owns the data since epoch {}, unless it renews until its lease ends",
+                    holder.owner.id, holder.owner.address, holder.epoch
+                ));
+            }
+            Err(error) => return Err(format!("cannot ask who owns the data: {error}")),
+        };
+        let (asks, asked) = channel();
+        let (keeps, name) = (Arc::clone(&ownership), Arc::clone(backend));
+        let work = move || {
+            let end = keep(&*keeps, &lease, &BootClock, &asked, |news| match news {
+                LeaseNews::Until(_) => {}
+                LeaseNews::Unknown(error) => {
+                    tracing::warn!(backend = %name, %error, "cannot renew the lease on the backend's data");
+                }
+                LeaseNews::Lost(holder) => {
+                    let by = holder.map_or_else(String::new, |holder| holder.owner.id);
+                    tracing::error!(backend = %name, by, "the backend's data is another server's now: restart this one");
+                }
+            });
+            if end == KeeperEnd::Asked
+                && let Err(error) = keeps.release()
+            {
+                tracing::warn!(backend = %name, %error, "cannot give the lease up: it ends by itself");
+            }
+        };
+        let thread = std::thread::Builder::new().name(format!("lease-{backend}")).spawn(work);
+        match thread {
+            Ok(thread) => {
+                tracing::info!(%backend, epoch = lease.epoch, "this server owns the backend's data now");
+                Ok(KeptLease { asks, thread })
+            }
+            Err(error) => {
+                // It ends by itself too.
+                let _ = ownership.release();
+                Err(format!("cannot start a thread to keep the lease: {error}"))
+            }
+        }
+    }
+
+    /// Gives the lease up, once nothing is written any more.
+    pub(super) fn end(self) {
+        // A thread that lost the lease has ended already.
+        let _ = self.asks.send(AskKeeper::End);
+        if self.thread.join().is_err() {
+            tracing::error!("a thread that keeps a lease panicked");
+        }
+    }
+}
