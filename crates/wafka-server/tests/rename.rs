@@ -123,7 +123,7 @@ fn idle_times() {
         .check("OBJECT IDLETIME t", "$-1\r\n")
         .check("XADD t 1-1 f v", "$3\r\n1-1\r\n")
         .check("OBJECT IDLETIME t", ":0\r\n");
-    let topic = server.server().shared().engine.topic(wafka_core::Database(0), b"t").unwrap();
+    let topic = server.server().shared().engine().unwrap().topic(wafka_core::Database(0), b"t").unwrap();
     let grow_idle = || while topic.idle_ms() < IDLE_MS {};
 
     client.check("CLIENT NO-TOUCH on", "+OK\r\n");

@@ -246,14 +246,16 @@ impl Backends {
     }
 }
 
+/// A backend that is open, and its lease if it has one.
+type OpenOther = (Arc<dyn Storage>, Option<KeptLease>);
+
+/// Why a backend cannot be used, and the backend if it is open.
+type NotOpen = (String, Option<Arc<dyn Storage>>);
+
 impl Other {
     /// Opens the backend, if it is not `storage` already, and acquires the lease where there is one; else the reason, and what
     /// could be opened.
-    fn try_open(
-        &self,
-        storage: Option<Arc<dyn Storage>>,
-        me: &Owner,
-    ) -> Result<(Arc<dyn Storage>, Option<KeptLease>), (String, Option<Arc<dyn Storage>>)> {
+    fn try_open(&self, storage: Option<Arc<dyn Storage>>, me: &Owner) -> Result<OpenOther, NotOpen> {
         let opened = storage.map_or_else(|| self.factory.open(&self.data_dir, &self.options), Ok);
         let storage = opened.map_err(|error| match error {
             StorageError::Unavailable { reason, .. } => (reason, None),
