@@ -1,5 +1,6 @@
 //! What is asked of the engine, and how its answers look: JSON on subjects that begin with `$JS.API`.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_nats::{Client, HeaderMap, Message, StatusCode};
@@ -97,6 +98,9 @@ pub(crate) struct StreamConfig {
     pub max_age: i64,
     #[serde(default)]
     pub max_msgs_per_subject: i64,
+    /// Whether any replica may be asked for messages.
+    #[serde(default)]
+    pub allow_direct: bool,
 }
 
 /// What a stream holds.
@@ -105,6 +109,9 @@ pub(crate) struct StreamState {
     pub messages: u64,
     pub bytes: u64,
     pub last_seq: u64,
+    /// How many messages each of the subjects has that were asked about.
+    #[serde(default)]
+    pub subjects: HashMap<String, u64>,
 }
 
 /// A stored message.
@@ -231,6 +238,15 @@ impl Api {
         }
     }
 
+    /// As [`Api::stream`], with the number of messages on `subject`.
+    pub(crate) async fn stream_with(&self, name: &str, subject: &str) -> Result<Option<StreamInfo>, Failure> {
+        match self.ask(&format!("STREAM.INFO.{name}"), &json!({ "subjects_filter": subject })).await {
+            Ok(info) => Ok(Some(info)),
+            Err(Failure::Refused { code: STREAM_NOT_FOUND, .. }) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
     async fn stored(&self, stream: &str, query: Value) -> Result<Option<Stored>, Failure> {
         let answer = self.ask::<StoredAnswer>(&format!("STREAM.MSG.GET.{stream}"), &query).await;
         let message = match answer {
@@ -330,13 +346,15 @@ pub(crate) fn expecting(header: &'static str, last: u64) -> HeaderMap {
     headers
 }
 
-/// How a stream is to be: on disk, complete, read from its leader alone.
+/// How a stream is to be: on disk and complete.
 #[derive(Serialize)]
 pub(crate) struct NewStream<'a> {
     pub name: &'a str,
     pub subjects: &'a [String],
     pub num_replicas: u8,
     pub max_msgs_per_subject: i64,
+    /// Whether any replica may be asked for messages, and not its leader alone: it may be behind.
+    pub allow_direct: bool,
     pub metadata: Value,
 }
 
@@ -352,8 +370,7 @@ impl NewStream<'_> {
             "retention": "limits",
             "discard": "new",
             "compression": "none",
-            // Else followers would answer, who may be behind.
-            "allow_direct": false,
+            "allow_direct": self.allow_direct,
             "mirror_direct": false,
         })
     }

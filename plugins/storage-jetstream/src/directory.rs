@@ -62,6 +62,7 @@ impl Directory {
                 subjects: &subjects,
                 num_replicas: replicas,
                 max_msgs_per_subject: 1,
+                allow_direct: false,
                 metadata: json!({ "wafka": "names" }),
             };
             directory.api.make_stream(&name, &stream.config()).await?;
@@ -147,6 +148,7 @@ impl Directory {
             subjects: &subjects,
             num_replicas: self.replicas,
             max_msgs_per_subject: -1,
+            allow_direct: true,
             metadata: json!({ "wafka": log.to_string() }),
         };
         self.api.make_stream(&stream, &config.config()).await?;

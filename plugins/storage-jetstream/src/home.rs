@@ -9,9 +9,11 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
+use tokio::time::Instant;
 use wafka_core::storage::{LogName, StorageError};
 
 use crate::api::{Api, Failure, StreamInfo, bytes_beside};
+use crate::direct::Direct;
 use crate::directory::Directory;
 use crate::log::{Loaded, Log};
 use crate::options::Options;
@@ -25,6 +27,10 @@ pub(crate) struct Home {
     runtime: Option<Runtime>,
     pub sender: Arc<Sender>,
     pub directory: Directory,
+    pub direct: Direct,
+    /// Until then other replicas than the leaders are not asked; counted from `opened`, in milliseconds.
+    leader_alone: AtomicU64,
+    opened: Instant,
     /// This opening of the backend has it for itself.
     session: String,
     /// Each log that was opened.
@@ -46,7 +52,7 @@ impl Home {
             .build()
             .map_err(|source| io_error("the backend's thread", "start", source))?;
         let by_key: Arc<Mutex<HashMap<u64, Weak<Log>>>> = Arc::default();
-        let (sender, directory) = runtime.block_on(async {
+        let (sender, directory, direct) = runtime.block_on(async {
             connect::check_syncs(&options).await?;
             let client = connect::connect(&options, &options.login).await?;
             let inbox = client.new_inbox();
@@ -61,16 +67,22 @@ impl Home {
                     writer::take_note(token, find, || crate::api::acknowledged(&answer));
                 }
             });
+            let direct = Direct::listen(&client)
+                .await
+                .map_err(|error| io_error("the engine", "subscribe", std::io::Error::other(error)))?;
             let api = Api { client: client.clone(), patience: options.request_timeout() };
             let opened = Directory::open(api.clone(), options.prefix.clone(), options.replicas).await;
             let directory = opened.map_err(|failure| failed("the names of the logs", "open", failure))?;
-            Ok::<_, StorageError>((Arc::new(Sender { client, api, options, inbox }), directory))
+            Ok::<_, StorageError>((Arc::new(Sender { client, api, options, inbox }), directory, direct))
         })?;
         Ok(Home {
             runtime: Some(runtime),
             session: sender.inbox.clone(),
             sender,
             directory,
+            direct,
+            leader_alone: AtomicU64::new(0),
+            opened: Instant::now(),
             logs: Mutex::default(),
             by_key,
             next_key: AtomicU64::new(0),
@@ -98,6 +110,18 @@ impl Home {
 
     pub(crate) fn next_key(&self) -> u64 {
         self.next_key.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether other replicas than the leaders are not asked now, as they did not answer.
+    pub(crate) fn is_leader_alone(&self, now: Instant) -> bool {
+        let until = Duration::from_millis(self.leader_alone.load(Ordering::Relaxed));
+        now < self.opened + until
+    }
+
+    /// Asks nobody but the leaders until then.
+    pub(crate) fn ask_leader_alone(&self, until: Instant) {
+        let until = until.saturating_duration_since(self.opened).as_millis();
+        self.leader_alone.store(u64::try_from(until).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Waits for something on the backend's own thread.
@@ -132,7 +156,7 @@ impl Home {
         let wrong = |failure: Failure| failed(&name.to_string(), "open", failure);
         let damaged = |reason: String| StorageError::Damaged { log: name.clone(), position: 0, reason };
         api.agree(stream).await.map_err(wrong)?;
-        let Some(info) = api.stream(stream).await.map_err(wrong)? else {
+        let Some(info) = api.stream_with(stream, &lines).await.map_err(wrong)? else {
             return Err(damaged(format!("its stream {stream} is gone")));
         };
         check_keeps(stream, &info).map_err(damaged)?;
@@ -156,10 +180,11 @@ impl Home {
         let state = &info.state;
         let end = segments.offset_from(state.last_seq + 1);
         let first = self.first(stream, &lines, &segments, end).await.map_err(wrong)?;
+        let any_from = self.any_from(stream, &lines, &info, &segments, first..end).await.map_err(wrong)?;
         let bytes = if first == end { 0 } else { state.bytes.saturating_sub(beside) };
         let leader = info.cluster.and_then(|cluster| cluster.leader).unwrap_or_default();
         ::log::debug!("{name}, stream {stream}: offsets {first} to {end}, leader {leader}");
-        Ok(Loaded { first, end, last_sequence: state.last_seq, bytes, segments })
+        Ok(Loaded { first, any_from, end, last_sequence: state.last_seq, bytes, segments })
     }
 
     /// The offset of the first line there is, or `end`.

@@ -56,9 +56,11 @@
 //!
 //! A deleted log's stream name is never used again. A trim is a purge up to a sequence, a single line is removed by itself.
 //!
-//! Lines are read from the stream's leader alone: followers may be behind, and would leave out lines that were just
-//! acknowledged. A line that seems to be missing is asked for once more together with what follows it: only a later line
-//! in one answer proves a gap. Checksums are verified by the server, as in every backend, not here.
+//! Many lines come with one request from any replica, up to 4,000 at once. Replicas may be behind their leader, so what they
+//! say counts as long as sequence follows sequence; the leader is asked for what is missing, and for what stands where single
+//! lines were ever removed, as a replica that has not heard of that yet would bring them back. A line that the leader does
+//! not know is asked for once more together with what follows it: only a later line in one answer proves a gap. Checksums
+//! are verified by the server, as in every backend, not here.
 //!
 //! A line must fit into the servers' `max_payload`, 1 MB unless configured: a longer one is refused with an error that says
 //! so, together with the batch it is in.
@@ -72,7 +74,9 @@
 mod api;
 mod connect;
 mod cut;
+mod direct;
 mod directory;
+mod gaps;
 mod home;
 mod log;
 mod options;

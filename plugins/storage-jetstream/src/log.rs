@@ -37,6 +37,8 @@ pub(crate) struct State {
     pub segments: Arc<Segments>,
     /// The first line's offset; where there is none, `end`.
     pub first: Offset,
+    /// Single lines below this offset may have been removed, and none from there on: any replica may be asked for these.
+    pub any_from: Offset,
     /// What lies below is acknowledged: a majority has it on disk.
     pub acked: Offset,
     /// What lies below was sent.
@@ -112,6 +114,7 @@ impl Poison {
 pub(crate) struct Loaded {
     pub segments: Segments,
     pub first: Offset,
+    pub any_from: Offset,
     pub end: Offset,
     pub last_sequence: u64,
     pub bytes: u64,
@@ -122,6 +125,7 @@ impl State {
         State {
             segments: Arc::new(loaded.segments),
             first: loaded.first,
+            any_from: loaded.any_from,
             acked: loaded.end,
             sent: loaded.end,
             end: loaded.end,

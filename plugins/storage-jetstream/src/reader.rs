@@ -1,25 +1,38 @@
-//! Reading: from the stream's leader up to what is acknowledged, from memory behind that.
+//! Reading: from the stream up to what is acknowledged, from memory behind that.
+//!
+//! Many lines come from any replica at once ([`crate::direct`]), as long as their sequences follow each other; what is missing
+//! there is asked of the leader, line by line. So is what stands where single lines were removed: a replica that does
+//! not know of that yet would bring them back.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 use wafka_core::Offset;
 use wafka_core::storage::{Chunk, Cursor, LogReader, StorageError};
 
-use crate::api::{Api, Failure, Stored};
+use crate::api::{Api, Failure, Stored, bytes_beside};
+use crate::direct::{Answer, Wanted};
 use crate::home::{Home, failed};
 use crate::io_error;
 use crate::log::{Log, State};
 use crate::segments::Segments;
 
-/// So many messages are asked for at once, at most and to begin with.
+/// So many messages are asked of the leader at once, at most and to begin with.
 const AT_ONCE_MAX: u64 = 128;
 const AT_ONCE_FIRST: u64 = 8;
 /// So many bytes of messages are held at once, as far as that can be known before they come.
 const AHEAD_BYTES: u64 = 8 << 20;
+/// So many messages are asked of any replica with one request, and in so many requests at once.
+const BATCH: u64 = 1000;
+const BATCHES: u64 = 4;
+/// The answer to such a request is waited for so long, then the leader is asked …
+const BATCH_PATIENCE: Duration = Duration::from_secs(1);
+/// … and goes on being asked for so long.
+const LEADER_ALONE: Duration = Duration::from_secs(5);
 /// The pause before a leader is asked again that does not know of a line yet.
-const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Reads a log. It does not keep the connection: that ends with the storage and its shards.
 pub(crate) struct JetStreamReader {
@@ -75,6 +88,12 @@ impl<'a> Collected<'a> {
         }
     }
 
+    /// So many lines there is room for, as far as their lengths are known: at least one.
+    fn lines_that_fit(&self, known: &Known) -> u64 {
+        let room = self.bytes_max.saturating_sub(self.into.len() - self.begun) as u64;
+        room / known.mean_line + 1
+    }
+
     /// The offsets of the first line and of the one to read on with.
     fn done(&self) -> (Offset, Offset) {
         (self.start.unwrap_or(self.next), self.next)
@@ -87,6 +106,14 @@ struct Known {
     acked: Offset,
     life: u32,
     mean_line: u64,
+    /// From this offset on any replica may be asked.
+    any_from: Offset,
+}
+
+/// How the leader is asked, as a read goes on.
+struct Pace {
+    count: u64,
+    longest: u64,
 }
 
 impl Log {
@@ -114,11 +141,16 @@ impl Log {
                     collected.take_pending(&state);
                     return Ok(collected.done());
                 }
-                let (segments, mean_line) = (Arc::clone(&state.segments), state.mean_line());
-                Known { segments, acked: state.acked, life: state.life, mean_line }
+                Known {
+                    segments: Arc::clone(&state.segments),
+                    acked: state.acked,
+                    life: state.life,
+                    mean_line: state.mean_line().max(1),
+                    any_from: state.any_from,
+                }
             };
             let before = collected.next;
-            let fetched = home.block_on(self.fetch(home.api(), &known, &mut collected));
+            let fetched = home.block_on(self.fetch(home, &known, &mut collected));
             fetched.map_err(|failure| failed(&self.name.to_string(), "read", failure))?;
             if collected.next == before && !collected.full && self.state.lock().life == known.life {
                 // A leader that has just been replaced may answer, and not know of it.
@@ -134,44 +166,109 @@ impl Log {
     }
 
     /// Asks for lines and takes them, as far as they fit.
-    async fn fetch(&self, api: &Api, known: &Known, collected: &mut Collected<'_>) -> Result<(), Failure> {
-        let mut count = AT_ONCE_FIRST;
-        let mut longest = known.mean_line.max(1);
+    async fn fetch(&self, home: &Home, known: &Known, collected: &mut Collected<'_>) -> Result<(), Failure> {
+        let mut pace = Pace { count: AT_ONCE_FIRST, longest: known.mean_line };
         while collected.next < known.acked && !collected.full {
-            let from = collected.next;
-            let room = collected.bytes_max.saturating_sub(collected.into.len() - collected.begun) as u64;
-            let some = count
-                .min(AHEAD_BYTES / longest)
-                .min(room / known.mean_line.max(1) + 1)
-                .min(known.segments.unbroken(from))
-                .clamp(1, known.acked - from);
-            let sequence = known.segments.sequence_of(from);
-            let asked = (0..some).map(|at| api.at(&self.stream, sequence + at));
-            for (stored, offset) in join_all(asked).await.into_iter().zip(from..) {
-                let stored = match stored? {
-                    Some(stored) => stored,
-                    // Removed, it seems: what stands behind it proves that.
-                    None => match self.behind(api, known, offset).await? {
-                        Some(stored) => stored,
-                        None => return Ok(()),
-                    },
-                };
-                longest = longest.max(stored.data.len() as u64);
-                let found = known.segments.offset_from(stored.sequence);
-                if found >= known.acked {
-                    return Ok(());
-                }
-                self.check(&stored)?;
-                collected.take(found, &stored.data);
-                if collected.full {
-                    return Ok(());
-                }
-                if found != offset {
-                    break;
-                }
+            let before = collected.next;
+            self.fetch_from_any(home, known, collected).await?;
+            if collected.next > before {
+                continue;
             }
-            count = (count * 2).min(AT_ONCE_MAX);
+            self.fetch_from_leader(home.api(), known, collected, &mut pace).await?;
+            if collected.next == before {
+                return Ok(());
+            }
         }
+        Ok(())
+    }
+
+    /// Takes what one replica has, up to the first line that it lacks.
+    async fn fetch_from_any(
+        &self,
+        home: &Home,
+        known: &Known,
+        collected: &mut Collected<'_>,
+    ) -> Result<(), Failure> {
+        let from = collected.next;
+        let some = collected
+            .lines_that_fit(known)
+            .min(AHEAD_BYTES / known.mean_line)
+            .min(known.segments.unbroken(from))
+            .min(known.acked - from)
+            .min(BATCHES * BATCH);
+        let begun = Instant::now();
+        // One line comes as fast from the leader, who has it for certain.
+        if some <= 1 || from < known.any_from || home.is_leader_alone(begun) {
+            return Ok(());
+        }
+        let batch = some.div_ceil(BATCHES).clamp(some.min(BATCH), BATCH);
+        let beside = bytes_beside(&self.line_subject);
+        let first = known.segments.sequence_of(from);
+        let asked = (0..some.div_ceil(batch)).map(|number| {
+            let count = batch.min(some - number * batch);
+            let bytes_max = 2 * count * (known.mean_line + beside);
+            let wanted = Wanted { sequence: first + number * batch, count, bytes_max };
+            home.direct.get(&self.stream, wanted, begun + BATCH_PATIENCE)
+        });
+        let answers = join_all(asked).await;
+        if !answers.iter().all(|answer| answer.is_whole) {
+            home.ask_leader_alone(Instant::now() + LEADER_ALONE);
+        }
+        let came = answers.into_iter().flat_map(Answer::stored);
+        for (expected, stored) in (first..first + some).zip(came) {
+            if stored.sequence != expected {
+                break;
+            }
+            self.check(&stored)?;
+            collected.take(from + (stored.sequence - first), &stored.data);
+            if collected.full {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes some lines as the leader has them. Those that it lacks were removed.
+    async fn fetch_from_leader(
+        &self,
+        api: &Api,
+        known: &Known,
+        collected: &mut Collected<'_>,
+        pace: &mut Pace,
+    ) -> Result<(), Failure> {
+        let from = collected.next;
+        let some = pace
+            .count
+            .min(AHEAD_BYTES / pace.longest)
+            .min(collected.lines_that_fit(known))
+            .min(known.segments.unbroken(from))
+            .clamp(1, known.acked - from);
+        let sequence = known.segments.sequence_of(from);
+        let asked = (0..some).map(|at| api.at(&self.stream, sequence + at));
+        for (stored, offset) in join_all(asked).await.into_iter().zip(from..) {
+            let stored = match stored? {
+                Some(stored) => stored,
+                // Removed, it seems: what stands behind it proves that.
+                None => match self.behind(api, known, offset).await? {
+                    Some(stored) => stored,
+                    None => return Ok(()),
+                },
+            };
+            pace.longest = pace.longest.max(stored.data.len() as u64);
+            let found = known.segments.offset_from(stored.sequence);
+            if found >= known.acked {
+                return Ok(());
+            }
+            self.check(&stored)?;
+            collected.take(found, &stored.data);
+            if collected.full {
+                return Ok(());
+            }
+            if found != offset {
+                break;
+            }
+        }
+        pace.count = (pace.count * 2).min(AT_ONCE_MAX);
         Ok(())
     }
 

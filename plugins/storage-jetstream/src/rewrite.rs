@@ -131,7 +131,14 @@ impl JetStreamRewrite {
 
     async fn remove(&self, first: Offset) -> Result<(), Failure> {
         let (api, log) = (self.home.api(), &self.log);
-        let segments = Arc::clone(&log.state.lock().segments);
+        let segments = {
+            let mut state = log.state.lock();
+            if self.plan.drop.iter().any(|offset| *offset > first) {
+                // A replica that does not know of it yet would bring them back.
+                state.any_from = state.any_from.max(self.plan_end);
+            }
+            Arc::clone(&state.segments)
+        };
         let single = self.plan.drop.iter().filter(|offset| **offset > first);
         let mut removals = futures_util::stream::iter(single)
             .map(|offset| api.remove(&log.stream, segments.sequence_of(*offset)))

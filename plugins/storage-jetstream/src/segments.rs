@@ -73,6 +73,15 @@ impl Segments {
         self.0.get(at + 1).map_or(offset, |next| offset.min(next.offset))
     }
 
+    /// Where, from the line with this offset on, sequences stand that have no offset, and more than one of them: one alone is
+    /// the cut itself.
+    pub(crate) fn between(&self, first: Offset) -> impl Iterator<Item = std::ops::Range<u64>> {
+        self.0.windows(2).filter(move |pair| pair[1].offset > first).filter_map(|pair| {
+            let end = pair[0].sequence + (pair[1].offset - pair[0].offset);
+            (pair[1].sequence - end > 1).then_some(end..pair[1].sequence)
+        })
+    }
+
     /// How many lines from offset `from` on have sequences without a break.
     pub(crate) fn unbroken(&self, from: Offset) -> u64 {
         let next = self.0.iter().find(|segment| segment.offset > from);
@@ -116,6 +125,8 @@ mod tests {
         assert_eq!([3, 4, 5].map(|offset| segments.sequence_of(offset)), [4, 8, 9]);
         assert_eq!([4, 5, 6, 7, 8, 9].map(|sequence| segments.offset_from(sequence)), [3, 4, 4, 4, 4, 5]);
         assert_eq!((segments.unbroken(1), segments.unbroken(4)), (3, u64::MAX));
+        assert_eq!(segments.between(3).collect::<Vec<_>>(), [5..8]);
+        assert_eq!(segments.between(4).count(), 0);
         let again = segments.cut(5, 11);
         assert_eq!([3, 4, 5, 6].map(|offset| again.sequence_of(offset)), [4, 8, 11, 12]);
         // A cut of everything behind the first lines makes the later segments nothing.

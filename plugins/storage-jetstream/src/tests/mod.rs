@@ -3,9 +3,10 @@
 mod cluster;
 mod conforms;
 mod failures;
+mod reading;
 mod refusals;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use wafka_core::storage::{
@@ -43,6 +44,32 @@ impl Faults {
             log.poison(Poison::Failed("a sync that failed on purpose".into()));
         }
         taken
+    }
+}
+
+/// Which messages of the answers that any replica gives are lost.
+#[derive(Default)]
+pub(crate) struct Losing {
+    /// Each whose sequence can be divided by it; 0 stands for none.
+    pub(crate) every: AtomicU64,
+    /// All with a higher sequence; 0 stands for none. So answers a replica that is behind.
+    pub(crate) above: AtomicU64,
+    /// All of them, the ends of the answers too.
+    pub(crate) all: AtomicBool,
+    /// Counts those that were not lost.
+    pub(crate) came: AtomicU64,
+}
+
+impl Losing {
+    pub(crate) fn takes(&self, message: &async_nats::Message) -> bool {
+        let sequence = message.headers.as_ref().and_then(|headers| headers.get("Nats-Sequence"));
+        let sequence = sequence.map_or(0, |sequence| sequence.as_str().parse().expect("a number"));
+        let (every, above) = (self.every.load(Ordering::SeqCst), self.above.load(Ordering::SeqCst));
+        let is_one = sequence > 0 && every > 0 && sequence % every == 0;
+        let is_above = above > 0 && sequence > above;
+        let lost = is_one || is_above || self.all.load(Ordering::SeqCst);
+        self.came.fetch_add(u64::from(!lost && sequence > 0), Ordering::SeqCst);
+        lost
     }
 }
 

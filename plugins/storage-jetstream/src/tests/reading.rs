@@ -1,0 +1,96 @@
+//! What any replica may be asked, and what becomes of an answer that is not the whole truth.
+
+use std::sync::atomic::Ordering;
+
+use wafka_core::storage::{LogSlot, RewritePlan};
+
+use super::cluster::Cluster;
+use super::*;
+use crate::JetStreamStorage;
+
+const LINES: u64 = 3000;
+
+fn any_from(storage: &JetStreamStorage, stem: &str) -> Offset {
+    storage.home().logs.lock()[&log(stem)].state.lock().any_from
+}
+
+fn rewrite(shard: &mut dyn Shard, slot: LogSlot, drop_below: Offset, drop: &[Offset]) {
+    let plan = RewritePlan { drop_below, drop: drop.to_vec() };
+    let mut rewrite = shard.begin_rewrite(slot, plan).expect("begin");
+    rewrite.run(&mut |_| ()).expect("run");
+    shard.finish_rewrite(rewrite, &mut |_| ()).expect("finish");
+}
+
+#[test]
+fn what_one_replica_lacks_is_asked_of_the_leader() {
+    let cluster = Cluster::three();
+    let storage = cluster.open(&prefix());
+    let mut shard = shard(&storage);
+    let opened = create(&mut *shard, "a-1");
+    append(&mut *shard, opened.slot, 0, LINES);
+    assert!(sync(&mut *shard).is_empty());
+    let losing = &storage.home().direct.losing;
+    let came = |what: &str| {
+        let before = losing.came.load(Ordering::SeqCst);
+        assert_holds(&*opened.reader, 0..LINES);
+        let came = losing.came.load(Ordering::SeqCst) - before;
+        eprintln!("{what}: {came} lines came from any replica");
+        came
+    };
+    // What one replica lacks for now may be asked of the leader.
+    came("as it is");
+    losing.every.store(700, Ordering::SeqCst);
+    assert!(came("with holes") > 0);
+    losing.every.store(0, Ordering::SeqCst);
+    losing.above.store(1234, Ordering::SeqCst);
+    assert!(came("by one that is behind") > 0);
+    losing.above.store(0, Ordering::SeqCst);
+    losing.all.store(true, Ordering::SeqCst);
+    assert_eq!(came("without an answer"), 0);
+    losing.all.store(false, Ordering::SeqCst);
+    assert_eq!(came("while nobody but the leader is asked"), 0);
+}
+
+#[test]
+fn where_lines_were_removed_the_leader_is_asked() {
+    let cluster = Cluster::start(1, true);
+    let prefix = prefix();
+    let storage = cluster.open(&prefix);
+    let mut shard = shard(&storage);
+    let opened = create(&mut *shard, "a-1");
+    let slot = opened.slot;
+    assert_eq!(any_from(&storage, "a-1"), 0);
+    append(&mut *shard, slot, 0, 100);
+    assert!(sync(&mut *shard).is_empty());
+    rewrite(&mut *shard, slot, 10, &[]);
+    assert_eq!(any_from(&storage, "a-1"), 0, "what lies below is not read");
+    rewrite(&mut *shard, slot, 20, &[20, 50, 51]);
+    assert_eq!(any_from(&storage, "a-1"), 100, "a replica that is behind may still have 50");
+    append(&mut *shard, slot, 100, 300);
+    assert!(sync(&mut *shard).is_empty());
+    let kept: Vec<Offset> = (21..300).filter(|offset| ![50, 51].contains(offset)).collect();
+    assert_holds(&*opened.reader, kept.clone());
+    shard.close(slot);
+    let opened = create(&mut *shard, "a-1");
+    assert_eq!(any_from(&storage, "a-1"), 300, "some line was removed, nobody knows which");
+    assert_holds(&*opened.reader, kept);
+    rewrite(&mut *shard, opened.slot, 60, &[]);
+    shard.close(opened.slot);
+    let opened = create(&mut *shard, "a-1");
+    assert_eq!(any_from(&storage, "a-1"), 60, "what lies behind it is complete");
+    // Two lines are removed, and two that are cut are in the stream in their place.
+    rewrite(&mut *shard, opened.slot, 0, &[70, 71]);
+    append(&mut *shard, opened.slot, 300, 302);
+    assert!(sync(&mut *shard).is_empty());
+    shard.reopen(opened.slot, Cursor::at_offset(300)).expect("reopen");
+    shard.close(opened.slot);
+    let opened = create(&mut *shard, "a-1");
+    assert_eq!(any_from(&storage, "a-1"), 300, "their number says nothing");
+    assert_holds(&*opened.reader, (60..300).filter(|offset| ![70, 71].contains(offset)));
+    rewrite(&mut *shard, opened.slot, 80, &[]);
+    shard.close(opened.slot);
+    let opened = create(&mut *shard, "a-1");
+    append(&mut *shard, opened.slot, 300, 310);
+    assert!(sync(&mut *shard).is_empty());
+    assert_holds(&*opened.reader, 80..310);
+}
