@@ -23,6 +23,8 @@ pub enum Command {
     Compare(CompareArgs),
     /// Measure Wafka on each of its storage backends.
     Backends(BackendsArgs),
+    /// Measure Wafka on NATS JetStream next to programs that publish to it by themselves; starts and stops the servers.
+    Jetstream(JetStreamArgs),
     /// Measure Wafka with a log of many gigabytes.
     Long(LongArgs),
 }
@@ -112,6 +114,30 @@ pub struct BackendsArgs {
     pub plugins: Option<PathBuf>,
     /// Runs of each cell on each backend.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: u32,
+    /// Only these cells, by name (`--cells help` lists them).
+    #[arg(long, value_delimiter = ',')]
+    pub cells: Vec<String>,
+    /// How long a load cell produces.
+    #[arg(long, default_value_t = 3.0, value_parser = positive)]
+    pub seconds: f64,
+    /// One short round, to see that everything works; its figures mean little.
+    #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
+    pub quick: bool,
+    /// Write each run's figures to this file, a line of JSON for each.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct JetStreamArgs {
+    /// Where the plugin's library is (default: beside this program).
+    #[arg(long)]
+    pub plugins: Option<PathBuf>,
+    /// Runs of each cell on each side.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
     /// Only these cells, by name (`--cells help` lists them).
     #[arg(long, value_delimiter = ',')]

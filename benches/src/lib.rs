@@ -13,6 +13,7 @@
 //! | [`ledger`] | what was acknowledged, and the check that exactly that is read back |
 //! | [`server`], [`procfs`] | the servers under test as processes, and what the kernel says of them |
 //! | [`cell`], [`trial`], [`compare`], [`table`] | the table: its cells, one run of a cell, the rounds, the print |
+//! | [`jetstream`] | Wafka on NATS JetStream, next to programs that publish to it by themselves |
 //! | [`long`] | Wafka alone with a log of many gigabytes |
 
 pub mod backends;
@@ -22,6 +23,7 @@ pub mod conn;
 pub mod delivery;
 pub mod error;
 pub mod group;
+pub mod jetstream;
 pub mod latency;
 pub mod ledger;
 pub mod load;

@@ -14,6 +14,7 @@ use wafka_bench::backends::{self, Backends};
 use wafka_bench::cell::{self, Cell, Scale};
 use wafka_bench::compare::Comparison;
 use wafka_bench::error::Context;
+use wafka_bench::jetstream::{self, JetStream};
 use wafka_bench::ledger::Verifier;
 use wafka_bench::load::{self, Plan, Stop};
 use wafka_bench::payload::{MAX_CONNS, topic_name};
@@ -23,7 +24,7 @@ use wafka_bench::table::{self, thousands};
 use wafka_bench::trial::{Workplace, beside_this_program};
 use wafka_bench::{BenchError, Result, long};
 
-use cli::{BackendsArgs, Cli, Command, CommonArgs, CompareArgs, LoadArgs, LongArgs, ReadArgs};
+use cli::{BackendsArgs, Cli, Command, CommonArgs, CompareArgs, JetStreamArgs, LoadArgs, LongArgs, ReadArgs};
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Command::Read(args) => read_command(&args),
         Command::Compare(args) => compare_command(args),
         Command::Backends(args) => backends_command(&args),
+        Command::Jetstream(args) => jetstream_command(&args),
         Command::Long(args) => long_command(&args),
     };
     match done {
@@ -184,8 +186,13 @@ fn backends_command(args: &BackendsArgs) -> Result<()> {
 
 fn backend(name: &str, plugins: Option<&Path>) -> Result<Backend> {
     if ["text", "memory"].contains(&name) {
-        return Ok(Backend { name: name.to_owned(), plugin: None });
+        return Ok(Backend { name: name.to_owned(), plugin: None, options: String::new() });
     }
+    let plugin = Some(plugin_path(name, plugins)?);
+    Ok(Backend { name: name.to_owned(), plugin, options: String::new() })
+}
+
+fn plugin_path(name: &str, plugins: Option<&Path>) -> Result<PathBuf> {
     let file = format!("libwafka_storage_{name}.so");
     let path = match plugins {
         Some(dir) => dir.join(&file),
@@ -194,24 +201,52 @@ fn backend(name: &str, plugins: Option<&Path>) -> Result<Backend> {
     let hint = format!(
         "build it with cargo build --release -p wafka-storage-{name}, or name its directory with --plugins"
     );
-    let path = Path::canonicalize(&path).doing(|| format!("{} ({hint})", path.display()))?;
-    Ok(Backend { name: name.to_owned(), plugin: Some(path) })
+    Path::canonicalize(&path).doing(|| format!("{} ({hint})", path.display()))
+}
+
+fn jetstream_command(args: &JetStreamArgs) -> Result<()> {
+    let all = jetstream::cells();
+    let names: Vec<&str> = all.iter().map(|cell| cell.name.as_str()).collect();
+    let Some(wanted) = wanted(&args.cells, &names)? else { return say(&names.join("\n")) };
+    let (rounds, scale) = extent(args.quick, args.rounds, args.seconds);
+    let mut workplace = Workplace::new(args.common.dir.as_deref())?;
+    let mut json = match &args.json {
+        Some(path) => Some(File::create(path).doing(|| path.display().to_string())?),
+        None => None,
+    };
+    let comparison = JetStream {
+        wafka: server_path(&args.common)?,
+        plugin: plugin_path("jetstream", args.plugins.as_deref())?,
+        cells: all.iter().filter(|cell| wanted(&cell.name)).cloned().collect(),
+        rounds,
+        load: scale.load,
+        progress: &mut std::io::stderr(),
+        raw: json.as_mut().map(|file| file as &mut dyn Write),
+    };
+    let measured = comparison.run(&mut workplace)?;
+    say(&format!(
+        "Wafka on JetStream, and programs that publish the same bytes by themselves: medians of {rounds} interleaved \
+         rounds; share = median of the rounds' own, Wafka / the other\n"
+    ))?;
+    say(jetstream::render(&measured).trim_end())
 }
 
 /// Those of `all` with these names, all without any; `None` when help was asked for.
 fn chosen(names: &[String], all: Vec<Cell>) -> Result<Option<Vec<Cell>>> {
+    let known: Vec<&str> = all.iter().map(|cell| cell.name).collect();
+    let Some(wanted) = wanted(names, &known)? else { return Ok(None) };
+    Ok(Some(all.into_iter().filter(|cell| wanted(cell.name)).collect()))
+}
+
+/// Which of the `known` ones are among `names`, all without any; `None` when help was asked for.
+fn wanted<'a>(names: &'a [String], known: &[&str]) -> Result<Option<impl Fn(&str) -> bool + 'a>> {
     if names.iter().any(|name| name == "help") {
         return Ok(None);
     }
-    if let Some(unknown) = names.iter().find(|name| all.iter().all(|cell| cell.name != **name)) {
-        let known: Vec<&str> = all.iter().map(|cell| cell.name).collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
         return Err(BenchError::Setup(format!("no cell {unknown:?}; there are {}", known.join(", "))));
     }
-    Ok(Some(
-        all.into_iter()
-            .filter(|cell| names.is_empty() || names.iter().any(|name| name == cell.name))
-            .collect(),
-    ))
+    Ok(Some(move |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name)))
 }
 
 fn long_command(args: &LongArgs) -> Result<()> {

@@ -41,6 +41,8 @@ pub struct Backend {
     pub name: String,
     /// The plugin's library, absolute; `None` for one that is built in.
     pub plugin: Option<PathBuf>,
+    /// What of the configuration is its own: tables, in TOML.
+    pub options: String,
 }
 
 impl Backend {
@@ -52,6 +54,7 @@ impl Backend {
         if let Some(plugin) = &self.plugin {
             toml.push_str(&format!("\n[[plugins]]\npath = {}\n", quoted(&plugin.display().to_string())?));
         }
+        toml.push_str(&format!("\n{}", self.options));
         Ok(toml)
     }
 }
@@ -182,8 +185,13 @@ fn start_wafka(path: &Path, dir: &Path, fsync: Fsync, backend: Option<&Backend>)
         line.trim_end().strip_prefix("wafka ready on ").and_then(|addr| addr.parse().ok()).ok_or_else(
             || server.problem(format!("expected \"wafka ready on <addr>:<port>\", got {line:?}")),
         )?;
-    if !Reader::open(server.addr)?.ping()? {
-        return Err(server.problem("said it was ready, but is still loading".into()));
+    // Where others might own the data, it listens before it serves.
+    while !Reader::open(server.addr)?.ping()? {
+        server.must_run()?;
+        if started.elapsed() > PATIENCE {
+            return Err(server.problem(format!("still loading after {} s", PATIENCE.as_secs())));
+        }
+        thread::sleep(LOOK_EVERY);
     }
     server.ready_after = started.elapsed();
     Ok(server)

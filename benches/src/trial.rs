@@ -89,6 +89,12 @@ impl Workplace {
         Ok(Self { dir: dir.doing(|| format!("make a directory in {}", parent.display()))?, runs: 0 })
     }
 
+    /// The directory that the others are in.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// A name for a data directory that hasn't been used. What was written before is brought to the disk, so that
     /// no run pays for the one before it.
     pub fn fresh(&mut self) -> PathBuf {

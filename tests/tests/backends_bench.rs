@@ -17,10 +17,14 @@ use wafka_tests::{plugins, server};
 
 #[test]
 fn every_backend_runs_each_kind_of_cell() {
-    let built_in = ["text", "memory"].map(|name| Backend { name: name.to_owned(), plugin: None });
+    let built_in = ["text", "memory"].map(|name| Backend {
+        name: name.to_owned(),
+        plugin: None,
+        options: String::new(),
+    });
     let plugin = |name: &str| {
         let plugin = Some(plugins::path(&format!("wafka_storage_{name}")));
-        Backend { name: name.to_owned(), plugin }
+        Backend { name: name.to_owned(), plugin, options: String::new() }
     };
     let backends: Vec<Backend> = built_in.into_iter().chain(["sqlite", "redb"].map(plugin)).collect();
     let count = backends.len();

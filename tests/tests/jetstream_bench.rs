@@ -1,0 +1,41 @@
+//! `wafka-bench jetstream`, in its shortest form: Wafka and both kinds of publishers run, with one server and with three, and
+//! read back what they wrote.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a failure here is a failed test"
+)]
+
+use std::time::Duration;
+
+use wafka_bench::jetstream::{self, JetStream};
+use wafka_bench::trial::Workplace;
+use wafka_tests::{plugins, server};
+
+#[test]
+fn every_side_reads_back_what_it_wrote() {
+    let few = ["r1-50x64", "r1-1x1", "r3-50x1-1k"];
+    let cells = jetstream::cells().into_iter().filter(|cell| few.contains(&cell.name.as_str())).collect();
+    let mut raw = Vec::new();
+    let comparison = JetStream {
+        wafka: server::program_path(),
+        plugin: plugins::path("wafka_storage_jetstream"),
+        cells,
+        rounds: 1,
+        load: Duration::from_millis(100),
+        progress: &mut std::io::sink(),
+        raw: Some(&mut raw),
+    };
+    let measured = comparison.run(&mut Workplace::new(None).unwrap()).unwrap();
+    assert_eq!(measured.len(), few.len());
+    for cell in &measured {
+        assert!(cell.runs.iter().all(|(_, runs)| runs.len() == 1 && runs[0].events > 0), "{cell:?}");
+        assert!(cell.least_share() > 0.0, "{cell:?}");
+    }
+    // One message at a time is no batch.
+    let rows = 3 + 2 + 3;
+    assert_eq!(String::from_utf8(raw).unwrap().lines().count(), rows);
+    assert_eq!(jetstream::render(&measured).lines().count(), 2 + rows);
+}
