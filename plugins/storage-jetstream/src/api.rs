@@ -20,6 +20,8 @@ const EXPECTED_LAST_OF_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence";
 pub(crate) const WRONG_LAST_SEQUENCE: u64 = 10_071;
 const STREAM_NOT_FOUND: u64 = 10_059;
 const NO_MESSAGE_FOUND: u64 = 10_037;
+/// Too few servers for the replicas: those that were just started are counted by and by.
+const NO_PEERS: u64 = 10_005;
 /// How long one request is waited for before it is sent again: it, or its answer, may be lost.
 const TRY: Duration = Duration::from_millis(1500);
 /// The pause before that, where the answer was that nobody can answer now.
@@ -68,7 +70,7 @@ struct ApiError {
 impl ApiError {
     /// The engine is there and has, for now, no leader or no time: it is asked again.
     fn is_passing(&self) -> bool {
-        self.code == 503 || self.code == 429
+        self.code == 503 || self.code == 429 || self.err_code == NO_PEERS
     }
 }
 
@@ -373,5 +375,20 @@ impl NewStream<'_> {
             "allow_direct": self.allow_direct,
             "mirror_direct": false,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_is_asked_again() {
+        for (code, err_code, passes) in
+            [(503, 10_008, true), (429, 0, true), (400, NO_PEERS, true), (400, 10_071, false)]
+        {
+            let error = ApiError { code, err_code, description: String::new() };
+            assert_eq!(error.is_passing(), passes, "{error:?}");
+        }
     }
 }
