@@ -30,7 +30,7 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 9] = [
     ("wafka-plugin", &["wafka-core", "wafka-storage", "wafka-plugin-abi"]),
     ("wafka-plugin-sdk", &["wafka-core", "wafka-plugin-abi"]),
     ("wafka-server", &["wafka-core", "wafka-protocol", "wafka-storage", "wafka-broker", "wafka-plugin"]),
-    ("wafka-bench", &[]),
+    ("wafka-bench", &["wafka-test-nats"]),
 ];
 
 /// The same for everything in `plugins/`: a plugin knows what its authors are told of.
