@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use async_nats::header::{NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE};
 use async_nats::{Client, HeaderMap, Message, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -32,7 +33,8 @@ const STORED_BESIDE: u64 = 34;
 /// Bytes of the headers of a line, and of a cut.
 const HEADERS: u64 = ("NATS/1.0\r\n".len() + EXPECTED_LAST.len() + ": \r\n\r\n".len() + 19) as u64;
 
-/// Bytes that a line or a cut takes in its stream beside its data.
+/// Bytes that a line or a cut takes in its stream beside its data. A line of a batch takes some more: a sum that follows
+/// from this one is an estimate.
 pub(crate) fn bytes_beside(subject: &str) -> u64 {
     STORED_BESIDE + HEADERS + subject.len() as u64
 }
@@ -103,6 +105,10 @@ pub(crate) struct StreamConfig {
     /// Whether any replica may be asked for messages.
     #[serde(default)]
     pub allow_direct: bool,
+    pub num_replicas: u8,
+    /// Whether it takes batches.
+    #[serde(default)]
+    pub allow_atomic: bool,
 }
 
 /// What a stream holds.
@@ -332,20 +338,45 @@ fn understand<T: DeserializeOwned>(answer: &Message) -> Result<Result<T, Failure
     }
 }
 
-/// The sequence that an acknowledgement names, or what it says instead.
+/// The sequence that an acknowledgement names, that of a batch's last message, or what it says instead.
 pub(crate) fn acknowledged(answer: &Message) -> Result<u64, Failure> {
-    match understand::<Acknowledged>(answer) {
-        Ok(understood) => understood.map(|acknowledged| acknowledged.seq),
-        Err(Passing(reason)) => Err(Failure::Silence { waited: Duration::ZERO, last: reason }),
+    #[derive(Deserialize)]
+    struct Acknowledgement {
+        seq: Option<u64>,
+        error: Option<ApiError>,
+    }
+    let silence = |last: String| Failure::Silence { waited: Duration::ZERO, last };
+    if answer.status == Some(StatusCode::NO_RESPONDERS) {
+        return Err(silence("nobody answers for it".into()));
+    }
+    match serde_json::from_slice(&answer.payload) {
+        Ok(Acknowledgement { error: Some(error), .. }) if error.is_passing() => {
+            Err(silence(error.description))
+        }
+        Ok(Acknowledgement { error: Some(error), .. }) => {
+            Err(Failure::Refused { code: error.err_code, description: error.description })
+        }
+        Ok(Acknowledgement { seq: Some(seq), .. }) => Ok(seq),
+        Ok(_) => Err(Failure::Strange("neither a sequence nor an error".into())),
+        Err(error) => Err(Failure::Strange(error.to_string())),
     }
 }
 
-/// A header with a number. It has as many digits as any, so that all lines of a log have the same length beside their
-/// data: the sum of these follows from what the engine says of the stream.
+/// A header with a number. It has as many digits as any, so that all lines that go by themselves have the same length
+/// beside their data: how long these are follows from what the engine says of the stream.
 pub(crate) fn expecting(header: &'static str, last: u64) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(header, format!("{last:019}"));
     headers
+}
+
+/// Says of a message which one of a batch it is, from 1 on. The last one commits it.
+pub(crate) fn in_batch(headers: &mut HeaderMap, id: &str, at: u64, is_last: bool) {
+    headers.insert(NATS_BATCH_ID, id);
+    headers.insert(NATS_BATCH_SEQUENCE, at.to_string());
+    if is_last {
+        headers.insert(NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL);
+    }
 }
 
 /// How a stream is to be: on disk and complete.
@@ -372,6 +403,7 @@ impl NewStream<'_> {
             "retention": "limits",
             "discard": "new",
             "compression": "none",
+            "allow_atomic": true,
             "allow_direct": self.allow_direct,
             "mirror_direct": false,
         })

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use wafka_core::storage::{LogName, StorageError};
 
 use crate::api::{Api, Failure, StreamInfo, bytes_beside};
+use crate::batches::Batches;
 use crate::direct::Direct;
 use crate::directory::Directory;
 use crate::log::{Loaded, Log};
@@ -73,7 +74,9 @@ impl Home {
             let api = Api { client: client.clone(), patience: options.request_timeout() };
             let opened = Directory::open(api.clone(), options.prefix.clone(), options.replicas).await;
             let directory = opened.map_err(|failure| failed("the names of the logs", "open", failure))?;
-            Ok::<_, StorageError>((Arc::new(Sender { client, api, options, inbox }), directory, direct))
+            let next_batch = AtomicU64::new(fastrand::u64(..));
+            let sender = Sender { client, api, options, inbox, next_batch };
+            Ok::<_, StorageError>((Arc::new(sender), directory, direct))
         })?;
         Ok(Home {
             runtime: Some(runtime),
@@ -160,6 +163,7 @@ impl Home {
             return Err(damaged(format!("its stream {stream} is gone")));
         };
         check_keeps(stream, &info).map_err(damaged)?;
+        let batches = Batches::new(info.config.num_replicas, info.config.allow_atomic);
         let last_cut = api.last_on(stream, &cuts).await.map_err(wrong)?;
         let (mut segments, mut beside) = (Segments::default(), info.state.messages * bytes_beside(&lines));
         if let Some(stored) = last_cut {
@@ -184,7 +188,7 @@ impl Home {
         let bytes = if first == end { 0 } else { state.bytes.saturating_sub(beside) };
         let leader = info.cluster.and_then(|cluster| cluster.leader).unwrap_or_default();
         ::log::debug!("{name}, stream {stream}: offsets {first} to {end}, leader {leader}");
-        Ok(Loaded { first, any_from, end, last_sequence: state.last_seq, bytes, segments })
+        Ok(Loaded { first, any_from, end, last_sequence: state.last_seq, bytes, segments, batches })
     }
 
     /// The offset of the first line there is, or `end`.

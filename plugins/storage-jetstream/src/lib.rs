@@ -68,10 +68,12 @@
 //! # Inside
 //!
 //! A thread of the backend's own runs the connection and a *writer* for each log, which sends what was appended at
-//! once, up to 1,024 lines ahead of the acknowledgements; a sync waits for these. What is not acknowledged is in memory,
+//! once, up to 2,000 lines ahead of the acknowledgements; a sync waits for these. Many lines go as *atomic batches* of up to
+//! 1,000, which the engine stores as a whole or not at all; few go one by one. What is not acknowledged is in memory,
 //! where readers see it.
 
 mod api;
+mod batches;
 mod connect;
 mod cut;
 mod direct;

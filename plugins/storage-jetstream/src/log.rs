@@ -1,9 +1,11 @@
 //! One log: what of it is known here, and what was appended and not acknowledged.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::Subject;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
@@ -11,6 +13,7 @@ use tokio::time::Instant;
 use wafka_core::Offset;
 use wafka_core::storage::{Cursor, LogName, StorageError};
 
+use crate::batches::Batches;
 use crate::io_error;
 use crate::segments::Segments;
 
@@ -22,9 +25,10 @@ pub(crate) struct Log {
     pub stream: String,
     /// Where lines are published, and cuts.
     pub line_subject: String,
+    pub publish_to: Subject,
     pub cut_subject: String,
     pub state: Mutex<State>,
-    /// Lines were acknowledged, or the log was poisoned.
+    /// Lines that somebody waits for were acknowledged, or the log was poisoned.
     pub changed: Condvar,
     /// There is something for the writer to do.
     pub work: Notify,
@@ -47,8 +51,10 @@ pub(crate) struct State {
     pub end: Offset,
     /// The lines from `acked` to `end`.
     pub pending: VecDeque<Bytes>,
-    /// Offsets behind `acked` whose acknowledgement came before those of lines below them.
-    pub early: BTreeSet<Offset>,
+    /// Lines behind `acked` whose acknowledgement came before those of lines below them: from which offset to which.
+    pub early: BTreeMap<Offset, Offset>,
+    /// Somebody waits until everything below this is acknowledged.
+    pub wanted: Option<Offset>,
     /// Bytes of the lines there are, those below `acked` that were there when the log was opened by estimate.
     pub bytes: u64,
     pub pending_bytes: usize,
@@ -58,6 +64,9 @@ pub(crate) struct State {
     pub life: u32,
     /// Counts how often it was begun to send: refusals of what was sent before say nothing.
     pub attempt: u32,
+    /// How lines are sent, and how many attempts have led to nothing since something was last acknowledged.
+    pub batches: Batches,
+    pub fruitless: u32,
     /// When something was last acknowledged, or first sent.
     pub progress: Instant,
     /// Why the log's end has to be read again before anything else is sent.
@@ -118,6 +127,7 @@ pub(crate) struct Loaded {
     pub end: Offset,
     pub last_sequence: u64,
     pub bytes: u64,
+    pub batches: Batches,
 }
 
 impl State {
@@ -130,7 +140,10 @@ impl State {
             sent: loaded.end,
             end: loaded.end,
             pending: VecDeque::new(),
-            early: BTreeSet::new(),
+            early: BTreeMap::new(),
+            wanted: None,
+            batches: loaded.batches,
+            fruitless: 0,
             bytes: loaded.bytes,
             pending_bytes: 0,
             highest: loaded.last_sequence,
@@ -161,20 +174,26 @@ impl State {
         self.pending.get(at)
     }
 
-    /// Takes note that the line with this offset stands where it belongs.
-    fn acknowledge(&mut self, offset: Offset) {
-        if !(self.acked..self.sent.max(self.acked)).contains(&offset) {
+    /// Takes note that these lines stand where they belong.
+    fn acknowledge(&mut self, offsets: Range<Offset>) {
+        let (from, to) = (offsets.start.max(self.acked), offsets.end.min(self.end));
+        if from >= to {
             return;
         }
-        self.early.insert(offset);
-        while self.early.first() == Some(&self.acked) {
-            self.early.pop_first();
-            let Some(line) = self.pending.pop_front() else { break };
-            self.pending_bytes -= line.len();
-            self.acked += 1;
+        let known = self.early.entry(from).or_insert(to);
+        *known = to.max(*known);
+        while let Some(range) = self.early.first_entry().filter(|range| *range.key() <= self.acked) {
+            let to = range.remove();
+            for line in self.pending.drain(..to.saturating_sub(self.acked) as usize) {
+                self.pending_bytes -= line.len();
+                self.acked += 1;
+            }
             self.progress = Instant::now();
             self.troubled = None;
+            self.fruitless = 0;
         }
+        // What was sent in an earlier attempt may reach further than what was sent again.
+        self.sent = self.sent.max(self.acked);
     }
 
     /// What is sent from now on begins with the first line that is not acknowledged.
@@ -199,6 +218,7 @@ impl Log {
             key,
             stream,
             line_subject: format!("{subject}.line"),
+            publish_to: format!("{subject}.line").into(),
             cut_subject: format!("{subject}.cut"),
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -207,25 +227,33 @@ impl Log {
         })
     }
 
-    /// Takes note that a line is in the log for good.
-    pub(crate) fn stored(&self, life: u32, offset: Offset) {
+    /// Takes note that lines are in the log for good.
+    pub(crate) fn stored(&self, life: u32, offsets: Range<Offset>) {
         let mut state = self.state.lock();
         if state.life != life {
             return;
         }
         let before = state.acked;
-        state.acknowledge(offset);
-        if state.acked > before {
+        state.acknowledge(offsets);
+        if state.acked == before {
+            return;
+        }
+        if state.wanted.is_some_and(|wanted| wanted <= state.acked) {
+            state.wanted = None;
             self.changed.notify_all();
-            // There is room to send more.
+        }
+        // There is room to send more, or nothing left to do.
+        if state.sent < state.end || !state.open {
             self.work.notify_one();
         }
     }
 
     /// Takes note that something that was sent was refused.
-    pub(crate) fn refused(&self, life: u32, attempt: u32, reason: String) {
+    /// `code` is the engine's number for it.
+    pub(crate) fn refused(&self, life: u32, attempt: u32, code: Option<u64>, reason: String) {
         let mut state = self.state.lock();
         if state.life == life && state.attempt == attempt {
+            code.into_iter().for_each(|code| state.batches.refused(code));
             state.trouble.get_or_insert(reason);
             self.work.notify_one();
         }
@@ -257,6 +285,8 @@ impl Log {
             if state.acked >= end {
                 return Ok(());
             }
+            let wanted = state.wanted.map_or(end, |wanted| wanted.min(end));
+            state.wanted = Some(wanted);
             if self.changed.wait_until(&mut state, deadline).timed_out() {
                 drop(state);
                 // Its writer gives up long before that.

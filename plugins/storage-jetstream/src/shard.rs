@@ -19,7 +19,7 @@ use crate::reader::JetStreamReader;
 use crate::rewrite::JetStreamRewrite;
 
 /// Bytes that a message's headers take, at most.
-const HEADERS_MAX: usize = 128;
+const HEADERS_MAX: usize = 192;
 
 /// A shard.
 pub(crate) struct JetStreamShard {

@@ -3,21 +3,26 @@
 //! Each line says which sequence it follows: out of turn the engine takes none. So a line that was perhaps stored
 //! is simply sent again, as often as need be: it stands in its place once, whichever of the messages came first. What
 //! stands there is compared with it byte for byte; something else is another writer's.
+//!
+//! Many lines go as an atomic batch, whose first message says what it follows. It is as with a single one: the
+//! batch is there, whole and in its place, or it is not and will never be, however often it is sent and however its lines
+//! are grouped when they are sent again. So the next one is sent before it is acknowledged: if the first is refused,
+//! what follows is refused, too.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use async_nats::Client;
+use async_nats::{Client, HeaderMap, PublishError};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use wafka_core::Offset;
 
-use crate::api::{Api, EXPECTED_LAST, Failure, expecting};
+use crate::api::{Api, EXPECTED_LAST, Failure, expecting, in_batch};
+use crate::batches::Group;
 use crate::log::{Log, Poison, State};
 use crate::options::Options;
 
-/// So many lines of a log are on their way at once.
-const IN_FLIGHT_MAX: u64 = 1024;
 /// So many messages are asked for at once.
 const LOOK_AT: u64 = 64;
 /// So many bytes of them, at most, as far as that can be known.
@@ -32,6 +37,8 @@ pub(crate) struct Sender {
     pub options: Options,
     /// Where acknowledgements come.
     pub inbox: String,
+    /// The next batch's number. The engine tells by it which messages belong together: nobody else has this one.
+    pub next_batch: AtomicU64,
 }
 
 /// What is to be done next.
@@ -48,6 +55,7 @@ struct Sending {
     attempt: u32,
     first: Offset,
     sequence: u64,
+    batch: bool,
 }
 
 /// A writer that ends, however it does, leaves nobody waiting.
@@ -103,14 +111,17 @@ fn next_step(sender: &Sender, state: &mut State) -> Step {
         return Step::Look(format!("no acknowledgement within {} ms", patience.as_millis()));
     }
     let from = state.sent;
-    let unbroken = IN_FLIGHT_MAX.saturating_sub(from - state.acked).min(state.end - from);
-    if unbroken == 0 {
-        return Step::Wait(overdue);
-    }
-    let at = (from - state.acked) as usize;
-    let lines: Vec<Bytes> = state.pending.iter().skip(at).take(unbroken as usize).cloned().collect();
+    let in_flight = from - state.acked;
+    let waiting = state.pending.range(in_flight as usize..);
+    let (count, batch) = match state.batches.next(in_flight, state.fruitless, waiting.clone().map(Bytes::len))
+    {
+        Group::Hold => return Step::Wait(overdue),
+        Group::Single(count) => (count, false),
+        Group::Batch(count) => (count, true),
+    };
+    let lines: Vec<Bytes> = waiting.take(count as usize).cloned().collect();
     let sequence = state.segments.sequence_of(from);
-    let sending = Sending { life: state.life, attempt: state.attempt, first: from, sequence };
+    let sending = Sending { life: state.life, attempt: state.attempt, first: from, sequence, batch };
     if overdue.is_none() {
         state.progress = Instant::now();
     }
@@ -121,22 +132,60 @@ fn next_step(sender: &Sender, state: &mut State) -> Step {
 
 impl Sender {
     async fn send(&self, log: &Log, lines: Vec<Bytes>, sending: &Sending) {
-        let Sending { life, attempt, first, sequence } = *sending;
+        let Sending { life, attempt, .. } = *sending;
         let all = async {
-            for (line, at) in lines.into_iter().zip(0..) {
-                let reply = format!("{}.{:x}-{life:x}-{attempt:x}-{:x}", self.inbox, log.key, first + at);
-                let headers = expecting(EXPECTED_LAST, sequence + at - 1);
-                let subject = log.line_subject.clone();
-                self.client.publish_with_reply_and_headers(subject, reply, headers, line).await?;
+            if sending.batch {
+                self.send_together(log, lines, sending).await
+            } else {
+                self.send_each(log, lines, sending).await
             }
-            Ok::<(), async_nats::PublishError>(())
         };
         let problem = match timeout(self.options.publish_timeout(), all).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),
             Err(_) => "the connection takes no more".to_owned(),
         };
-        log.refused(life, attempt, problem);
+        log.refused(life, attempt, None, problem);
+    }
+
+    async fn send_each(&self, log: &Log, lines: Vec<Bytes>, sending: &Sending) -> Result<(), PublishError> {
+        for (line, at) in lines.into_iter().zip(0..) {
+            let headers = expecting(EXPECTED_LAST, sending.sequence + at - 1);
+            let reply = self.reply(log, sending, sending.first + at, 1);
+            let to = log.publish_to.clone();
+            self.client.publish_with_reply_and_headers(to, reply, headers, line).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends the lines as one batch. Its last message is answered, for all of them.
+    async fn send_together(
+        &self,
+        log: &Log,
+        lines: Vec<Bytes>,
+        sending: &Sending,
+    ) -> Result<(), PublishError> {
+        let id = format!("{:016x}", self.next_batch.fetch_add(1, Ordering::Relaxed));
+        let count = lines.len() as u64;
+        for (line, at) in lines.into_iter().zip(1..) {
+            let mut headers =
+                if at == 1 { expecting(EXPECTED_LAST, sending.sequence - 1) } else { HeaderMap::new() };
+            in_batch(&mut headers, &id, at, at == count);
+            let to = log.publish_to.clone();
+            if at < count {
+                self.client.publish_with_headers(to, headers, line).await?;
+            } else {
+                let reply = self.reply(log, sending, sending.first, count);
+                self.client.publish_with_reply_and_headers(to, reply, headers, line).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the acknowledgement of so many lines goes: [`take_note`] reads what it is for.
+    fn reply(&self, log: &Log, sending: &Sending, first: Offset, count: u64) -> String {
+        let Sending { life, attempt, .. } = sending;
+        format!("{}.{:x}-{life:x}-{attempt:x}-{first:x}-{count:x}", self.inbox, log.key)
     }
 
     /// Reads what stands where the lines belong that are not acknowledged; what is missing is sent again.
@@ -175,6 +224,7 @@ impl Sender {
             }
             Ok(None) => {
                 state.begin_again();
+                state.fruitless = state.fruitless.saturating_add(1);
                 return still;
             }
             Err(failure) => {
@@ -217,7 +267,7 @@ impl Sender {
                     let end = segments.offset_from(last + 1);
                     return Ok(Some(Poison::Fenced { batch: offset, end }));
                 }
-                log.stored(life, offset);
+                log.stored(life, offset..offset + 1);
             }
         }
     }
@@ -231,25 +281,29 @@ pub(crate) fn take_note(
 ) {
     let mut numbers = token.split('-').map(|number| u64::from_str_radix(number, 16).ok());
     let mut number = || numbers.next().flatten();
-    let (Some(key), Some(life), Some(attempt), Some(offset)) = (number(), number(), number(), number())
+    let (Some(key), Some(life), Some(attempt), Some(first), Some(count)) =
+        (number(), number(), number(), number(), number())
     else {
         ::log::warn!("an acknowledgement that nobody waits for: {token}");
         return;
     };
     // A log that was closed waits for nothing.
     let Some(log) = find(key) else { return };
-    let (life, attempt) = (life as u32, attempt as u32);
+    let (life, attempt, end) = (life as u32, attempt as u32, first.saturating_add(count));
     let expected = {
         let state = log.state.lock();
-        (state.life == life).then(|| state.segments.sequence_of(offset))
+        (state.life == life).then(|| state.segments.sequence_of(end.saturating_sub(1)))
     };
     let Some(expected) = expected else { return };
     match answer() {
-        Ok(sequence) if sequence == expected => log.stored(life, offset),
+        Ok(sequence) if sequence == expected => log.stored(life, first..end),
         Ok(sequence) => {
-            let reason = format!("offset {offset} was given sequence {sequence}, expected {expected}");
-            log.refused(life, attempt, reason);
+            let reason = format!("offset {} was given sequence {sequence}, expected {expected}", end - 1);
+            log.refused(life, attempt, None, reason);
         }
-        Err(failure) => log.refused(life, attempt, failure.to_string()),
+        Err(failure) => {
+            let code = if let Failure::Refused { code, .. } = failure { Some(code) } else { None };
+            log.refused(life, attempt, code, failure.to_string());
+        }
     }
 }

@@ -115,10 +115,9 @@ fn a_restart_keeps_everything(harness: &mut dyn Harness) {
             let opened = create(&mut *shard, &log(name));
             assert_eq!((opened.end.offset, opened.first.offset), (end, 0));
             assert_lines(&read_all(&*opened.reader, opened.first, 300), &lines_of(0..end));
-            assert_eq!(
-                read_all(&*opened.reader, Cursor::at_offset(0), 300).len() as u64,
-                opened.reader.size_bytes()
-            );
+            let bytes = read_all(&*opened.reader, Cursor::at_offset(0), 300).len() as u64;
+            let size = opened.reader.size_bytes();
+            assert!(size.abs_diff(bytes) * 100 <= bytes * harness.size_percent(), "{size}, expected {bytes}");
             // A position from before the restart must not mislead.
             assert_lines(&read_all(&*opened.reader, last, 300), &lines_of(last.offset.min(end)..end));
             last = append(&mut *shard, opened.slot, end, end + 10 * (index as u64 + 1));

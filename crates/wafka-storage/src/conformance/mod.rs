@@ -38,6 +38,12 @@ pub trait Harness {
         true
     }
 
+    /// By how many hundredths [`wafka_core::storage::LogReader::size_bytes`] may differ, in a log that was opened again, from
+    /// the bytes of its lines: where these are not counted by themselves, it is an estimate.
+    fn size_percent(&self) -> u64 {
+        0
+    }
+
     /// Whether [`Harness::fail_next`] does what it says. Without it the cases about faults are passed over: a backend
     /// whose writes can fail should have a way to make them.
     fn faults(&self) -> bool {
