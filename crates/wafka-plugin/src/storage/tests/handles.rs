@@ -8,42 +8,45 @@ use wafka_plugin_abi::status;
 
 use super::*;
 
-/// The handles that there are, by kind. One test uses it.
-static HANDLES: Mutex<BTreeMap<&'static str, Vec<usize>>> = Mutex::new(BTreeMap::new());
+/// The handles that there are, by kind, each with the one that it was made with. One test uses it, with one storage at a time.
+static HANDLES: Mutex<BTreeMap<&'static str, Vec<(usize, usize)>>> = Mutex::new(BTreeMap::new());
 
-fn handles() -> MutexGuard<'static, BTreeMap<&'static str, Vec<usize>>> {
+fn handles() -> MutexGuard<'static, BTreeMap<&'static str, Vec<(usize, usize)>>> {
     HANDLES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn made(kind: &'static str, handle: *mut c_void) {
-    handles().entry(kind).or_default().push(handle as usize);
+fn made(kind: &'static str, handle: *mut c_void, with: *const c_void) {
+    handles().entry(kind).or_default().push((handle as usize, with as usize));
 }
 
 fn released(kind: &'static str, handle: *mut c_void) {
     let mut handles = handles();
     let of_kind = handles.entry(kind).or_default();
-    let at = of_kind.iter().position(|made| *made == handle as usize);
+    let at = of_kind.iter().position(|made| made.0 == handle as usize);
     // The plugin would be asked to free it twice.
     of_kind.remove(at.expect("a handle is released once"));
-    let parents = match kind {
-        "storage" => &["shard", "reader", "pending", "rewrite"][..],
-        "shard" => &["pending", "rewrite"],
-        _ => &[],
+    // Beside it other shards may have theirs.
+    let (children, all) = match kind {
+        "storage" => (&["shard", "reader", "pending", "rewrite"][..], true),
+        "shard" => (&["pending", "rewrite"][..], false),
+        _ => (&[][..], false),
     };
-    for parent in parents {
-        assert!(handles.get(parent).is_none_or(Vec::is_empty), "a {kind} goes before its {parent}");
+    for child in children {
+        let mut left = handles.get(child).into_iter().flatten();
+        let is_left = left.any(|(_, with)| all || *with == handle as usize);
+        assert!(!is_left, "a {kind} goes before its {child}");
     }
 }
 
 macro_rules! counted {
-    (make $name:ident($($argument:ident: $type:ty),*), $kind:literal, $place:ident) => {
-        unsafe extern "C" fn $name($($argument: $type),*) -> u32 {
+    (make $name:ident($with:ident: $of:ty $(, $argument:ident: $type:ty)*), $kind:literal, $place:ident) => {
+        unsafe extern "C" fn $name($with: $of $(, $argument: $type)*) -> u32 {
             let Some(function) = functions().$name else { return status::FAILED };
             // SAFETY: the arguments are the host's.
-            let result = unsafe { function($($argument),*) };
+            let result = unsafe { function($with $(, $argument)*) };
             if result == status::OK {
                 // SAFETY: the place of the handle is the host's.
-                made($kind, unsafe { *$place });
+                made($kind, unsafe { *$place }, $with as *const c_void);
             }
             result
         }
@@ -88,7 +91,7 @@ unsafe extern "C" fn log_open(
     let result = unsafe { function(shard, name, request, opened, damage, error) };
     if result == status::OK {
         // SAFETY: the result's place is the host's.
-        made("reader", unsafe { (*opened).reader });
+        made("reader", unsafe { (*opened).reader }, shard);
     }
     result
 }
