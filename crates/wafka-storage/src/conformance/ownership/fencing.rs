@@ -1,5 +1,8 @@
 //! Who lost the lease writes no more, however late it finds out, and loses nothing that was acknowledged.
 
+use std::sync::mpsc;
+use std::thread;
+
 use wafka_core::storage::{RewritePlan, StorageError, SyncFailure};
 
 use super::leases::assert_not_owner;
@@ -8,6 +11,8 @@ use super::*;
 pub(super) const CASES: &[Case] = &[
     the_next_owner_has_what_was_synced,
     an_old_owner_appends_no_more,
+    who_gave_it_up_writes_no_more,
+    who_does_not_know_yet_loses_nothing,
     what_was_under_way_is_there_at_once_or_never,
     an_old_owner_changes_no_log,
     an_old_rewrite_changes_nothing,
@@ -121,6 +126,58 @@ fn an_old_owner_appends_no_more(harness: &mut dyn SharedHarness) -> Result<(), T
     Ok(())
 }
 
+fn who_gave_it_up_writes_no_more(harness: &mut dyn SharedHarness) -> Result<(), TooSlow> {
+    let [mut a, mut b] = ["a", "b"].map(|id| Server::open(harness, id));
+    a.own(harness);
+    let (mut old, old_log) = begun(&a, "a-1");
+    a.ownership.release().expect("release");
+    assert_refused(&mut *old, old_log.slot, 3);
+    assert_not_owner(old.reopen(old_log.slot, Cursor::at_offset(3)));
+    b.own(harness);
+    let opened = create(&mut *b.shard(), &log("a-1"));
+    assert_lines(&whole(&opened), &lines_by(1, 0, 3));
+    Ok(())
+}
+
+/// The old owner goes on appending and syncing while the next one takes over: what it was told is durable is there.
+fn who_does_not_know_yet_loses_nothing(harness: &mut dyn SharedHarness) -> Result<(), TooSlow> {
+    let [mut a, mut b] = ["a", "b"].map(|id| Server::open(harness, id));
+    a.own(harness);
+    let (mut old, old_log) = begun(&a, "a-1");
+    let (progress, is_going_on) = mpsc::channel();
+    thread::scope(move |scope| {
+        let is_going_on = is_going_on;
+        let writing = scope.spawn(move || {
+            let mut end = 3;
+            let error = loop {
+                if let Err(error) = append_by(&mut *old, old_log.slot, 1, end, end + 2) {
+                    break error;
+                }
+                if let Some(failure) = sync_failures(&mut *old).pop() {
+                    break failure.error;
+                }
+                end += 2;
+                progress.send(end).expect("the next owner did not fail meanwhile");
+            };
+            (end, error)
+        });
+        assert!(is_going_on.iter().any(|end| end >= 9), "it did not get so far");
+        b.take_over(harness);
+        let mut shard = b.shard();
+        let opened = create(&mut *shard, &log("a-1"));
+        let found = opened.end.offset;
+        let before = lines_by(1, 0, found);
+        assert_lines(&whole(&opened), &before);
+        append_by(&mut *shard, opened.slot, 2, found, found + 2).expect("append");
+        sync(&mut *shard);
+        let (end, error) = writing.join().expect("the old owner ends");
+        assert!(matches!(error, StorageError::NotOwner { .. }), "{error:?} of an old owner");
+        assert!(end <= found, "what was synced up to {end} is not there: the log ended at {found}");
+        assert_lines(&whole(&opened), &[before, lines_by(2, found, found + 2)].concat());
+    });
+    Ok(())
+}
+
 fn what_was_under_way_is_there_at_once_or_never(harness: &mut dyn SharedHarness) -> Result<(), TooSlow> {
     let [mut a, mut b, mut c] = ["a", "b", "c"].map(|id| Server::open(harness, id));
     a.own(harness);
@@ -201,29 +258,43 @@ fn an_old_rewrite_changes_nothing(harness: &mut dyn SharedHarness) -> Result<(),
     }
     let [mut a, mut b] = ["a", "b"].map(|id| Server::open(harness, id));
     a.own(harness);
-    let (mut old, old_log) = begun(&a, "a-1");
     let plan = || RewritePlan { drop_below: 1, drop: vec![1] };
-    let mut rewrite = old.begin_rewrite(old_log.slot, plan()).expect("rewrite");
-    rewrite.run(&mut |_| {}).expect("run");
+    let [early, late] = ["a-1", "b-1"].map(|name| {
+        let (mut old, old_log) = begun(&a, name);
+        let mut rewrite = old.begin_rewrite(old_log.slot, plan()).expect("rewrite");
+        rewrite.run(&mut |_| {}).expect("run");
+        (name, old, old_log, rewrite)
+    });
     b.take_over(harness);
     let mut shard = b.shard();
-    let opened = create(&mut *shard, &log("a-1"));
-    let first = opened.first.offset;
-    let before = whole(&opened);
-    assert!(old.finish_rewrite(rewrite, &mut |_| {}).is_err(), "an old owner's rewrite took its place");
-    assert!(old.begin_rewrite(old_log.slot, plan()).is_err(), "an old owner begins a rewrite");
-    assert_lines(&whole(&opened), &before);
-    assert_eq!(first, 0);
-    append_by(&mut *shard, opened.slot, 2, 3, 5).expect("append");
-    sync(&mut *shard);
-    // The new owner's own goes well, whatever the old one left.
-    let mut rewrite = shard.begin_rewrite(opened.slot, plan()).expect("rewrite");
-    rewrite.run(&mut |_| {}).expect("run");
-    let rewritten = shard.finish_rewrite(rewrite, &mut |_| {}).expect("rewrite");
-    assert_eq!((rewritten.first.offset, rewritten.end.offset), (2, 5));
-    assert_refused(&mut *old, old_log.slot, 3);
-    let left = [lines_by(1, 2, 3), lines_by(2, 3, 5)].concat();
-    assert_lines(&read_all(&*opened.reader, Cursor::at_offset(0), 500), &left);
+    for ((name, mut old, old_log, rewrite), is_late) in [(early, false), (late, true)] {
+        let opened = create(&mut *shard, &log(name));
+        assert_eq!((opened.first.offset, opened.end.offset), (0, 3));
+        let mut rewrite = Some(rewrite);
+        let mut finish_old = |old: &mut dyn Shard| {
+            let rewrite = rewrite.take().expect("once");
+            let finished = old.finish_rewrite(rewrite, &mut |_| {});
+            assert!(finished.is_err(), "an old owner's rewrite took its place");
+            assert!(old.begin_rewrite(old_log.slot, plan()).is_err(), "an old owner begins a rewrite");
+        };
+        if !is_late {
+            finish_old(&mut *old);
+            assert_lines(&whole(&opened), &lines_by(1, 0, 3));
+        }
+        append_by(&mut *shard, opened.slot, 2, 3, 5).expect("append");
+        sync(&mut *shard);
+        // The new owner's own goes well, whatever the old one left or has under way.
+        let mut own = shard.begin_rewrite(opened.slot, plan()).expect("rewrite");
+        own.run(&mut |_| {}).expect("run");
+        let rewritten = shard.finish_rewrite(own, &mut |_| {}).expect("rewrite");
+        assert_eq!((rewritten.first.offset, rewritten.end.offset), (2, 5));
+        if is_late {
+            finish_old(&mut *old);
+        }
+        assert_refused(&mut *old, old_log.slot, 3);
+        let left = [lines_by(1, 2, 3), lines_by(2, 3, 5)].concat();
+        assert_lines(&read_all(&*opened.reader, Cursor::at_offset(0), 500), &left);
+    }
     Ok(())
 }
 

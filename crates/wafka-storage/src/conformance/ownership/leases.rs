@@ -134,6 +134,8 @@ fn what_another_had_is_lost_for_good(harness: &mut dyn SharedHarness) -> Result<
 
 fn nothing_is_touched_before(harness: &mut dyn SharedHarness) -> Result<(), TooSlow> {
     let [mut a, mut b] = ["a", "b"].map(|id| Server::open(harness, id));
+    // Nor where nobody has it.
+    assert_not_owner(b.storage.create(&[log("c-1")]));
     a.own(harness);
     a.storage.create(&[log("a-1"), log("b-1")]).expect("create");
     let mut writer = a.shard();
