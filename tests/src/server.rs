@@ -84,6 +84,13 @@ impl Setup {
         self
     }
 
+    /// With its data in this directory of [`Setup::dir`].
+    #[must_use]
+    pub fn data_in(mut self, name: &str) -> Self {
+        self.data_dir = self.dir.path().join(name);
+        self
+    }
+
     /// Where the data is.
     #[must_use]
     pub fn data_dir(&self) -> &Path {

@@ -84,7 +84,10 @@ pub fn program() -> Result<PathBuf, NatsError> {
 
 /// Ports that are free, and that no client's socket is given while a server that had one is down: those below the range that
 /// the system gives out by itself.
-fn free_ports(count: usize) -> Result<Vec<u16>, NatsError> {
+///
+/// # Errors
+/// The system does not tell.
+pub fn free_ports(count: usize) -> Result<Vec<u16>, NatsError> {
     let mut listeners: Vec<TcpListener> = Vec::new();
     while listeners.len() < count {
         listeners.extend(TcpListener::bind(("127.0.0.1", fastrand::u16(10_000..32_000))));

