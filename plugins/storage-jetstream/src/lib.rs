@@ -59,8 +59,9 @@
 //! Many lines come with one request from any replica, up to 4,000 at once. Replicas may be behind their leader, so what they
 //! say counts as long as sequence follows sequence; the leader is asked for what is missing, and for what stands where single
 //! lines were ever removed, as a replica that has not heard of that yet would bring them back. A line that the leader does
-//! not know is asked for once more together with what follows it: only a later line in one answer proves a gap. Checksums
-//! are verified by the server, as in every backend, not here.
+//! not know is asked for once more together with what follows it: only something later in one answer proves a gap. Checksums
+//! are verified by the server, as in every backend, not here. What an engine with one replica loses of its own files, by a
+//! bit that flips for example, looks to this backend as if it had been removed: with three, the engine repairs it.
 //!
 //! A line must fit into the servers' `max_payload`, 1 MB unless configured: a longer one is refused with an error that says
 //! so, together with the batch it is in.

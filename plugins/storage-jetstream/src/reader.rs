@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 use wafka_core::Offset;
 use wafka_core::storage::{Chunk, Cursor, LogReader, StorageError};
 
@@ -110,6 +110,16 @@ struct Known {
     any_from: Offset,
 }
 
+/// What was found where a line is missing.
+enum Behind {
+    /// The next line.
+    Line(Stored),
+    /// No line that is acknowledged.
+    Nothing,
+    /// Nothing at all: whoever answered may be behind.
+    Unknown,
+}
+
 /// How the leader is asked, as a read goes on.
 struct Pace {
     count: u64,
@@ -150,17 +160,35 @@ impl Log {
                 }
             };
             let before = collected.next;
-            let fetched = home.block_on(self.fetch(home, &known, &mut collected));
-            fetched.map_err(|failure| failed(&self.name.to_string(), "read", failure))?;
+            let fetching = self.fetch(home, &known, &mut collected);
+            let fetched = home.block_on(async { timeout_at(deadline, fetching).await });
+            let failure = match fetched {
+                Ok(Ok(())) => None,
+                Ok(Err(failure)) => Some(failure),
+                Err(_) => Some(Failure::Silence {
+                    waited: home.options().request_timeout(),
+                    last: "not all that was asked for came in time".into(),
+                }),
+            };
+            if let Some(failure) = failure {
+                // What came is right: else a bad connection would never let anything through.
+                return match collected.start {
+                    Some(_) => Ok(collected.done()),
+                    None => Err(failed(&self.name.to_string(), "read", failure)),
+                };
+            }
             if collected.next == before && !collected.full && self.state.lock().life == known.life {
                 // A leader that has just been replaced may answer, and not know of it.
+                if collected.start.is_some() {
+                    return Ok(collected.done());
+                }
                 if Instant::now() + PAUSE >= deadline {
                     let reason =
                         format!("the engine does not know of offset {before}, which it has acknowledged");
                     let source = std::io::Error::new(std::io::ErrorKind::TimedOut, reason);
                     return Err(io_error(&self.name.to_string(), "read", source));
                 }
-                home.block_on(sleep(PAUSE));
+                home.block_on(async { sleep(PAUSE).await });
             }
         }
     }
@@ -250,13 +278,18 @@ impl Log {
                 Some(stored) => stored,
                 // Removed, it seems: what stands behind it proves that.
                 None => match self.behind(api, known, offset).await? {
-                    Some(stored) => stored,
-                    None => return Ok(()),
+                    Behind::Line(stored) => stored,
+                    Behind::Nothing => {
+                        collected.next = known.acked;
+                        return Ok(());
+                    }
+                    Behind::Unknown => return Ok(()),
                 },
             };
             pace.longest = pace.longest.max(stored.data.len() as u64);
             let found = known.segments.offset_from(stored.sequence);
             if found >= known.acked {
+                collected.next = known.acked;
                 return Ok(());
             }
             self.check(&stored)?;
@@ -272,18 +305,20 @@ impl Log {
         Ok(())
     }
 
-    /// The first line behind this offset that counts.
-    async fn behind(&self, api: &Api, known: &Known, mut offset: Offset) -> Result<Option<Stored>, Failure> {
+    /// What stands where the line with this offset was, or behind it.
+    async fn behind(&self, api: &Api, known: &Known, mut offset: Offset) -> Result<Behind, Failure> {
         while offset < known.acked {
             let sequence = known.segments.sequence_of(offset);
-            let found = api.at_or_behind(&self.stream, sequence, &self.line_subject).await?;
-            let Some(stored) = found else { return Ok(None) };
+            // A cut proves as well as a line that nothing stands before it.
+            let Some(stored) = api.at_or_behind(&self.stream, sequence, ">").await? else {
+                return Ok(Behind::Unknown);
+            };
             offset = known.segments.offset_from(stored.sequence);
             if known.segments.sequence_of(offset) == stored.sequence {
-                return Ok(Some(stored));
+                return Ok(Behind::Line(stored));
             }
         }
-        Ok(None)
+        Ok(Behind::Nothing)
     }
 
     fn check(&self, stored: &Stored) -> Result<(), Failure> {
@@ -325,7 +360,7 @@ impl LogReader for JetStreamReader {
         into: &mut Vec<u8>,
     ) -> Result<Option<Chunk>, StorageError> {
         let Some(state) = self.log.state.try_lock() else { return Ok(None) };
-        if from.offset < state.end && from.offset < state.acked {
+        if from.offset < state.acked {
             return Ok(None);
         }
         let mut line = |_| ();

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
+use tokio::time::timeout;
 use wafka_core::Offset;
 use wafka_core::storage::{Cursor, KeptLine, LogSlot, Rewrite, RewritePlan, Rewritten, StorageError};
 
@@ -16,8 +17,10 @@ use crate::reader::Collected;
 
 /// So many bytes are gone through at once.
 const CHUNK_BYTES: usize = 1 << 20;
-/// So many lines are removed at once.
+/// So many lines are removed at once …
 const REMOVALS: usize = 64;
+/// … and with one rewrite: its broker waits. The others are left for the next one.
+const REMOVALS_MAX: usize = 2000;
 
 /// A rewrite under way. Nothing is changed before its end.
 pub(crate) struct JetStreamRewrite {
@@ -57,6 +60,7 @@ impl JetStreamRewrite {
         let last = plan_end.saturating_sub(1);
         plan.drop_below = plan.drop_below.min(last).max(first);
         plan.drop.retain(|offset| (plan.drop_below..last).contains(offset));
+        plan.drop.truncate(REMOVALS_MAX);
         let next = plan.drop_below;
         let (home, target) = (Arc::clone(home), home.next_generation());
         let (kept_bytes, first_kept) = (0, None);
@@ -118,7 +122,11 @@ impl JetStreamRewrite {
         acked.map_err(|poison| poison.failure(&log.name, "rewrite"))?;
         self.tell(end, kept)?;
         let first = self.first_kept.unwrap_or(end);
-        if let Err(failure) = home.block_on(self.remove(first)) {
+        let patience = home.options().request_timeout();
+        let removed = home.block_on(async { timeout(patience, self.remove(first)).await });
+        let late =
+            |_| Failure::Silence { waited: patience, last: "not all lines were removed in time".into() };
+        if let Err(failure) = removed.map_err(late).flatten() {
             // Some lines may be gone: where it stands the reopening finds out.
             log.poison(Poison::Failed(failure.to_string().into()));
             return Err(failed(&log.name.to_string(), "rewrite", failure));

@@ -125,7 +125,7 @@ mod tests {
         assert_eq!([3, 4, 5].map(|offset| segments.sequence_of(offset)), [4, 8, 9]);
         assert_eq!([4, 5, 6, 7, 8, 9].map(|sequence| segments.offset_from(sequence)), [3, 4, 4, 4, 4, 5]);
         assert_eq!((segments.unbroken(1), segments.unbroken(4)), (3, u64::MAX));
-        assert_eq!(segments.between(3).collect::<Vec<_>>(), [5..8]);
+        assert!(segments.between(3).eq(std::iter::once(5..8)));
         assert_eq!(segments.between(4).count(), 0);
         let again = segments.cut(5, 11);
         assert_eq!([3, 4, 5, 6].map(|offset| again.sequence_of(offset)), [4, 8, 11, 12]);

@@ -83,6 +83,14 @@ impl Shard for JetStreamShard {
         let loaded = home.block_on(home.load(name, &stream))?;
         let mut state = State::loaded(loaded, home.next_generation());
         let (last, end) = (state.highest, state.end);
+        if let Some(known) = request.known.filter(|known| known.offset >= end) {
+            // A server that took over may have cut it, or made it anew.
+            ::log::warn!(
+                "{name} ends at offset {end}, and offset {} was known to be synced: unless another server cut it, the \
+                 engine has lost lines",
+                known.offset
+            );
+        }
         let log = {
             let mut logs = home.logs.lock();
             if logs.get(name).is_some_and(|log| log.state.lock().open) {

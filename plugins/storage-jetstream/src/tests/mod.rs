@@ -63,9 +63,9 @@ pub(crate) struct Losing {
 impl Losing {
     pub(crate) fn takes(&self, message: &async_nats::Message) -> bool {
         let sequence = message.headers.as_ref().and_then(|headers| headers.get("Nats-Sequence"));
-        let sequence = sequence.map_or(0, |sequence| sequence.as_str().parse().expect("a number"));
+        let sequence: u64 = sequence.map_or(0, |sequence| sequence.as_str().parse().expect("a number"));
         let (every, above) = (self.every.load(Ordering::SeqCst), self.above.load(Ordering::SeqCst));
-        let is_one = sequence > 0 && every > 0 && sequence % every == 0;
+        let is_one = sequence > 0 && every > 0 && sequence.is_multiple_of(every);
         let is_above = above > 0 && sequence > above;
         let lost = is_one || is_above || self.all.load(Ordering::SeqCst);
         self.came.fetch_add(u64::from(!lost && sequence > 0), Ordering::SeqCst);

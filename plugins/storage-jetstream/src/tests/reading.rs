@@ -6,7 +6,7 @@ use wafka_core::storage::{LogSlot, RewritePlan};
 
 use super::cluster::Cluster;
 use super::*;
-use crate::JetStreamStorage;
+use crate::{JetStreamStorage, Options};
 
 const LINES: u64 = 3000;
 
@@ -93,4 +93,66 @@ fn where_lines_were_removed_the_leader_is_asked() {
     append(&mut *shard, opened.slot, 300, 310);
     assert!(sync(&mut *shard).is_empty());
     assert_holds(&*opened.reader, 80..310);
+}
+
+#[test]
+fn an_end_that_was_removed_and_cut_is_no_riddle() {
+    let cluster = Cluster::start(1, true);
+    let storage = cluster.open(&prefix());
+    let mut shard = shard(&storage);
+    let opened = create(&mut *shard, "a-1");
+    append(&mut *shard, opened.slot, 0, 100);
+    assert!(sync(&mut *shard).is_empty());
+    rewrite(&mut *shard, opened.slot, 0, &[90, 91, 92, 93, 94]);
+    shard.reopen(opened.slot, Cursor::at_offset(95)).expect("reopen");
+    assert_holds(&*opened.reader, 0..90);
+    let mut bytes = Vec::new();
+    let chunk = opened.reader.read(Cursor::at_offset(90), 1000, &mut bytes).expect("read");
+    assert_eq!((chunk.start.offset, chunk.next.offset, bytes.len()), (95, 95, 0));
+    append(&mut *shard, opened.slot, 95, 97);
+    assert!(sync(&mut *shard).is_empty());
+    assert_holds(&*opened.reader, (0..90).chain(95..97));
+}
+
+#[test]
+fn a_leader_that_does_not_know_of_a_line_yet_is_asked_again_in_bounded_time() {
+    let cluster = Cluster::start(1, true);
+    let options = Options { prefix: prefix(), request_timeout_ms: 300, ..cluster.options() };
+    let storage = crate::open("".as_ref(), options).expect("open");
+    let mut shard = shard(&storage);
+    let opened = create(&mut *shard, "a-1");
+    append(&mut *shard, opened.slot, 0, 10);
+    assert!(sync(&mut *shard).is_empty());
+    {
+        // As a leader answers that slept while the others went on without it.
+        let logs = storage.home().logs.lock();
+        let mut state = logs[&log("a-1")].state.lock();
+        (state.acked, state.sent, state.end) = (12, 12, 12);
+    }
+    let mut bytes = Vec::new();
+    let chunk = opened.reader.read(Cursor::default(), 1 << 20, &mut bytes).expect("what came");
+    assert_eq!((chunk.start.offset, chunk.next.offset), (0, 10));
+    let error = opened.reader.read(chunk.next, 1 << 20, &mut bytes).expect_err("nobody has it");
+    assert!(error.to_string().contains("offset 10"), "{error}");
+}
+
+#[test]
+fn many_lines_are_removed_in_several_rewrites() {
+    let cluster = Cluster::start(1, false);
+    let options = Options { prefix: prefix(), accept_unsynced_loss: true, ..cluster.options() };
+    let storage = crate::open("".as_ref(), options).expect("open");
+    let mut shard = shard(&storage);
+    let opened = create(&mut *shard, "a-1");
+    append(&mut *shard, opened.slot, 0, LINES);
+    assert!(sync(&mut *shard).is_empty());
+    let drop: Vec<Offset> = (1..1200).step_by(2).chain(1200..2990).collect();
+    for (from, removed) in [(0, 2000), (2000, drop.len())] {
+        let plan = RewritePlan { drop_below: 0, drop: drop[from..].to_vec() };
+        let mut rewrite = shard.begin_rewrite(opened.slot, plan).expect("begin");
+        let mut kept = 0;
+        rewrite.run(&mut |_| kept += 1).expect("run");
+        shard.finish_rewrite(rewrite, &mut |_| kept += 1).expect("finish");
+        assert_eq!(kept, LINES - removed as u64, "what was kept is told");
+    }
+    assert_holds(&*opened.reader, (0..LINES).filter(|offset| drop.binary_search(offset).is_err()));
 }
