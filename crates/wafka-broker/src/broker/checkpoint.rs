@@ -116,7 +116,7 @@ impl Broker {
         let mut wakers: Vec<Waker> = Vec::new();
         // As long as a log is offline every sync reports it anew.
         if owner.upgrade().is_some_and(|topic| topic.fail_log(kind, reason, &mut wakers)) {
-            writer.offline.push((owner, kind));
+            writer.offline.push_back((owner, kind));
         }
         for waker in wakers {
             waker.wake();
@@ -154,26 +154,30 @@ impl Broker {
         }
     }
 
-    /// Tries logs that failed again.
-    pub(super) fn reopen_offline(&self) {
+    /// How many logs are offline.
+    pub(super) fn count_offline(&self) -> usize {
+        self.writer.lock().offline.len()
+    }
+
+    /// Tries the log again that failed longest ago, if it is time. One at a time: where the backend's engine does not
+    /// answer each attempt takes as long as the backend has patience, and other logs have work meanwhile.
+    pub(super) fn reopen_next(&self) {
         let mut writer = self.writer.lock();
-        let offline = std::mem::take(&mut writer.offline);
-        for (owner, kind) in offline {
-            let Some(topic) = owner.upgrade().filter(|topic| !topic.is_gone()) else { continue };
-            let Some((retry_at, slot, end)) = topic.retry_at(kind) else { continue };
-            if Instant::now() < retry_at {
-                writer.offline.push((owner, kind));
-                continue;
-            }
-            let result = match slot {
-                Some(slot) => writer.shard.reopen(slot, end).map_err(|error| error.to_string()),
-                None => Ok(()),
-            };
-            if result.is_err() {
-                writer.offline.push((owner, kind));
-            }
-            topic.reopened(kind, result);
+        let Some((owner, kind)) = writer.offline.pop_front() else { return };
+        let Some(topic) = owner.upgrade().filter(|topic| !topic.is_gone()) else { return };
+        let Some((retry_at, slot, end)) = topic.retry_at(kind) else { return };
+        if Instant::now() < retry_at {
+            writer.offline.push_back((owner, kind));
+            return;
         }
+        let result = match slot {
+            Some(slot) => writer.shard.reopen(slot, end).map_err(|error| error.to_string()),
+            None => Ok(()),
+        };
+        if result.is_err() {
+            writer.offline.push_back((owner, kind));
+        }
+        topic.reopened(kind, result);
     }
 }
 

@@ -149,8 +149,8 @@ pub(crate) struct Writer {
     dirty: bool,
     /// [`Counters::bytes`] when the last checkpoint synced.
     synced_bytes: u64,
-    /// Logs that failed.
-    offline: Vec<(Weak<Topic>, TicketKind)>,
+    /// Logs that failed, the one first that is to be tried next.
+    offline: VecDeque<(Weak<Topic>, TicketKind)>,
 }
 
 impl Broker {
@@ -170,7 +170,7 @@ impl Broker {
                 unsynced: Vec::new(),
                 dirty: false,
                 synced_bytes: 0,
-                offline: Vec::new(),
+                offline: VecDeque::new(),
             }),
             thread: OnceLock::new(),
             asleep: AtomicBool::new(false),
@@ -289,6 +289,8 @@ impl Broker {
 
     fn run(&self) {
         let mut checkpoint = Instant::now() + CHECKPOINT_EVERY;
+        // Logs that failed and have not been tried again since the last checkpoint.
+        let mut to_reopen = 0;
         loop {
             if self.has_work.load(Ordering::SeqCst) {
                 let mut writer = self.writer.lock();
@@ -296,7 +298,7 @@ impl Broker {
                 drop(writer);
             } else if self.shared.stopping.load(Ordering::SeqCst) {
                 break;
-            } else {
+            } else if to_reopen == 0 {
                 self.sleep(checkpoint.saturating_duration_since(Instant::now()));
                 if self.behind.load(Ordering::SeqCst) {
                     self.catch_up(&mut self.writer.lock(), false);
@@ -304,8 +306,12 @@ impl Broker {
             }
             if Instant::now() >= checkpoint {
                 self.checkpoint();
-                self.reopen_offline();
+                to_reopen = self.count_offline();
                 checkpoint = Instant::now() + CHECKPOINT_EVERY;
+            }
+            if to_reopen > 0 {
+                self.reopen_next();
+                to_reopen -= 1;
             }
         }
     }

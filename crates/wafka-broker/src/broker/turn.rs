@@ -155,7 +155,7 @@ impl Broker {
         for work in work.drain(..) {
             let kind = work.kind();
             if let Outcome::Failed { .. } = work.outcome {
-                writer.offline.push((Arc::downgrade(&work.topic), kind));
+                writer.offline.push_back((Arc::downgrade(&work.topic), kind));
             }
             match work.lines {
                 // What becomes of events later is not what readers wait for.

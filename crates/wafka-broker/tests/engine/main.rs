@@ -24,6 +24,7 @@ mod oracle;
 mod placing;
 mod reading;
 mod reclaiming;
+mod reopening;
 mod routing;
 mod starting;
 mod support;
