@@ -139,9 +139,12 @@ fn who_gave_it_up_writes_no_more(harness: &mut dyn SharedHarness) -> Result<(), 
     Ok(())
 }
 
+/// So many batches are appended before a sync.
+const BATCHES: usize = 8;
+
 /// The old owner goes on appending and syncing while the next one takes over: what it was told is durable is there.
 fn who_does_not_know_yet_loses_nothing(harness: &mut dyn SharedHarness) -> Result<(), TooSlow> {
-    let [mut a, mut b] = ["a", "b"].map(|id| Server::open(harness, id));
+    let [mut a, mut b, mut c] = ["a", "b", "c"].map(|id| Server::open(harness, id));
     a.own(harness);
     let (mut old, old_log) = begun(&a, "a-1");
     let (progress, is_going_on) = mpsc::channel();
@@ -149,19 +152,22 @@ fn who_does_not_know_yet_loses_nothing(harness: &mut dyn SharedHarness) -> Resul
         let is_going_on = is_going_on;
         let writing = scope.spawn(move || {
             let mut end = 3;
-            let error = loop {
-                if let Err(error) = append_by(&mut *old, old_log.slot, 1, end, end + 2) {
-                    break error;
+            loop {
+                // Several are on their way at once.
+                let batches = (end..).step_by(2).take(BATCHES);
+                let mut appended =
+                    batches.map(|from| append_by(&mut *old, old_log.slot, 1, from, from + 2).err());
+                if let Some(error) = appended.find_map(|failed| failed) {
+                    break (end, error, old.reopen(old_log.slot, Cursor::at_offset(end)));
                 }
                 if let Some(failure) = sync_failures(&mut *old).pop() {
-                    break failure.error;
+                    break (end, failure.error, old.reopen(old_log.slot, Cursor::at_offset(end)));
                 }
-                end += 2;
+                end += 2 * BATCHES as Offset;
                 progress.send(end).expect("the next owner did not fail meanwhile");
-            };
-            (end, error)
+            }
         });
-        assert!(is_going_on.iter().any(|end| end >= 9), "it did not get so far");
+        assert!(is_going_on.iter().any(|end| end >= 50), "it did not get so far");
         b.take_over(harness);
         let mut shard = b.shard();
         let opened = create(&mut *shard, &log("a-1"));
@@ -170,10 +176,17 @@ fn who_does_not_know_yet_loses_nothing(harness: &mut dyn SharedHarness) -> Resul
         assert_lines(&whole(&opened), &before);
         append_by(&mut *shard, opened.slot, 2, found, found + 2).expect("append");
         sync(&mut *shard);
-        let (end, error) = writing.join().expect("the old owner ends");
-        assert!(matches!(error, StorageError::NotOwner { .. }), "{error:?} of an old owner");
+        let (end, error, reopened) = writing.join().expect("the old owner ends");
+        let is_told = matches!(error, StorageError::NotOwner { .. } | StorageError::Poisoned { .. });
+        assert!(is_told, "{error:?} of an old owner");
+        assert_not_owner(reopened);
         assert!(end <= found, "what was synced up to {end} is not there: the log ended at {found}");
-        assert_lines(&whole(&opened), &[before, lines_by(2, found, found + 2)].concat());
+        let expected = [before, lines_by(2, found, found + 2)].concat();
+        assert_lines(&whole(&opened), &expected);
+        drop((shard, opened));
+        b.ownership.release().expect("release");
+        c.own(harness);
+        assert_lines(&whole(&create(&mut *c.shard(), &log("a-1"))), &expected);
     });
     Ok(())
 }
