@@ -94,6 +94,11 @@ pub(crate) enum CatalogRecord {
     Delete {
         uid: u64,
     },
+    /// The indexes in the place of this name are up to date from here on, and those in others are not: where several servers
+    /// open the data one after the other, see [`claim`](crate::index::claim).
+    Indexed {
+        place: String,
+    },
     /// The files of a deleted topic are gone: what has their names from here on is somebody else's.
     Removed {
         uid: u64,
@@ -117,6 +122,8 @@ pub(crate) struct Loaded {
     pub(crate) topics: Vec<CatalogTopic>,
     /// Topics that were deleted and whose files may have been left behind.
     pub(crate) deleted: Vec<CatalogTopic>,
+    /// The last place of indexes that was named.
+    pub(crate) indexed: Option<String>,
 }
 
 impl Catalog {
@@ -167,6 +174,7 @@ impl Catalog {
         Ok(Some(Loaded {
             catalog,
             topics: replay.topics.into_values().collect(),
+            indexed: replay.indexed,
             // What was prepared and not created is as good as deleted.
             deleted: replay.deleted.into_values().chain(replay.prepared.into_values()).collect(),
         }))
@@ -269,6 +277,7 @@ struct Replay {
     topics: BTreeMap<u64, CatalogTopic>,
     deleted: BTreeMap<u64, CatalogTopic>,
     prepared: BTreeMap<u64, CatalogTopic>,
+    indexed: Option<String>,
     last_uid: u64,
     lines: u64,
     error: Option<String>,
@@ -304,6 +313,7 @@ impl Replay {
                 from.into_iter().for_each(|from| self.delete(from));
             }
             CatalogRecord::Delete { uid } => self.delete(uid),
+            CatalogRecord::Indexed { place } => self.indexed = Some(place),
             CatalogRecord::Removed { uid } => {
                 self.deleted.remove(&uid);
                 self.prepared.remove(&uid);

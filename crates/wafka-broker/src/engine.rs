@@ -18,6 +18,7 @@ use crate::error::{StartError, TopicError};
 use crate::expiry::Deadlines;
 use crate::namespace::Namespace;
 use crate::options::{EngineOptions, FsyncPolicy, TopicSpec};
+use crate::starting::claim_indexes;
 use crate::topic::RETRY_AFTER;
 use crate::topic::{PartitionInfo, PartitionState, Topic};
 use crate::transaction::{Transactions, Undo};
@@ -94,7 +95,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::start`].
-    pub fn start_on(options: EngineOptions, storage: Backends) -> Result<Arc<Self>, StartError> {
+    pub fn start_on(mut options: EngineOptions, storage: Backends) -> Result<Arc<Self>, StartError> {
         let (sender, receiver) = channel();
         let count = options.brokers.max(1);
         let tail_bytes = options.tail_bytes / usize::from(count);
@@ -110,6 +111,7 @@ impl Engine {
         let Some(mut loaded) = loaded else {
             return Err(StartError::CatalogMissing { backend: storage.default_name().to_owned() });
         };
+        claim_indexes(&mut options, &storage, &mut loaded)?;
         let undo = Undo { storage: &storage, brokers: &brokers, options: &options };
         let transactions = Transactions::new(undo.run(&mut loaded)?);
         let engine = Arc::new(Engine {

@@ -11,6 +11,7 @@
 //! | 12..48 | zero |
 //! | 48·n.. | entries: `ms`, `seq`, `offset`, `position`, `ordinal` (u64 each), CRC-32C of these 40 bytes (u32), zero (u32) |
 
+pub(crate) mod claim;
 mod search;
 
 use std::io;

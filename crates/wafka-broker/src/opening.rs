@@ -67,7 +67,7 @@ impl Engine {
             brokers: Arc::clone(&self.brokers),
             deadlines: Arc::clone(&self.deadlines),
             // An index that outlived the events would speak of others.
-            index: self.options.index.as_ref().filter(|_| self.storage.keeps(backend)),
+            index: self.options.index.as_ref().filter(|_| self.storage.keeps_indexes(backend)),
             limits: Limits {
                 index_interval_bytes: self.options.index_interval_bytes,
                 queue_bytes_max: self.options.queue_bytes_max,

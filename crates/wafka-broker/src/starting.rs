@@ -5,11 +5,38 @@ use std::sync::Arc;
 
 use wafka_core::storage::LogName;
 
-use crate::catalog::CatalogTopic;
+use crate::backends::Backends;
+use crate::catalog::{CatalogRecord, CatalogTopic, Loaded};
 use crate::engine::Engine;
 use crate::error::StartError;
+use crate::index::claim;
 use crate::opening::Opening;
-use crate::options::DeclaredTopic;
+use crate::options::{DeclaredTopic, EngineOptions};
+
+/// Where several servers open the data one after the other: sees to it that no index is believed that another one has made
+/// wrong, and that none of this server's is believed elsewhere. See [`claim`].
+pub(crate) fn claim_indexes(
+    options: &mut EngineOptions,
+    storage: &Backends,
+    loaded: &mut Loaded,
+) -> Result<(), StartError> {
+    if storage.ownership().is_none() {
+        return Ok(());
+    }
+    let name = claim::new_name();
+    if let Some(place) = &options.index {
+        if loaded.indexed.as_ref().is_some_and(|named| claim::is_named(place, named)) {
+            return Ok(());
+        }
+        if let Err(error) = claim::begin(place, &name) {
+            tracing::warn!(dir = %place.dir.display(), %error, "indexes are kept in memory only");
+            options.index = None;
+        }
+    }
+    // Also where there is none: from here on those of other servers are out of date.
+    let record = CatalogRecord::Indexed { place: name };
+    Ok(loaded.catalog.append(&[record], options.clock.now_ms())?)
+}
 
 impl Engine {
     /// A deletion may have been cut short by a crash, after it was noted and before the files were gone.

@@ -211,6 +211,14 @@ impl Backends {
         storage.map_or(true, |storage| storage.is_durable())
     }
 
+    /// Whether indexes on this machine can be believed at the next start: nobody else has written the topics by then, or the
+    /// catalog says so.
+    pub(crate) fn keeps_indexes(&self, backend: Option<&str>) -> bool {
+        let Some(name) = backend.filter(|name| **name != *self.all.name) else { return true };
+        let storage = self.all.find(name).and_then(|at| self.all.get(at));
+        storage.map_or(true, |storage| storage.is_durable() && storage.ownership().is_none())
+    }
+
     /// All logs of a backend.
     pub(crate) fn list(&self, backend: Option<&Arc<str>>) -> Result<Vec<LogName>, StorageError> {
         let at = backend.map_or(Ok(0), |name| self.all.find(name))?;

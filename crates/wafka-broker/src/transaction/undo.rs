@@ -117,7 +117,9 @@ impl Undo<'_> {
             return Ok(None);
         }
         for (index, end) in before.partitions.iter().enumerate() {
-            let sparse = SparseIndex::open(self.options.index.as_ref(), &files.index(index));
+            let place = self.options.index.as_ref();
+            let place = place.filter(|_| self.storage.keeps_indexes(topic.backend.as_deref()));
+            let sparse = SparseIndex::open(place, &files.index(index));
             let last = sparse.last().filter(|entry| entry.offset < end.0);
             let known =
                 last.map(|entry| Cursor { offset: entry.offset, position: entry.position, generation: 0 });

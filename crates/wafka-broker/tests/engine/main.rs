@@ -21,6 +21,7 @@ mod journal_damage;
 mod model;
 mod offsets_only;
 mod oracle;
+mod ownership;
 mod placing;
 mod reading;
 mod reclaiming;
