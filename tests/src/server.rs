@@ -310,6 +310,24 @@ impl Server {
         kill_process(self.process(), Signal::TERM).unwrap();
     }
 
+    /// Puts it to sleep, by `SIGSTOP`, with everything that is under way in it.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[track_caller]
+    pub fn sleep(&self) {
+        kill_process(self.process(), Signal::STOP).unwrap();
+    }
+
+    /// Wakes it up, by `SIGCONT`.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[track_caller]
+    pub fn wake(&self) {
+        kill_process(self.process(), Signal::CONT).unwrap();
+    }
+
     /// Asks it to end, by `SIGTERM`, and waits for that. It must exit with 0.
     ///
     /// # Panics

@@ -10,12 +10,14 @@
 use std::ops::Bound;
 
 use fastrand::Rng;
+use wafka_test_nats::Cluster;
 use wafka_tests::events::{self, Event, Fields, Id};
 use wafka_tests::oracle::Oracle;
-use wafka_tests::{Client, Reply, Server, Setup, payload, plugins};
+use wafka_tests::{Client, Reply, Server, Setup, jetstream, payload, plugins};
 
 const KEY: &str = "model";
 const STEPS: usize = 2_000;
+const STEPS_ON_JETSTREAM: usize = 600;
 
 struct Run {
     server: Option<Server>,
@@ -63,11 +65,31 @@ fn topics_in_redb() {
     run_on(plugins::with_backends(Setup::new(), "[topic_defaults]\nbackend = \"redb\"\n"), 1);
 }
 
+/// `$WAFKA_TEST_NATS_ROUNDS` times as long: what is not on the same machine takes its time.
+fn run_on_jetstream(engine: &Cluster, partitions: u16) {
+    let rounds = std::env::var("WAFKA_TEST_NATS_ROUNDS").map_or(1, |rounds| rounds.parse().unwrap());
+    run_steps(jetstream::setup(engine, ""), partitions, STEPS_ON_JETSTREAM * rounds);
+}
+
+#[test]
+fn everything_in_jetstream_on_one_server() {
+    run_on_jetstream(&jetstream::one(), 3);
+}
+
+#[test]
+fn everything_in_jetstream_on_three_servers() {
+    run_on_jetstream(&jetstream::three(), 2);
+}
+
 fn run(partitions: u16) {
     run_on(Setup::new(), partitions);
 }
 
 fn run_on(setup: Setup, partitions: u16) {
+    run_steps(setup, partitions, STEPS);
+}
+
+fn run_steps(setup: Setup, partitions: u16, steps: usize) {
     let seed = payload::seed() + u64::from(partitions);
     // A small tail and short index intervals: reads find their way through files, too.
     let setup = setup
@@ -87,7 +109,7 @@ fn run_on(setup: Setup, partitions: u16) {
         partitions,
         added: 0,
     };
-    for _ in 0..STEPS {
+    for _ in 0..steps {
         run.step();
     }
     run.check_whole();

@@ -23,6 +23,9 @@ const ATTEMPTS: usize = 10;
 /// Between two looks at what gives no signal.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// So many lines of the servers' logs are shown at a panic, but for what they say of routes.
+const LOG_SHOWN: usize = 40;
+
 /// A user of the servers.
 #[derive(Clone, Copy, Debug)]
 pub struct Login {
@@ -354,7 +357,9 @@ impl Drop for Cluster {
             }
         }
         if thread::panicking() {
-            eprintln!("{}", self.logs());
+            let logs = self.logs();
+            let lines: Vec<&str> = logs.lines().filter(|line| !line.contains("oute")).collect();
+            eprintln!("{}", lines[lines.len().saturating_sub(LOG_SHOWN)..].join("\n"));
         }
     }
 }

@@ -166,7 +166,7 @@ impl Session {
     #[must_use]
     pub fn engine(&self) -> &Arc<Engine> {
         let engine = self.shared.engine();
-        engine.expect("a command that needs topics begins when there is an engine, which stays")
+        engine.expect("invariant: a command that needs topics begins when there is an engine, which stays")
     }
 
     /// The database that `SELECT` chose.

@@ -1,7 +1,5 @@
 //! The suite that every backend passes.
 
-use std::sync::Arc;
-
 use wafka_core::storage::{LogName, Storage};
 use wafka_storage::conformance::{self, Failing, Harness};
 
@@ -10,15 +8,14 @@ use super::prefix;
 use crate::{JetStreamStorage, Options};
 
 struct Engine {
-    cluster: Arc<Cluster>,
     options: Options,
     storage: Option<JetStreamStorage>,
 }
 
 impl Engine {
-    fn new(cluster: &Arc<Cluster>, replicas: u8) -> Self {
+    fn new(cluster: &Cluster, replicas: u8) -> Self {
         let options = Options { prefix: prefix(), replicas, ..cluster.options() };
-        let mut engine = Engine { cluster: Arc::clone(cluster), options, storage: None };
+        let mut engine = Engine { options, storage: None };
         engine.restart();
         engine
     }
@@ -35,7 +32,6 @@ impl Harness for Engine {
 
     fn restart(&mut self) {
         self.storage = None;
-        let _ = &self.cluster;
         self.storage = Some(crate::open("".as_ref(), self.options.clone()).expect("open"));
     }
 
@@ -69,12 +65,12 @@ impl Drop for Engine {
 
 #[test]
 fn it_conforms_on_three_servers() {
-    let cluster = Arc::new(Cluster::three());
+    let cluster = Cluster::three();
     conformance::run(&mut || Box::new(Engine::new(&cluster, 3)));
 }
 
 #[test]
 fn it_conforms_on_one_server() {
-    let cluster = Arc::new(Cluster::start(1, true));
+    let cluster = Cluster::start(1, true);
     conformance::run(&mut || Box::new(Engine::new(&cluster, 1)));
 }

@@ -67,6 +67,7 @@ impl Load {
                 } else {
                     told.failures += 1;
                     drop(told);
+                    telling.1.notify_all();
                     let begun = Instant::now();
                     while let Err(error) = shard.reopen(slot, Cursor::at_offset(end)) {
                         assert!(begun.elapsed() < PATIENCE, "{error}");
@@ -86,6 +87,17 @@ impl Load {
         while told.commits < wanted {
             let late = self.told.1.wait_until(&mut told, deadline).timed_out();
             assert!(!late, "the log does not go on: {} commits, {} failures", told.commits, told.failures);
+        }
+    }
+
+    /// Waits until a commit has failed.
+    #[track_caller]
+    fn fails(&self) {
+        let mut told = self.told.0.lock();
+        let (wanted, deadline) = (told.failures + 1, Instant::now() + PATIENCE);
+        while told.failures < wanted {
+            let late = self.told.1.wait_until(&mut told, deadline).timed_out();
+            assert!(!late, "nothing fails: {} commits", told.commits);
         }
     }
 
@@ -183,6 +195,7 @@ fn nothing_is_lost_and_nothing_comes_back_when_servers_sleep() {
             caught_up(&cluster, &storage);
         }
         (0..cluster.len()).for_each(|node| cluster.stop(node));
+        load.fails();
         (0..cluster.len()).for_each(|node| cluster.resume(node));
         load.goes_on();
         caught_up(&cluster, &storage);

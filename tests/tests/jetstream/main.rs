@@ -1,5 +1,7 @@
-//! A server whose logs are streams of an engine: the plugin `jetstream`, with one server of NATS. What three of them do when
-//! they fail is tested in the plugin's own crate.
+//! Servers whose logs are streams of NATS JetStream, the plugin `jetstream`: one, and two of which one takes over; with one
+//! NATS server, and with three that fail. What the plugin does alone is tested in its own crate.
+//!
+//! `WAFKA_TEST_NATS_ROUNDS` sets how often each server fails, and makes all of them fail in turn.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,11 +10,24 @@
     reason = "a failure here is a failed test"
 )]
 
+mod load;
+mod nodes;
+
 use std::fs;
 use std::time::{Duration, Instant};
 
 use wafka_tests::server::wait_until;
 use wafka_tests::{Client, Reply, Server, client, jetstream};
+
+/// How often each server fails: `$WAFKA_TEST_NATS_ROUNDS`, else once.
+fn rounds() -> usize {
+    std::env::var("WAFKA_TEST_NATS_ROUNDS").map_or(1, |rounds| rounds.parse().unwrap())
+}
+
+/// Whether everything is to be tried that takes long.
+fn is_long() -> bool {
+    std::env::var_os("WAFKA_TEST_NATS_ROUNDS").is_some()
+}
 
 /// Adds `count` events, numbered from `from`, and returns their ids.
 fn add(client: &mut Client, topic: &str, from: usize, count: usize) -> Vec<String> {
@@ -95,13 +110,15 @@ fn the_engine_goes_and_comes_back() {
     let mut client = server.client();
     let mut kept = add(&mut client, "trips", 0, 50);
     for round in 0..3 {
+        let said = |text: &str| server.log().matches(text).count();
+        let parts = ["the connection to the engine was lost", "whether lines from offset"];
+        let before = parts.map(said);
         engine.kill(0).unwrap();
         let begun = Instant::now();
         let refused = client.run("XADD trips * n lost");
         assert!(matches!(refused, Reply::Error(_)), "{refused:?}");
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
-        server.wait_for_log("the connection to the engine was lost");
-        server.wait_for_log("whether lines from offset");
+        wait_until("it is logged", || parts.iter().zip(before).all(|(part, before)| said(part) > before));
         assert_eq!(client.run("XLEN trips"), Reply::Int(kept.len() as i64));
         engine.launch(0).unwrap();
         // A partition that takes events again has cut off what had failed there.
