@@ -20,6 +20,7 @@ mod lane;
 mod life;
 mod nodes;
 mod open;
+mod presence;
 mod publish;
 mod read;
 mod read_back;

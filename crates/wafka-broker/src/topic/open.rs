@@ -12,6 +12,7 @@ use wafka_core::{Database, EventId, PartitionId, TopicName};
 use wafka_storage::line::{self, EventEncoder};
 
 use super::lane::Pending;
+use super::presence::Presence;
 use super::unread;
 use super::{Deletions, Journal, Lane, LaneState, Limits, Nodes, State, Strategy, Topic};
 use crate::broker::Broker;
@@ -253,10 +254,11 @@ impl State {
     fn forget_missing_deletions(&mut self) -> Result<(), StorageError> {
         let floor = self.floor;
         let mut gone = Vec::new();
+        let mut lanes: Vec<_> = self.lanes.iter().map(|lane| (lane, Presence::new(lane))).collect();
         for (id, deleted) in self.deletions.iter() {
-            let present = match self.lanes.get(usize::from(deleted.lane)) {
-                Some(lane) if lane.unread => true,
-                Some(lane) if id > floor => lane.holds(id, deleted.offset)?,
+            let present = match lanes.get_mut(usize::from(deleted.lane)) {
+                Some((lane, _)) if lane.unread => true,
+                Some((_, presence)) if id > floor => presence.holds(id, deleted.offset)?,
                 _ => false,
             };
             if !present {
@@ -278,29 +280,6 @@ fn into_storage(error: crate::error::ReadError) -> StorageError {
             operation: "read",
             source: std::io::Error::other(other.to_string()),
         },
-    }
-}
-
-impl Lane {
-    /// Whether the event `id` stands at `offset`.
-    fn holds(&self, id: EventId, offset: u64) -> Result<bool, StorageError> {
-        let from = self.index.at_offset(offset).map_or(Cursor::at_offset(offset), |(cursor, _)| cursor);
-        let mut lines = Lines::none();
-        let mut cursor = from;
-        loop {
-            let chunk = lines.fill(&*self.reader, cursor, 16 << 10)?;
-            while lines.advance() {
-                match lines::peek(lines.current()) {
-                    Some((found, at)) if at == offset => return Ok(found == id),
-                    Some((_, at)) if at > offset => return Ok(false),
-                    _ => {}
-                }
-            }
-            if chunk.next == cursor || lines.is_empty() {
-                return Ok(false);
-            }
-            cursor = chunk.next;
-        }
     }
 }
 

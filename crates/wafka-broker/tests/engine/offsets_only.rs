@@ -189,3 +189,27 @@ fn a_start_reads_no_more_than_the_index_does_not_know() {
         assert_eq!(bench.topic("t").info().unwrap().length, 2_000);
     }
 }
+
+/// What the journal says is deleted is looked up in the logs: what stands near each other is found by one read.
+#[test]
+fn a_start_looks_deleted_events_up_together() {
+    let storage = OffsetsOnly::default();
+    let home = Home::OffsetsOnly(storage.clone(), tempfile::tempdir().unwrap());
+    let mut bench = Bench::new(home, 1).with(|options| options.reclaim = NEVER).started();
+    let topic = bench.topic("t");
+    let ids: Vec<_> = (0..1000).map(|n| bench.add(&topic, &n.to_string()).unwrap()).collect();
+    let is_gone = |n: &usize| (n % 3 == 0 && (100..700).contains(n)) || [0, 800, 999].contains(n);
+    let gone: Vec<_> = (0..1000).filter(is_gone).map(|n| ids[n]).collect();
+    bench.delete(&topic, &gone).unwrap();
+    let bytes = topic.info().unwrap().partitions[0].bytes;
+    drop(topic);
+    bench.stop();
+    storage.read.store(0, Ordering::Relaxed);
+    bench.start().unwrap();
+    let read = storage.read.load(Ordering::Relaxed);
+    assert!(read < 2 * bytes, "{read} bytes of {bytes} read");
+    let topic = bench.topic("t");
+    let kept: Vec<String> = (0..1000).filter(|n| !is_gone(n)).map(|n| n.to_string()).collect();
+    assert_eq!(values(&topic), kept);
+    assert_eq!(topic.len(None).unwrap(), kept.len() as u64);
+}
