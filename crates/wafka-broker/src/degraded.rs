@@ -33,6 +33,17 @@ impl Engine {
         if topic.is_deleted() {
             return None;
         }
+        if !self.quiesce(topic) {
+            return Some(Arc::clone(topic));
+        }
+        topic.close_slots();
+        let again = self.open_afresh(topic)?;
+        again.is_unread().then_some(again)
+    }
+
+    /// Lets nobody append to a topic, and waits for what was accepted. False when a log failed: what memory knows is in no
+    /// file, and the topic goes on as it is. The catalog must be locked.
+    pub(crate) fn quiesce(&self, topic: &Arc<Topic>) -> bool {
         topic.close_for_writes();
         self.kick();
         while let Some(ticket) = topic.open_ticket() {
@@ -41,20 +52,20 @@ impl Engine {
                 break;
             }
         }
-        if !topic.is_settled() {
-            // A log failed: what memory knows is in no file.
+        let settled = topic.is_settled();
+        if !settled {
             topic.reopen_for_writes();
-            return Some(Arc::clone(topic));
         }
-        topic.close_slots();
+        settled
+    }
+
+    /// Puts a topic whose logs are closed in the place of itself, as its logs have it; `None` when that cannot be: then it
+    /// cannot be written to. The catalog must be locked.
+    pub(crate) fn open_afresh(&self, topic: &Arc<Topic>) -> Option<Arc<Topic>> {
         let record = topic.catalog_record();
+        let partitioner = self.partitioner_of(&record, topic.name());
         let opened = self
-            .open_with(
-                &record,
-                topic.name().clone(),
-                self.partitioner_of(&record, topic.name()),
-                Opening::Start,
-            )
+            .open_with(&record, topic.name().clone(), partitioner, Opening::Start)
             .map_err(TopicError::from);
         match opened {
             Ok(again) => {
@@ -63,7 +74,7 @@ impl Engine {
                 // To who waits for its events nothing has changed but that there may be more.
                 again.watch.notify(Change::Any);
                 tracing::info!(topic = %again.name(), "topic is opened afresh");
-                again.is_unread().then_some(again)
+                Some(again)
             }
             Err(error) => {
                 tracing::error!(topic = %topic.name(), %error, "topic cannot be opened afresh");

@@ -178,6 +178,7 @@ impl Engine {
             if let Some(engine) = engine.upgrade() {
                 engine.settle_catalog();
                 engine.finish_deletions();
+                engine.take_back_failed();
                 engine.reopen_degraded();
             }
             next = Instant::now() + RETRY_AFTER;

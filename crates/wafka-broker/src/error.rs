@@ -228,7 +228,7 @@ pub enum TopicError {
     #[error("ERR topic '{0}' was deleted in this transaction: it can be made anew after EXEC")]
     DeletedInTransaction(String),
     /// A transaction about that name failed.
-    #[error("READONLY a transaction on topic '{0}' failed, and is taken back at the next start")]
+    #[error("READONLY a transaction on topic '{0}' failed, and is not taken back yet")]
     TransactionFailed(String),
 }
 

@@ -13,7 +13,7 @@ pub(crate) struct Freeze {
 struct State {
     /// Transactions under way.
     transactions: usize,
-    /// One of them failed, or nobody knows how it ended: its logs stay as they are until the next start.
+    /// One of them failed, or nobody knows how it ended: its logs stay as they are until it is taken back.
     for_good: bool,
     /// A rewrite takes its place, or waits for that.
     swapping: bool,
@@ -39,7 +39,7 @@ impl Freeze {
         self.changed.notify_all();
     }
 
-    /// Ends a transaction that the next start has to look after.
+    /// Ends a transaction that has to be taken back: the topic is opened afresh then.
     pub(crate) fn keep_frozen(&self) {
         self.state.lock().for_good = true;
         self.changed.notify_all();

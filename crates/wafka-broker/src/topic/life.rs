@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use wafka_core::Offset;
 use wafka_core::partitioner::{Options, Partitioner, PartitionerError};
 use wafka_core::storage::{Cursor, LogSlot};
 
@@ -188,6 +189,14 @@ impl Topic {
         self.state.lock().journal_open_ticket()
     }
 
+    /// Forgets what the indexes know of lines behind these ends, which are going to be cut off.
+    pub(crate) fn forget_index_behind(&self, ends: &[Offset]) {
+        let state = self.state.lock();
+        for (lane, end) in state.lanes.iter().zip(ends) {
+            lane.index.truncate_from(*end);
+        }
+    }
+
     /// Closes the topic's logs at their brokers, for good.
     pub(crate) fn close_logs(&self) {
         self.close_slots();
@@ -200,6 +209,10 @@ impl Topic {
 
     /// Closes the topic's logs at their brokers. The indexes stay.
     pub(crate) fn close_slots(&self) {
+        if self.slots_closed.swap(true, Ordering::AcqRel) {
+            // They may be other logs' by now.
+            return;
+        }
         // A turn that began before the topic was marked as deleted may be about to make its journal.
         self.brokers[self.home].with_shard(|_| ());
         let (lanes, journal) = {

@@ -85,6 +85,8 @@ pub struct Topic {
     pub(crate) limits: Limits,
     pub(crate) watch: Arc<WatchPoint>,
     deleted: AtomicBool,
+    /// Its logs are closed at their brokers.
+    slots_closed: AtomicBool,
     /// When the topic's time comes, in milliseconds since 1970; `u64::MAX` when it has none.
     expire_at: AtomicU64,
     deadlines: Arc<Deadlines>,

@@ -187,6 +187,7 @@ pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError
         limits: spec.limits,
         watch: spec.watch,
         deleted: AtomicBool::new(false),
+        slots_closed: AtomicBool::new(false),
         expire_at: AtomicU64::new(state.expire_at_ms.unwrap_or(u64::MAX)),
         used_at: AtomicU64::new(spec.deadlines.now_ms()),
         deadlines: spec.deadlines,

@@ -185,6 +185,17 @@ impl TransactionLog {
         Ok(())
     }
 
+    /// Cuts off what a failed write may have left: nothing that was not written for certain is found at the next start.
+    pub(crate) fn settle(&self) -> Result<(), StorageError> {
+        let mut file = self.file.lock();
+        if let Some(slot) = file.slot.filter(|_| file.unsettled) {
+            let end = file.end;
+            self.broker.with_shard(|shard| shard.reopen(slot, end))?;
+            file.unsettled = false;
+        }
+        Ok(())
+    }
+
     /// A transaction's lines are not needed any more.
     pub(crate) fn close(&self, begin: Offset) {
         self.open.lock().remove(&begin);

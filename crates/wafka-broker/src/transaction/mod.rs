@@ -5,12 +5,14 @@
 //! ```
 //!
 //! The begin line says where every log of the topics concerned ends. What a start finds begun and not committed it takes
-//! back: it cuts those logs to the ends noted, and removes topics that were not there. Nobody else may work on the topics
+//! back: it cuts those logs to the ends noted, and removes topics that were not there. One that fails while the server runs is
+//! taken back as soon as its logs can be written again (`take_back.rs`). Nobody else may work on the topics
 //! meanwhile: that is for the caller to see to, and rewrites are held back here. Deletions alone cannot be taken back,
 //! so they are carried out behind the commit line, which names them.
 
 mod log;
 mod record;
+mod take_back;
 mod undo;
 
 use std::collections::{HashMap, HashSet};
@@ -27,6 +29,7 @@ use crate::topic::{Topic, TopicEnds};
 use crate::wait::wait;
 use log::NotWritten;
 use record::{LogEnd, NameText, TopicBefore, TransactionRecord};
+use take_back::Failed;
 
 pub(crate) use log::TransactionLog;
 pub(crate) use undo::Undo;
@@ -47,14 +50,14 @@ pub enum TransactionError {
     NotBegun(Arc<str>),
     /// Its end could not be noted.
     #[error(
-        "IOERR the transaction failed and is taken back at the next start; until then its topics cannot be \
-         written to: {0}"
+        "IOERR the transaction failed and is taken back as soon as its logs can be written, or at the next start; until \
+         then its topics cannot be written to: {0}"
     )]
     NotCommitted(Arc<str>),
     /// Nobody knows whether its end was noted.
     #[error(
-        "UNKNOWN the next start will tell whether the transaction counts; until then its topics cannot be \
-         written to: {0}"
+        "UNKNOWN whether the transaction counts: it is taken back as soon as its logs can be written, unless the next \
+         start comes first and finds it; until then its topics cannot be written to: {0}"
     )]
     Unknown(Arc<str>),
 }
@@ -66,6 +69,8 @@ pub(crate) struct Transactions {
     barred: Mutex<HashMap<(Database, TopicName), Barred>>,
     /// Committed deletions that could not be carried out yet, with the transaction they are of.
     unfinished: Mutex<Vec<(Offset, Vec<Arc<Topic>>)>>,
+    /// Those that failed and are not taken back yet.
+    failed: Mutex<Vec<Failed>>,
 }
 
 /// Why no topic of a name may be made.
@@ -79,7 +84,7 @@ enum Barred {
 
 impl Transactions {
     pub(crate) fn new(log: TransactionLog) -> Self {
-        Transactions { log, barred: Mutex::default(), unfinished: Mutex::default() }
+        Transactions { log, barred: Mutex::default(), unfinished: Mutex::default(), failed: Mutex::default() }
     }
 
     fn bar(&self, database: Database, name: &TopicName, why: Barred) {
@@ -96,7 +101,7 @@ impl Transactions {
     }
 }
 
-/// A transaction under way. One that is dropped without [`Transaction::commit`] is taken back at the next start.
+/// A transaction under way. One that is dropped without [`Transaction::commit`] is taken back.
 pub struct Transaction {
     engine: Arc<Engine>,
     begin: Offset,
@@ -175,13 +180,8 @@ impl Engine {
             }
         }
         let ends: Vec<TopicEnds> = topics.iter().map(|topic| topic.ends()).collect();
-        let before = topics.iter().zip(&ends).map(|(topic, ends)| TopicBefore {
-            uid: topic.uid,
-            name: NameText::new(topic.database(), topic.name()),
-            partitions: ends.partitions.iter().map(|end| LogEnd::from(*end)).collect(),
-            journal: ends.journal.map(LogEnd::from),
-        });
-        let record = TransactionRecord::Begin { topics: before.collect(), absent };
+        let before: Vec<_> = topics.iter().zip(&ends).map(|(topic, ends)| before(topic, ends)).collect();
+        let record = TransactionRecord::Begin { topics: before.clone(), absent };
         let begin = self.transactions.log.write(record);
         // One that is found at the next start although it was not begun is taken back: nothing stands behind its ends
         // that was not there, unless the topics went on.
@@ -192,12 +192,14 @@ impl Engine {
                 for topic in topics {
                     self.hold_for_good(topic, "the beginning of a transaction may have been noted, or not");
                 }
+                let names = topics.iter().map(|topic| (topic.database(), topic.name().clone())).collect();
+                self.transactions.failed.lock().push(Failed { begin: None, before, names });
                 Err(TransactionError::NotBegun(reason))
             }
         }
     }
 
-    /// The topic cannot be written to, rewritten or replaced until the next start.
+    /// The topic cannot be written to, rewritten or replaced until it is opened afresh.
     fn hold_for_good(&self, topic: &Arc<Topic>, reason: &str) {
         // First: from the moment it is not under way any more, the topic's time may have come.
         self.transactions.bar(topic.database(), topic.name(), Barred::Failed);
@@ -322,9 +324,11 @@ impl Transaction {
         Ok(())
     }
 
-    /// Nobody may go on where the next start will cut.
+    /// Nobody may go on where something is going to be cut.
     fn fail(&self, reason: &str) {
-        let held = format!("a transaction on it failed, and is taken back at the next start: {reason}");
+        let held = format!(
+            "a transaction on it failed, and is taken back as soon as its logs can be written, or at the next start: {reason}"
+        );
         for topic in self.deleted.lock().drain(..) {
             self.engine.names.insert(&topic);
             topic.reopen_for_writes();
@@ -338,6 +342,18 @@ impl Transaction {
             }
             self.engine.transactions.bar(*database, name, Barred::Failed);
         }
+        let before = self.topics.iter().map(|(topic, ends)| before(topic, ends)).collect();
+        let failed = Failed { begin: Some(self.begin), before, names: self.names.clone() };
+        self.engine.transactions.failed.lock().push(failed);
+    }
+}
+
+fn before(topic: &Topic, ends: &TopicEnds) -> TopicBefore {
+    TopicBefore {
+        uid: topic.uid,
+        name: NameText::new(topic.database(), topic.name()),
+        partitions: ends.partitions.iter().map(|end| LogEnd::from(*end)).collect(),
+        journal: ends.journal.map(LogEnd::from),
     }
 }
 

@@ -110,7 +110,11 @@ impl Undo<'_> {
     }
 
     /// Cuts a topic's logs to where they ended; returns its journal if that was not there.
-    fn cut(&self, topic: &CatalogTopic, before: &TopicBefore) -> Result<Option<LogName>, StartError> {
+    pub(super) fn cut(
+        &self,
+        topic: &CatalogTopic,
+        before: &TopicBefore,
+    ) -> Result<Option<LogName>, StartError> {
         let Some(files) = topic.files() else { return Ok(None) };
         if !self.storage.keeps(topic.backend.as_deref()) {
             // It is empty as it is.

@@ -188,25 +188,34 @@ fn let_time_pass(bench: &Bench, clock: &HandClock, to: u64) {
 
 #[test]
 fn a_time_that_is_going_to_be_taken_back_deletes_nothing() {
-    let (mut bench, clock) = bench();
-    bench.add(&bench.topic("t"), "before").unwrap();
-    let transaction = begin(&bench, "t");
-    bench.add(&bench.topic("t"), "half").unwrap();
-    expire(&bench, &bench.topic("t"), 5_000);
-    bench.fault(Operation::Write, "wafka.transactions", EIO, 1);
-    transaction.commit().unwrap_err();
-    bench.fs().heal();
-    let_time_pass(&bench, &clock, 6_000);
-    // Gone for everybody, but not for the next start.
-    assert!(bench.engine().topic(DB, b"t").is_none());
-    let refused = [
-        bench.engine().ensure_topic(DB, &name("t")).err().unwrap().to_string(),
-        bench.engine().begin_transaction(vec![(DB, name("t"))]).err().unwrap().to_string(),
-    ];
-    assert!(refused.iter().all(|error| error.starts_with("READONLY ")), "{refused:?}");
-    bench.restart();
-    assert_eq!(values(&bench.topic("t")), ["before"]);
-    assert_eq!(bench.topic("t").expire_at_ms(), None);
+    for restart in [true, false] {
+        let (mut bench, clock) = bench();
+        bench.add(&bench.topic("t"), "before").unwrap();
+        let transaction = begin(&bench, "t");
+        bench.add(&bench.topic("t"), "half").unwrap();
+        expire(&bench, &bench.topic("t"), 5_000);
+        bench.fault(Operation::Write, "wafka.transactions", EIO, u64::MAX);
+        transaction.commit().unwrap_err();
+        drop(transaction);
+        let_time_pass(&bench, &clock, 6_000);
+        // Gone for everybody, but not for who takes the transaction back.
+        assert!(bench.engine().topic(DB, b"t").is_none());
+        let refused = [
+            bench.engine().ensure_topic(DB, &name("t")).err().unwrap().to_string(),
+            bench.engine().begin_transaction(vec![(DB, name("t"))]).err().unwrap().to_string(),
+        ];
+        assert!(refused.iter().all(|error| error.starts_with("READONLY ")), "{refused:?}");
+        if restart {
+            bench.stop();
+            bench.fs().heal();
+            bench.start().unwrap();
+        } else {
+            bench.fs().heal();
+            eventually("it is taken back", || bench.engine().topic(DB, b"t").is_some());
+        }
+        assert_eq!(values(&bench.topic("t")), ["before"]);
+        assert_eq!(bench.topic("t").expire_at_ms(), None);
+    }
 }
 
 #[test]
