@@ -177,6 +177,29 @@ fn nothing_is_lost_when_servers_are_killed() {
     assert_kept(&cluster, &prefix, &told);
 }
 
+/// The only server of a log is away meanwhile, and has on its disk what it acknowledged; a batch that it was storing is there as a
+/// whole or not at all.
+#[test]
+fn nothing_is_lost_when_the_only_server_is_killed_or_sleeps() {
+    let mut cluster = Cluster::start(1, true);
+    let prefix = prefix();
+    let storage = open_impatient(&cluster, &prefix);
+    let load = Load::start(shard(&storage));
+    load.goes_on();
+    for _ in 0..3 * rounds() {
+        cluster.kill(0);
+        cluster.launch(0);
+        load.goes_on();
+        cluster.stop(0);
+        load.fails();
+        cluster.resume(0);
+        load.goes_on();
+    }
+    let told = load.end();
+    drop(storage);
+    assert_kept(&cluster, &prefix, &told);
+}
+
 /// Appends that fail leave nothing behind, however long what was sent has slept in a server.
 #[test]
 fn nothing_is_lost_and_nothing_comes_back_when_servers_sleep() {

@@ -1,5 +1,6 @@
 //! Tests of the backend, against real servers of the engine.
 
+mod batches;
 mod cluster;
 mod conforms;
 mod failures;
