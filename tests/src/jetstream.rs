@@ -24,13 +24,14 @@ pub fn three() -> Cluster {
     Cluster::start(&Config::three()).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// A server of Wafka's with two brokers, whose logs are there; `options` are further lines of `[backends.jetstream]`.
+/// A server of Wafka's with two brokers, whose logs are there, and which owns them when it has started; `options` are further
+/// lines of `[backends.jetstream]`.
 #[must_use]
 pub fn setup(cluster: &Cluster, options: &str) -> Setup {
-    setup_with(&format!("{}{options}\n", cluster.backend_toml()))
+    setup_with(&format!("{}{options}\n", cluster.backend_toml())).owns()
 }
 
-/// The same, where `backend` is the whole table.
+/// The same, where `backend` is the whole table; it may stand by when it has started.
 ///
 /// # Panics
 /// When the configuration cannot be written.

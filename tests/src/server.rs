@@ -31,6 +31,7 @@ pub struct Setup {
     dir: Arc<TempDir>,
     data_dir: PathBuf,
     working_dir: Option<PathBuf>,
+    owns: bool,
 }
 
 impl Default for Setup {
@@ -48,7 +49,20 @@ impl Setup {
     pub fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("wafka-test-").tempdir().unwrap();
         let data_dir = dir.path().join("data");
-        Setup { args: Vec::new(), env: Vec::new(), dir: Arc::new(dir), data_dir, working_dir: None }
+        Setup {
+            args: Vec::new(),
+            env: Vec::new(),
+            dir: Arc::new(dir),
+            data_dir,
+            working_dir: None,
+            owns: false,
+        }
+    }
+
+    /// A start waits until the server owns the data, which others reach, and serves it.
+    #[must_use]
+    pub fn owns(self) -> Self {
+        Setup { owns: true, ..self }
     }
 
     /// With so many brokers, and so many partitions of each new topic.
@@ -227,7 +241,11 @@ impl Server {
         let first = first_line.recv_timeout(PATIENCE).ok();
         let addr = first.as_deref().and_then(|line| line.trim_end().strip_prefix(READY)?.parse().ok());
         if let Some(addr) = addr {
-            return Ok(Server { child, addr, setup, log, readers });
+            let server = Server { child, addr, setup, log, readers };
+            if server.setup.owns {
+                server.wait_for_log("all topics are open");
+            }
+            return Ok(server);
         }
         let ended = first.is_some() && wait(&mut child, PATIENCE).is_some();
         if !ended {

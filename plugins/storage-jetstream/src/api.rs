@@ -17,24 +17,37 @@ use tokio::time::{Instant, sleep, timeout_at};
 pub(crate) const EXPECTED_LAST: &str = "Nats-Expected-Last-Sequence";
 /// … and on its subject.
 const EXPECTED_LAST_OF_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence";
-/// The engine's number for a message that does not follow what it says.
+/// The headers of messages that are stored all or none: which belong together, the place of each, and which is the last.
+const TOGETHER: &str = "Nats-Batch-Id";
+const TOGETHER_AT: &str = "Nats-Batch-Sequence";
+const TOGETHER_END: &str = "Nats-Batch-Commit";
+/// The engine's numbers for a message that does not follow what it says, with what there is and without.
 pub(crate) const WRONG_LAST_SEQUENCE: u64 = 10_071;
+const WRONG_LAST_SEQUENCE_UNNAMED: u64 = 10_164;
 const STREAM_NOT_FOUND: u64 = 10_059;
 const NO_MESSAGE_FOUND: u64 = 10_037;
 /// Too few servers for the replicas: those that were just started are counted by and by.
 const NO_PEERS: u64 = 10_005;
-/// How long one request is waited for before it is sent again: it, or its answer, may be lost.
-const TRY: Duration = Duration::from_millis(1500);
+/// How long one request is waited for as a rule.
+pub(crate) const TRY: Duration = Duration::from_millis(1500);
 /// The pause before that, where the answer was that nobody can answer now.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Bytes that the engine stores beside the subject, the headers and the data of a message.
 const STORED_BESIDE: u64 = 34;
-/// Bytes of the headers of a line, and of a cut.
+/// Bytes of the headers of a line.
 const HEADERS: u64 = ("NATS/1.0\r\n".len() + EXPECTED_LAST.len() + ": \r\n\r\n".len() + 19) as u64;
 
-/// Bytes that a line or a cut takes in its stream beside its data. A line of a batch takes some more: a sum that follows
-/// from this one is an estimate.
+/// Bytes of the headers that a cut has beside those.
+const HEADERS_OF_CUT: u64 = (EXPECTED_LAST_OF_SUBJECT.len() + ": \r\n".len() + 19) as u64;
+
+/// Bytes that a cut takes in its stream beside its data.
+pub(crate) fn bytes_beside_cut(subject: &str) -> u64 {
+    bytes_beside(subject) + HEADERS_OF_CUT
+}
+
+/// Bytes that a line takes in its stream beside its data. One of a batch takes some more: a sum that follows from this one
+/// is an estimate.
 pub(crate) fn bytes_beside(subject: &str) -> u64 {
     STORED_BESIDE + HEADERS + subject.len() as u64
 }
@@ -55,7 +68,11 @@ pub(crate) enum Failure {
 
 impl Failure {
     pub(crate) fn is_wrong_last(&self) -> bool {
-        matches!(self, Failure::Refused { code: WRONG_LAST_SEQUENCE, .. })
+        matches!(self, Failure::Refused { code: WRONG_LAST_SEQUENCE | WRONG_LAST_SEQUENCE_UNNAMED, .. })
+    }
+
+    pub(crate) fn is_no_stream(&self) -> bool {
+        matches!(self, Failure::Refused { code: STREAM_NOT_FOUND, .. })
     }
 }
 
@@ -82,6 +99,9 @@ pub(crate) struct StreamInfo {
     pub config: StreamConfig,
     pub state: StreamState,
     pub cluster: Option<Cluster>,
+    /// When its leader said so.
+    #[serde(default)]
+    pub ts: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -116,6 +136,8 @@ pub(crate) struct StreamConfig {
 pub(crate) struct StreamState {
     pub messages: u64,
     pub bytes: u64,
+    #[serde(default)]
+    pub first_seq: u64,
     pub last_seq: u64,
     /// How many messages each of the subjects has that were asked about.
     #[serde(default)]
@@ -127,6 +149,8 @@ pub(crate) struct StreamState {
 pub(crate) struct Stored {
     pub sequence: u64,
     pub subject: String,
+    /// When the stream's leader took it, by its clock; empty where that was not asked for.
+    pub time: String,
     pub data: Bytes,
 }
 
@@ -139,6 +163,8 @@ struct StoredAnswer {
 struct StoredMessage {
     subject: String,
     seq: u64,
+    #[serde(default)]
+    time: String,
     #[serde(default)]
     data: String,
 }
@@ -155,12 +181,14 @@ pub(crate) struct Api {
     pub client: Client,
     /// How long to try.
     pub patience: Duration,
+    /// How long one request is waited for before it is sent again: it, or its answer, may be lost.
+    pub one_try: Duration,
 }
 
 impl Api {
     /// The same, with less patience.
     pub(crate) fn within(&self, patience: Duration) -> Self {
-        Api { client: self.client.clone(), patience: patience.min(self.patience) }
+        Api { client: self.client.clone(), patience: patience.min(self.patience), one_try: self.one_try }
     }
 
     /// Asks until there is an answer. What is asked for must come to the same when it is done twice.
@@ -182,7 +210,7 @@ impl Api {
                 subject.clone(),
                 async_nats::Request::new().headers(headers.clone()).payload(body.clone()).timeout(None),
             );
-            let last = match timeout_at(deadline.min(Instant::now() + TRY), asked).await {
+            let last = match timeout_at(deadline.min(Instant::now() + self.one_try), asked).await {
                 Ok(Ok(answer)) => match understand(&answer) {
                     Err(Passing(last)) => last,
                     Ok(understood) => return understood,
@@ -213,9 +241,46 @@ impl Api {
         self.publish(subject, expecting(EXPECTED_LAST, last), body).await
     }
 
-    /// Publishes what must replace the message with sequence `last` on its subject; 0 stands for none.
-    pub(crate) async fn replace(&self, subject: String, last: u64, body: Bytes) -> Result<u64, Failure> {
-        self.publish(subject, expecting(EXPECTED_LAST_OF_SUBJECT, last), body).await
+    /// Publishes what must be the message behind sequence `last` of its stream, and replace the one with sequence
+    /// `replaced` on its subject; 0 stands for none.
+    pub(crate) async fn replace(
+        &self,
+        subject: String,
+        last: u64,
+        replaced: u64,
+        body: Bytes,
+    ) -> Result<u64, Failure> {
+        let mut headers = expecting(EXPECTED_LAST, last);
+        headers.insert(EXPECTED_LAST_OF_SUBJECT, format!("{replaced:019}"));
+        self.publish(subject, headers, body).await
+    }
+
+    /// Publishes messages behind sequence `last` of their stream, all or none; at least one, at most 1,000. Returns the last
+    /// one's sequence.
+    pub(crate) async fn publish_together(
+        &self,
+        last: u64,
+        mut messages: Vec<(String, Bytes)>,
+    ) -> Result<u64, Failure> {
+        let Some((subject, body)) = messages.pop() else { return Ok(last) };
+        if messages.is_empty() {
+            return self.publish_behind(subject, last, body).await;
+        }
+        let count = messages.len() + 1;
+        let id = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+        let headers = |at: usize| {
+            let mut headers = if at == 1 { expecting(EXPECTED_LAST, last) } else { HeaderMap::new() };
+            headers.insert(TOGETHER, id.as_str());
+            headers.insert(TOGETHER_AT, at.to_string());
+            headers
+        };
+        for ((subject, body), at) in messages.into_iter().zip(1..) {
+            let sent = self.client.publish_with_headers(subject, headers(at), body).await;
+            sent.map_err(|error| Failure::Silence { waited: Duration::ZERO, last: error.to_string() })?;
+        }
+        let mut end = headers(count);
+        end.insert(TOGETHER_END, "1");
+        self.publish(subject, end, body).await
     }
 
     /// Makes a stream; one that has this configuration already stays.
@@ -224,7 +289,6 @@ impl Api {
     }
 
     /// Gives a stream another configuration.
-    #[cfg(test)]
     pub(crate) async fn update_stream(&self, name: &str, config: &Value) -> Result<(), Failure> {
         self.ask::<Value>(&format!("STREAM.UPDATE.{name}"), config).await.map(drop)
     }
@@ -255,6 +319,12 @@ impl Api {
         }
     }
 
+    /// The same with the subjects of a stream's messages from the `offset`th on: as many as the engine tells at once.
+    pub(crate) async fn subjects(&self, name: &str, offset: usize) -> Result<StreamInfo, Failure> {
+        let query = json!({ "subjects_filter": ">", "offset": offset });
+        self.ask(&format!("STREAM.INFO.{name}"), &query).await
+    }
+
     async fn stored(&self, stream: &str, query: Value) -> Result<Option<Stored>, Failure> {
         let answer = self.ask::<StoredAnswer>(&format!("STREAM.MSG.GET.{stream}"), &query).await;
         let message = match answer {
@@ -264,7 +334,8 @@ impl Api {
         };
         let data = STANDARD.decode(&message.data);
         let data = data.map_err(|error| Failure::Strange(format!("message {}: {error}", message.seq)))?;
-        Ok(Some(Stored { sequence: message.seq, subject: message.subject, data: data.into() }))
+        let StoredMessage { subject, seq: sequence, time, .. } = message;
+        Ok(Some(Stored { sequence, subject, time, data: data.into() }))
     }
 
     /// The message with this sequence, as the stream's leader has it.
@@ -306,12 +377,9 @@ impl Api {
         self.remove(stream, u64::MAX >> 1).await
     }
 
-    /// Removes the messages on `subject` (all, without one) below a sequence.
-    pub(crate) async fn purge(&self, stream: &str, below: u64, subject: Option<&str>) -> Result<(), Failure> {
-        let mut body = json!({ "seq": below });
-        if let Some(subject) = subject {
-            body["filter"] = subject.into();
-        }
+    /// Removes the messages below a sequence.
+    pub(crate) async fn purge(&self, stream: &str, below: u64) -> Result<(), Failure> {
+        let body = json!({ "seq": below });
         self.ask::<Value>(&format!("STREAM.PURGE.{stream}"), &body).await.map(drop)
     }
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::time::{Instant, timeout_at};
 use wafka_core::Offset;
@@ -12,9 +11,10 @@ use crate::api::{Api, Failure};
 use crate::home::Home;
 use crate::io_error;
 use crate::log::{Log, Poison};
+use crate::mark;
 use crate::segments::{Cut, Segments};
 
-/// So many cuts are sent at once.
+/// So many messages are asked for at once.
 const AT_ONCE: u64 = 64;
 
 /// Why a log was not cut.
@@ -24,6 +24,16 @@ enum NotCut {
     Short(Offset),
     /// Somebody else wrote behind this offset; the log ends at that one.
     Foreign(Offset, Offset),
+    /// The log belongs to somebody else.
+    Taken(String),
+}
+
+/// A log after it was cut.
+struct Done {
+    segments: Segments,
+    /// The last sequence, and that of the last cut; 0 where there is none.
+    last: u64,
+    last_cut: u64,
 }
 
 impl From<Failure> for NotCut {
@@ -37,6 +47,9 @@ impl Home {
     /// another writer wrote is never cut.
     pub(crate) async fn cut(&self, log: &Log, end: Offset) -> Result<(), StorageError> {
         let deadline = Instant::now() + self.options().request_timeout();
+        if let Some(by) = log.tenure.over() {
+            return Err(self.taken(log, by));
+        }
         let error = |reason: String| io_error(&log.name.to_string(), "reopen", std::io::Error::other(reason));
         let Ok(_turn) = timeout_at(deadline, log.turn.lock()).await else {
             return Err(error("what was sent before is still under way".into()));
@@ -53,9 +66,13 @@ impl Home {
             Err(_) => return Err(error("the engine did not answer in time".into())),
         };
         match done {
-            Ok((segments, last)) => {
-                self.is_cut(log, end, segments, last);
-                Ok(())
+            Ok(Done { segments, last, last_cut }) => {
+                self.is_cut(log, end, segments, last, last_cut);
+                log.tenure.over().map_or(Ok(()), |by| Err(self.taken(log, by)))
+            }
+            Err(NotCut::Taken(title)) => {
+                self.end(&log.tenure, &title);
+                Err(self.taken(log, &title.into()))
             }
             Err(NotCut::Failure(failure)) => Err(error(failure.to_string())),
             Err(NotCut::Short(found)) => {
@@ -64,13 +81,20 @@ impl Home {
             }
             Err(NotCut::Foreign(batch, end)) => {
                 let mut state = log.state.lock();
-                state.poisoned = Some(Poison::Fenced { batch, end });
+                state.poisoned = Some(Poison::Fenced { batch, end, by: None });
                 Err(StorageError::Fenced { log: log.name.clone(), batch, end })
             }
         }
     }
 
-    fn is_cut(&self, log: &Log, end: Offset, segments: Segments, last: u64) {
+    fn taken(&self, log: &Log, by: &Arc<str>) -> StorageError {
+        log.fence(by);
+        let acked = log.state.lock().acked;
+        let poison = Poison::Fenced { batch: acked, end: acked, by: Some(Arc::clone(by)) };
+        poison.failure(&log.name, "reopen")
+    }
+
+    fn is_cut(&self, log: &Log, end: Offset, segments: Segments, last: u64, last_cut: u64) {
         let mut state = log.state.lock();
         let gone = state.pending_bytes as u64 + state.mean_line() * state.acked.saturating_sub(end);
         state.bytes = state.bytes.saturating_sub(gone);
@@ -83,13 +107,17 @@ impl Home {
         state.first = state.first.min(end);
         state.segments = Arc::new(segments);
         state.highest = state.highest.max(last);
+        state.last_cut = last_cut;
         state.begin_again();
         state.troubled = None;
         state.poisoned = None;
+        drop(state);
+        if let Some(by) = log.tenure.over() {
+            log.fence(by);
+        }
     }
 
-    /// Returns the segments and the last sequence after the cut.
-    async fn cut_stream(&self, log: &Log, end: Offset) -> Result<(Segments, u64), NotCut> {
+    async fn cut_stream(&self, log: &Log, end: Offset) -> Result<Done, NotCut> {
         let api = self.api();
         let (before, known, highest) = {
             let state = log.state.lock();
@@ -99,47 +127,78 @@ impl Home {
         let behind = before.sequence_of(end);
         let mut written = false;
         loop {
-            let info = api.stream(&log.stream).await?;
-            let last =
-                info.ok_or_else(|| Failure::Strange("the log's stream is gone".into()))?.state.last_seq;
+            let (info, last_cut) =
+                tokio::join!(api.stream(&log.stream), mark::last_cut(api, &log.stream, &log.cut_subject));
+            let Some(info) = info? else {
+                let by = self.directory.taken_by(&log.tenure).await?;
+                let gone = || Failure::Strange("the log's stream is gone".into());
+                return Err(by.map_or_else(|| gone().into(), NotCut::Taken));
+            };
+            let last_cut = last_cut?;
+            if let Some(title) = last_cut.as_ref().and_then(|last| last.by_later(&log.tenure)) {
+                return Err(NotCut::Taken(title));
+            }
+            let replaced = last_cut.map_or(0, |last| last.sequence);
+            let last = info.state.last_seq;
             if last + 1 < behind {
                 return Err(NotCut::Short(before.offset_from(last + 1)));
             }
             self.check_own(api, log, known + 1..last + 1).await?;
+            let segments = before.cut(end, last + 1);
+            // What was under way follows a sequence that is taken: it is refused, however late it comes.
             if last >= highest {
                 if !written && last + 1 == behind {
-                    return Ok((Segments::clone(&before), last));
+                    return Ok(Done { segments: Segments::clone(&before), last, last_cut: replaced });
                 }
-                let segments = before.cut(end, last + 1);
                 if self.is_cut_at(api, log, last, &segments).await? {
-                    // One is enough to know.
-                    api.purge(&log.stream, last, Some(&log.cut_subject)).await?;
-                    return Ok((segments, last));
+                    return Ok(Done { segments, last, last_cut: last });
                 }
             }
-            // Whatever else is under way follows a sequence that will be taken: it is refused, however late it comes.
-            let count = (highest.saturating_sub(last)).clamp(1, AT_ONCE);
             written = true;
-            {
-                // Cuts that come late would do harm, too.
-                let mut state = log.state.lock();
-                state.highest = state.highest.max(last + count);
-            }
-            let cuts = (1..=count).map(|at| {
-                let segments = before.cut(end, last + at + 1).as_slice().to_vec();
-                let cut = Cut { segments, base: last, writer: self.session().to_owned() };
-                let body = Bytes::from(serde_json::to_vec(&cut).unwrap_or_default());
-                api.publish_behind(log.cut_subject.clone(), last + at - 1, body)
-            });
-            for answer in join_all(cuts).await {
-                match answer {
-                    Ok(_) => {}
-                    // Something came first, or its answer was lost: the end says which.
-                    Err(failure) if failure.is_wrong_last() => {}
-                    Err(failure) => return Err(failure.into()),
+            let segments = before.cut(end, last + 2);
+            let body = mark::cut_body(&log.tenure, &segments, last)?;
+            match api.replace(log.cut_subject.clone(), last, replaced, body).await {
+                Ok(sequence) => {
+                    if replaced > 0 {
+                        // One is enough to know.
+                        api.remove(&log.stream, replaced).await?;
+                    }
+                    if sequence >= highest {
+                        return Ok(Done { segments, last: sequence, last_cut: sequence });
+                    }
                 }
+                // Something came first, or its answer was lost: the end says which.
+                Err(failure) if failure.is_wrong_last() => {}
+                Err(failure) => return Err(failure.into()),
             }
         }
+    }
+
+    /// Moves a log's last cut to its end, so that what lies below may be purged with everything in it. Everything that was
+    /// appended must be acknowledged.
+    pub(crate) async fn move_cut(&self, log: &Log) -> Result<(), Failure> {
+        let _turn = log.turn.lock().await;
+        let (segments, base, replaced) = {
+            let state = log.state.lock();
+            let base = state.segments.sequence_of(state.end) - 1;
+            (state.segments.from(state.first).cut(state.end, base + 2), base, state.last_cut)
+        };
+        let body = mark::cut_body(&log.tenure, &segments, base)?;
+        let sent = self.api().replace(log.cut_subject.clone(), base, replaced, body).await;
+        let sequence = match sent {
+            // Its answer was lost: it is there, or the log belongs to somebody else.
+            Err(refused) if refused.is_wrong_last() => {
+                if !self.is_cut_at(self.api(), log, base + 1, &segments).await? {
+                    return Err(refused);
+                }
+                base + 1
+            }
+            sent => sent?,
+        };
+        let mut state = log.state.lock();
+        (state.segments, state.last_cut) = (Arc::new(segments), sequence);
+        state.highest = state.highest.max(sequence);
+        Ok(())
     }
 
     /// Whether the message with this sequence is a cut that was written from here and says this.
@@ -152,12 +211,9 @@ impl Home {
     ) -> Result<bool, Failure> {
         let Some(stored) = api.at(&log.stream, sequence).await? else { return Ok(false) };
         let cut = serde_json::from_slice::<Cut>(&stored.data);
-        let says = |cut: Cut| cut.writer == self.session() && cut.segments == segments.as_slice();
+        let says =
+            |cut: Cut| log.tenure.is_own(cut.epoch, &cut.writer) && cut.segments == segments.as_slice();
         Ok(stored.subject == log.cut_subject && cut.is_ok_and(says))
-    }
-
-    fn wrote(&self, cut: &[u8]) -> bool {
-        serde_json::from_slice::<Cut>(cut).is_ok_and(|cut| cut.writer == self.session())
     }
 
     /// Makes sure that what stands behind the acknowledged lines was sent from here.
@@ -173,7 +229,8 @@ impl Home {
                 let state = log.state.lock();
                 let offset = state.segments.offset_from(sequence);
                 let own = if stored.subject == log.cut_subject {
-                    self.wrote(&stored.data)
+                    serde_json::from_slice::<Cut>(&stored.data)
+                        .is_ok_and(|cut| log.tenure.is_own(cut.epoch, &cut.writer))
                 } else {
                     state.line(offset) == Some(&stored.data)
                 };

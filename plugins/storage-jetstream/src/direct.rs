@@ -154,7 +154,7 @@ impl Answer {
             let headers = message.headers.as_ref()?;
             let sequence = headers.get("Nats-Sequence")?.as_str().parse().ok()?;
             let subject = headers.get("Nats-Subject")?.as_str().to_owned();
-            Some(Stored { sequence, subject, data: message.payload })
+            Some(Stored { sequence, subject, time: String::new(), data: message.payload })
         })
     }
 }

@@ -1,20 +1,36 @@
-//! Which stream holds which log: a stream of its own, with one message for each log.
+//! Which stream holds which log: a stream of its own, the *names*, with one message for each log.
 //!
 //! A stream's name is never used twice, as an engine was seen to bring records back in a stream that was made again
 //! under the name of a deleted one. So a log that is made gets a stream with a new name, and its record here says which.
-//! A record replaces exactly the one that was looked at before, or nothing: of two who make a log, one is refused. It
-//! is written before the stream is made and again after it, and before the stream is deleted: what a crash left
+//! It is written before the stream is made and again after it, and before the stream is deleted: what a crash left
 //! half-made or half-deleted is known by its record, and nothing is ever deleted because nobody knows of it.
+//!
+//! One server writes here. Who takes over writes its epoch first, and each record says which message it follows; one
+//! publication is under way at a time. So nothing that an earlier owner sent, or still sends, fits behind that epoch.
+//! As nobody else writes, what was read after it is true from then on, and is kept in memory. Whatever goes wrong, the
+//! epoch is written once more, which nothing that was sent before can follow, and everything is read again.
 
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::sync::{Mutex, MutexGuard};
 use wafka_core::Database;
 use wafka_core::storage::LogName;
 
 use crate::api::{Api, Failure, NewStream};
+use crate::tenure::{Tenure, title};
+
+/// So many streams are made or deleted, or records read, at once.
+const AT_ONCE: usize = 16;
+const READ_AT_ONCE: usize = 64;
+/// So many records are written all or none.
+const TOGETHER_MAX: usize = 500;
+/// How often it is tried to write the epoch while something else comes between.
+const ATTEMPTS: usize = 16;
 
 /// How far a log's stream is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -28,18 +44,52 @@ enum Stage {
 }
 
 /// The record of a log.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Record {
     database: u16,
     stem: String,
     stream: String,
     stage: Stage,
+    /// That of the owner who made the log.
+    epoch: u64,
+}
+
+impl Record {
+    fn log(&self) -> LogName {
+        LogName::new(Database(self.database), &self.stem)
+    }
 }
 
 /// A record as it is stored.
+#[derive(Clone)]
 struct Found {
     sequence: u64,
     record: Record,
+}
+
+/// Who has taken the names over.
+#[derive(Debug, Serialize, Deserialize)]
+struct Epoch {
+    epoch: u64,
+    owner: String,
+    session: String,
+}
+
+/// Where a log is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Place {
+    pub stream: String,
+    /// Whether nobody but this owner ever knew of it.
+    pub is_own: bool,
+}
+
+/// What is known, and true as long as nothing fails.
+struct Known {
+    epoch: u64,
+    /// The last message's sequence.
+    last: u64,
+    /// The logs that are made; not read yet where it is `None`.
+    logs: Option<HashMap<LogName, Found>>,
 }
 
 /// Finds, makes and deletes the streams of logs.
@@ -47,36 +97,21 @@ pub(crate) struct Directory {
     api: Api,
     prefix: String,
     replicas: u8,
+    known: Mutex<Option<Known>>,
 }
 
 impl Directory {
-    /// The directory, made if it is missing. Ends what a crash left half-done.
-    pub(crate) async fn open(api: Api, prefix: String, replicas: u8) -> Result<Self, Failure> {
-        let directory = Directory { api, prefix, replicas };
-        let name = directory.stream();
-        // With fewer replicas than are asked for now it stays as it is.
-        if directory.api.stream(&name).await?.is_none() {
-            let subjects = [format!("{}.names.*", directory.prefix)];
-            let stream = NewStream {
-                name: &name,
-                subjects: &subjects,
-                num_replicas: replicas,
-                max_msgs_per_subject: 1,
-                allow_direct: false,
-                metadata: json!({ "wafka": "names" }),
-            };
-            directory.api.make_stream(&name, &stream.config()).await?;
-        }
-        for found in directory.all().await? {
-            if found.record.stage != Stage::Made {
-                directory.drop_stream(&found).await?;
-            }
-        }
-        Ok(directory)
+    pub(crate) fn new(api: Api, prefix: String, replicas: u8) -> Self {
+        Directory { api, prefix, replicas, known: Mutex::new(None) }
     }
 
     fn stream(&self) -> String {
         format!("{}-names", self.prefix)
+    }
+
+    /// The subject of an owner's epoch. Those of logs begin with a number.
+    fn epoch_subject(&self) -> String {
+        format!("{}.names.epoch", self.prefix)
     }
 
     /// The subject of a log's record. Dots would part it, and percent signs must come back.
@@ -95,106 +130,321 @@ impl Directory {
         subject
     }
 
-    async fn record(&self, log: &LogName) -> Result<Option<Found>, Failure> {
-        let stored = self.api.last_on(&self.stream(), &self.subject(log)).await?;
-        stored.map(|stored| found(stored.sequence, &stored.data)).transpose()
-    }
-
-    /// Every record there is.
-    async fn all(&self) -> Result<Vec<Found>, Failure> {
-        let stream = self.stream();
-        self.api.agree(&stream).await?;
-        let missing = || Failure::Strange(format!("the stream {stream} is gone"));
-        let last = self.api.stream(&stream).await?.ok_or_else(missing)?.state.last_seq;
-        let (mut all, mut next) = (Vec::new(), 1);
-        while next <= last {
-            let Some(stored) = self.api.at_or_behind(&stream, next, ">").await? else { break };
-            next = stored.sequence + 1;
-            all.push(found(stored.sequence, &stored.data)?);
-        }
-        Ok(all)
-    }
-
-    /// All logs.
-    pub(crate) async fn list(&self) -> Result<Vec<LogName>, Failure> {
-        let all = self.all().await?;
-        let made = all.into_iter().filter(|found| found.record.stage == Stage::Made);
-        Ok(made.map(|found| LogName::new(Database(found.record.database), &found.record.stem)).collect())
-    }
-
-    /// The stream that holds a log.
-    pub(crate) async fn find(&self, log: &LogName) -> Result<Option<String>, Failure> {
-        let found = self.record(log).await?.filter(|found| found.record.stage == Stage::Made);
-        Ok(found.map(|found| found.record.stream))
-    }
-
-    /// Makes a log, unless it is there; returns its stream.
-    pub(crate) async fn make(&self, log: &LogName) -> Result<String, Failure> {
-        let before = match self.record(log).await? {
-            Some(found) if found.record.stage == Stage::Made => return Ok(found.record.stream),
-            Some(found) => {
-                self.drop_stream(&found).await?;
-                0
-            }
-            None => 0,
-        };
-        let stream = format!("{}-{}", self.prefix, new_name());
-        let (database, stem) = (log.database().0, log.stem().to_owned());
-        let making = Record { database, stem, stream: stream.clone(), stage: Stage::Making };
-        let noted = self.write(log, before, &making).await?;
-        let subjects = [format!("{}.*", self.subject_of(&stream))];
-        let config = NewStream {
-            name: &stream,
-            subjects: &subjects,
-            num_replicas: self.replicas,
-            max_msgs_per_subject: -1,
-            allow_direct: true,
-            metadata: json!({ "wafka": log.to_string() }),
-        };
-        self.api.make_stream(&stream, &config.config()).await?;
-        self.write(log, noted, &Record { stage: Stage::Made, ..making }).await?;
-        Ok(stream)
-    }
-
     /// What the subjects of a log's stream begin with.
     pub(crate) fn subject_of(&self, stream: &str) -> String {
         format!("{}.log.{stream}", self.prefix)
     }
 
-    /// Deletes a log, if it is there.
-    pub(crate) async fn delete(&self, log: &LogName) -> Result<(), Failure> {
-        let Some(Found { sequence, record }) = self.record(log).await? else { return Ok(()) };
-        let record = Record { stage: Stage::Deleting, ..record };
-        let sequence = self.write(log, sequence, &record).await?;
-        self.drop_stream(&Found { sequence, record }).await
+    /// The highest epoch that was written here; 0 where there is none.
+    pub(crate) async fn epoch(&self) -> Result<u64, Failure> {
+        match self.last_epoch().await {
+            Ok(found) => Ok(found.map_or(0, |(_, epoch)| epoch.epoch)),
+            Err(failure) if failure.is_no_stream() => Ok(0),
+            Err(failure) => Err(failure),
+        }
     }
 
+    async fn last_epoch(&self) -> Result<Option<(u64, Epoch)>, Failure> {
+        let stored = self.api.last_on(&self.stream(), &self.epoch_subject()).await?;
+        let parsed = stored.map(|stored| {
+            let epoch = serde_json::from_slice(&stored.data);
+            let strange = |error| Failure::Strange(format!("the names' epoch, {}: {error}", stored.sequence));
+            Ok((stored.sequence, epoch.map_err(strange)?))
+        });
+        parsed.transpose()
+    }
+
+    /// Who has taken everything over, if that is an owner that comes behind this one.
+    pub(crate) async fn taken_by(&self, tenure: &Tenure) -> Result<Option<String>, Failure> {
+        let by = self.last_epoch().await?.map(|(_, epoch)| epoch);
+        let by = by.filter(|by| !tenure.outranks(by.epoch, &by.session));
+        Ok(by.map(|by| title(by.epoch, &by.owner)))
+    }
+
+    /// Writes the epoch, so that no owner before this one can write here any more. Makes the stream if it is missing.
+    pub(crate) async fn take_over(&self, tenure: &Tenure) -> Result<(), Failure> {
+        let mut known = self.known.lock().await;
+        *known = None;
+        *known = Some(self.fence(tenure).await?);
+        Ok(())
+    }
+
+    async fn fence(&self, tenure: &Tenure) -> Result<Known, Failure> {
+        self.make_names().await?;
+        let epoch = Epoch {
+            epoch: tenure.epoch,
+            owner: tenure.owner.address.clone(),
+            session: tenure.session.clone(),
+        };
+        let body = Bytes::from(serde_json::to_vec(&epoch).map_err(strange)?);
+        let mut last_refusal = None;
+        for _ in 0..ATTEMPTS {
+            let info = self.api.stream(&self.stream()).await?;
+            let last = info.ok_or_else(|| self.gone())?.state.last_seq;
+            let found = self.last_epoch().await?;
+            if let Some((_, other)) = &found
+                && !tenure.outranks(other.epoch, &other.session)
+            {
+                tenure.end(&title(other.epoch, &other.owner));
+                return Err(Failure::Strange(format!("the names: {}", title(other.epoch, &other.owner))));
+            }
+            let replaced = found.map_or(0, |(sequence, _)| sequence);
+            match self.api.replace(self.epoch_subject(), last, replaced, body.clone()).await {
+                Ok(last) => return Ok(Known { epoch: tenure.epoch, last, logs: None }),
+                // Something came between, or it is there already and its answer was lost.
+                Err(refused) if refused.is_wrong_last() => last_refusal = Some(refused),
+                Err(failure) => return Err(failure),
+            }
+        }
+        Err(last_refusal.unwrap_or_else(|| self.gone()))
+    }
+
+    fn gone(&self) -> Failure {
+        Failure::Strange(format!("the stream {} is gone", self.stream()))
+    }
+
+    async fn make_names(&self) -> Result<(), Failure> {
+        let name = self.stream();
+        let found = self.api.stream(&name).await?;
+        if found.as_ref().is_some_and(|info| info.config.allow_atomic) {
+            // With fewer replicas than are asked for now it stays as it is.
+            return Ok(());
+        }
+        let subjects = [format!("{}.names.*", self.prefix)];
+        let stream = NewStream {
+            name: &name,
+            subjects: &subjects,
+            num_replicas: self.replicas,
+            max_msgs_per_subject: 1,
+            allow_direct: false,
+            metadata: json!({ "wafka": "names" }),
+        };
+        match found {
+            None => self.api.make_stream(&name, &stream.config()).await,
+            Some(_) => self.api.update_stream(&name, &stream.config()).await,
+        }
+    }
+
+    /// What is known, read if need be. What a crash left half-done is ended.
+    async fn known(&self, tenure: &Tenure) -> Result<MutexGuard<'_, Option<Known>>, Failure> {
+        let mut guard = self.known.lock().await;
+        let is_own = guard.as_ref().is_some_and(|known| known.epoch == tenure.epoch);
+        if is_own && guard.as_ref().is_some_and(|known| known.logs.is_some()) {
+            return Ok(guard);
+        }
+        if !is_own {
+            *guard = None;
+            *guard = Some(self.fence(tenure).await?);
+        }
+        let mut logs = HashMap::new();
+        let mut half = Vec::new();
+        let last = guard.as_ref().map_or(0, |known| known.last);
+        for found in self.all(last).await? {
+            match found.record.stage {
+                Stage::Made => drop(logs.insert(found.record.log(), found)),
+                Stage::Making | Stage::Deleting => half.push(found),
+            }
+        }
+        each(half, |found| async move { self.drop_stream(&found).await }).await?;
+        if let Some(known) = guard.as_mut() {
+            known.logs = Some(logs);
+        }
+        Ok(guard)
+    }
+
+    /// Every record there is, when `last` is the last message's sequence.
+    async fn all(&self, last: u64) -> Result<Vec<Found>, Failure> {
+        let stream = self.stream();
+        self.api.agree(&stream).await?;
+        let mut subjects = BTreeSet::new();
+        loop {
+            let state = self.api.subjects(&stream, subjects.len()).await?.state;
+            if state.last_seq < last {
+                return Err(Failure::Strange(format!(
+                    "the leader of {stream} does not know message {last} yet"
+                )));
+            }
+            let before = subjects.len();
+            subjects.extend(state.subjects.into_keys());
+            if subjects.len() == before {
+                break;
+            }
+        }
+        subjects.remove(&self.epoch_subject());
+        let read = stream::iter(subjects)
+            .map(|subject| async move { self.api.last_on(&self.stream(), &subject).await })
+            .buffer_unordered(READ_AT_ONCE);
+        let stored: Vec<_> = read.try_collect().await?;
+        let records = stored.into_iter().flatten().map(|stored| {
+            let record = serde_json::from_slice(&stored.data).map_err(|error| {
+                Failure::Strange(format!("record {} of the names: {error}", stored.sequence))
+            });
+            Ok(Found { sequence: stored.sequence, record: record? })
+        });
+        records.collect()
+    }
+
+    /// All logs, and where they are.
+    pub(crate) async fn list(&self, tenure: &Tenure) -> Result<Vec<(LogName, Place)>, Failure> {
+        let guard = self.known(tenure).await?;
+        let logs = guard.as_ref().and_then(|known| known.logs.as_ref());
+        let places = logs.into_iter().flatten().map(|(log, found)| (log.clone(), place(tenure, found)));
+        Ok(places.collect())
+    }
+
+    /// Where a log is.
+    pub(crate) async fn find(&self, tenure: &Tenure, log: &LogName) -> Result<Option<Place>, Failure> {
+        let guard = self.known(tenure).await?;
+        let logs = guard.as_ref().and_then(|known| known.logs.as_ref());
+        Ok(logs.and_then(|logs| logs.get(log)).map(|found| place(tenure, found)))
+    }
+
+    /// Makes those of these logs that are not there.
+    pub(crate) async fn make(&self, tenure: &Tenure, names: &[LogName]) -> Result<(), Failure> {
+        self.change(tenure, names, Change::Make).await
+    }
+
+    /// Deletes those of these logs that are there.
+    pub(crate) async fn delete(&self, tenure: &Tenure, names: &[LogName]) -> Result<(), Failure> {
+        self.change(tenure, names, Change::Delete).await
+    }
+
+    async fn change(&self, tenure: &Tenure, names: &[LogName], change: Change) -> Result<(), Failure> {
+        let mut guard = self.known(tenure).await?;
+        // Where it ends with an error, or is given up half-way, nothing is known until it is read again.
+        let Some(mut known) = guard.take() else { return Err(self.gone()) };
+        let Known { last, logs: Some(logs), .. } = &mut known else { return Err(self.gone()) };
+        match change {
+            Change::Make => {
+                let missing: BTreeSet<&LogName> =
+                    names.iter().filter(|log| !logs.contains_key(log)).collect();
+                let missing: Vec<&LogName> = missing.into_iter().collect();
+                for some in missing.chunks(TOGETHER_MAX) {
+                    self.make_some(tenure, some, last, logs).await?;
+                }
+            }
+            Change::Delete => {
+                let there: BTreeSet<&LogName> = names.iter().filter(|log| logs.contains_key(log)).collect();
+                let there: Vec<&LogName> = there.into_iter().collect();
+                for some in there.chunks(TOGETHER_MAX) {
+                    self.delete_some(tenure, some, last, logs).await?;
+                }
+            }
+        }
+        *guard = Some(known);
+        Ok(())
+    }
+
+    async fn make_some(
+        &self,
+        tenure: &Tenure,
+        names: &[&LogName],
+        last: &mut u64,
+        logs: &mut HashMap<LogName, Found>,
+    ) -> Result<(), Failure> {
+        let new = names.iter().map(|log| Record {
+            database: log.database().0,
+            stem: log.stem().to_owned(),
+            stream: format!("{}-{}", self.prefix, new_name()),
+            stage: Stage::Making,
+            epoch: tenure.epoch,
+        });
+        let mut records: Vec<Record> = new.collect();
+        self.write(tenure, last, &records).await?;
+        let made = each(records.clone(), |record| async move {
+            let subjects = [format!("{}.*", self.subject_of(&record.stream))];
+            let config = NewStream {
+                name: &record.stream,
+                subjects: &subjects,
+                num_replicas: self.replicas,
+                max_msgs_per_subject: -1,
+                allow_direct: true,
+                metadata: json!({ "wafka": record.log().to_string() }),
+            };
+            self.api.make_stream(&record.stream, &config.config()).await
+        });
+        made.await?;
+        records.iter_mut().for_each(|record| record.stage = Stage::Made);
+        let first = self.write(tenure, last, &records).await?;
+        let found = records.into_iter().zip(first..).map(|(record, sequence)| Found { sequence, record });
+        logs.extend(found.map(|found| (found.record.log(), found)));
+        Ok(())
+    }
+
+    async fn delete_some(
+        &self,
+        tenure: &Tenure,
+        names: &[&LogName],
+        last: &mut u64,
+        logs: &mut HashMap<LogName, Found>,
+    ) -> Result<(), Failure> {
+        let there = names.iter().filter_map(|log| logs.get(*log));
+        let records: Vec<Record> =
+            there.map(|found| Record { stage: Stage::Deleting, ..found.record.clone() }).collect();
+        let first = self.write(tenure, last, &records).await?;
+        let dropped = records.into_iter().zip(first..).map(|(record, sequence)| Found { sequence, record });
+        each(dropped.collect(), |found| async move { self.drop_stream(&found).await }).await?;
+        names.iter().for_each(|log| drop(logs.remove(*log)));
+        Ok(())
+    }
+
+    /// Deletes what a record speaks of, and the record. Nobody uses that stream, or its name, from then on.
     async fn drop_stream(&self, found: &Found) -> Result<(), Failure> {
         self.api.delete_stream(&found.record.stream).await?;
         self.api.remove(&self.stream(), found.sequence).await
     }
 
-    /// Writes a record in the place of another one, or of none; returns its sequence.
-    async fn write(&self, log: &LogName, before: u64, record: &Record) -> Result<u64, Failure> {
-        let body = serde_json::to_vec(record).map_err(|error| Failure::Strange(error.to_string()))?;
-        let written = self.api.replace(self.subject(log), before, Bytes::from(body)).await;
-        match written {
-            // It was sent again because its answer did not come: then it is there.
-            Err(refused) if refused.is_wrong_last() => match self.record(log).await? {
-                Some(found) if found.record.stream == record.stream && found.record.stage == record.stage => {
-                    Ok(found.sequence)
-                }
-                _ => Err(refused),
-            },
-            other => other,
+    /// Writes records, all or none; returns the first one's sequence.
+    async fn write(&self, tenure: &Tenure, last: &mut u64, records: &[Record]) -> Result<u64, Failure> {
+        let mut messages = Vec::with_capacity(records.len());
+        for record in records {
+            let body = Bytes::from(serde_json::to_vec(record).map_err(strange)?);
+            messages.push((self.subject(&record.log()), body));
         }
+        let Some((subject, body)) = messages.first().cloned() else { return Ok(*last + 1) };
+        let (first, count) = (*last + 1, messages.len() as u64);
+        match self.api.publish_together(*last, messages).await {
+            Ok(end) if end + 1 == first + count => {}
+            Ok(end) => {
+                let reason = format!("{count} records behind {last} of the names end at {end}");
+                return Err(Failure::Strange(reason));
+            }
+            Err(refused) if refused.is_wrong_last() => {
+                // It was sent again because its answer did not come: then it is there.
+                let found = self.api.at(&self.stream(), first).await?;
+                if !found.is_some_and(|found| found.subject == subject && found.data == body) {
+                    let Some(by) = self.taken_by(tenure).await? else { return Err(refused) };
+                    tenure.end(&by);
+                    return Err(Failure::Strange(by));
+                }
+            }
+            Err(failure) => return Err(failure),
+        }
+        *last = first + count - 1;
+        Ok(first)
     }
 }
 
-fn found(sequence: u64, data: &[u8]) -> Result<Found, Failure> {
-    let record = serde_json::from_slice(data)
-        .map_err(|error| Failure::Strange(format!("record {sequence} of the names: {error}")))?;
-    Ok(Found { sequence, record })
+#[derive(Clone, Copy)]
+enum Change {
+    Make,
+    Delete,
+}
+
+/// Does something with each of these, several at once.
+async fn each<T, F: Future<Output = Result<(), Failure>>>(
+    all: Vec<T>,
+    run: impl Fn(T) -> F,
+) -> Result<(), Failure> {
+    stream::iter(all).map(run).buffer_unordered(AT_ONCE).try_collect().await
+}
+
+fn place(tenure: &Tenure, found: &Found) -> Place {
+    Place { stream: found.record.stream.clone(), is_own: found.record.epoch == tenure.epoch }
+}
+
+fn strange(error: serde_json::Error) -> Failure {
+    Failure::Strange(error.to_string())
 }
 
 /// A name that nobody has had: of the time, in nanoseconds, and of chance.

@@ -5,14 +5,13 @@ use std::ops::Range;
 use futures_util::future::join_all;
 use wafka_core::Offset;
 
-use crate::api::{Failure, StreamInfo};
-use crate::home::Home;
+use crate::api::{Api, Failure, StreamInfo};
 use crate::segments::Segments;
 
 /// With more places than these where lines may have been cut, nobody looks whether they were.
 const LOOK_AT_MAX: usize = 64;
 
-impl Home {
+impl Api {
     /// From which offset on any replica of a log may be asked for lines: none of those was ever removed by itself. `info` is
     /// what the leader says, with the number of messages on the subject `lines`; `offsets` are those of the log's lines.
     pub(crate) async fn any_from(
@@ -52,8 +51,7 @@ impl Home {
             return Ok(false);
         }
         let found =
-            join_all(between.iter().map(|sequences| self.api().at_or_behind(stream, sequences.start, lines)))
-                .await;
+            join_all(between.iter().map(|sequences| self.at_or_behind(stream, sequences.start, lines))).await;
         for (sequences, line) in between.into_iter().zip(found) {
             if line?.is_some_and(|line| line.sequence < sequences.end) {
                 return Ok(false);

@@ -6,29 +6,33 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream};
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 use wafka_core::storage::{LogName, StorageError};
 
-use crate::api::{Api, Failure, StreamInfo, bytes_beside};
-use crate::batches::Batches;
+use crate::api::{Api, Failure, TRY};
 use crate::direct::Direct;
-use crate::directory::Directory;
+use crate::directory::{Directory, Place};
 use crate::log::{Loaded, Log};
 use crate::options::Options;
-use crate::segments::{Cut, Segments};
+use crate::tenure::{Tenure, not_owner};
 use crate::writer::{self, Sender};
-use crate::{connect, io_error};
+use crate::{connect, io_error, mark};
+
+/// So many logs are taken over at once.
+const AT_ONCE: usize = 32;
 
 /// What all parts share.
 pub(crate) struct Home {
     /// There until the end.
     runtime: Option<Runtime>,
     pub sender: Arc<Sender>,
-    pub directory: Directory,
+    pub directory: Arc<Directory>,
     pub direct: Direct,
+    /// The last time that this server owned the data, or does.
+    tenure: Mutex<Option<Arc<Tenure>>>,
     /// Until then other replicas than the leaders are not asked; counted from `opened`, in milliseconds.
     leader_alone: AtomicU64,
     opened: Instant,
@@ -71,11 +75,12 @@ impl Home {
             let direct = Direct::listen(&client)
                 .await
                 .map_err(|error| io_error("the engine", "subscribe", std::io::Error::other(error)))?;
-            let api = Api { client: client.clone(), patience: options.request_timeout() };
-            let opened = Directory::open(api.clone(), options.prefix.clone(), options.replicas).await;
-            let directory = opened.map_err(|failure| failed("the names of the logs", "open", failure))?;
+            let api = Api { client: client.clone(), patience: options.request_timeout(), one_try: TRY };
+            let directory = Directory::new(api.clone(), options.prefix.clone(), options.replicas);
+            let directory = Arc::new(directory);
             let next_batch = AtomicU64::new(fastrand::u64(..));
-            let sender = Sender { client, api, options, inbox, next_batch };
+            let sender =
+                Sender { client, api, directory: Arc::clone(&directory), options, inbox, next_batch };
             Ok::<_, StorageError>((Arc::new(sender), directory, direct))
         })?;
         Ok(Home {
@@ -86,6 +91,7 @@ impl Home {
             direct,
             leader_alone: AtomicU64::new(0),
             opened: Instant::now(),
+            tenure: Mutex::new(None),
             logs: Mutex::default(),
             by_key,
             next_key: AtomicU64::new(0),
@@ -105,6 +111,57 @@ impl Home {
 
     pub(crate) fn session(&self) -> &str {
         &self.session
+    }
+
+    /// The tenure, if this server owns the data as far as it knows.
+    ///
+    /// # Errors
+    /// Says why not, else; `log` is what is asked for.
+    pub(crate) fn tenure(&self, log: &str) -> Result<Arc<Tenure>, StorageError> {
+        let tenure = self.tenure.lock().clone();
+        let tenure = tenure.ok_or_else(|| not_owner(log, "it has no lease"))?;
+        tenure.check(log)?;
+        Ok(tenure)
+    }
+
+    /// Begins a tenure: all logs are taken over, one after the other, until they are opened.
+    pub(crate) fn begin(&self, tenure: &Arc<Tenure>) {
+        *self.tenure.lock() = Some(Arc::clone(tenure));
+        let (api, directory, tenure) = (self.api().clone(), Arc::clone(&self.directory), Arc::clone(tenure));
+        if let Some(runtime) = &self.runtime {
+            runtime.spawn(async move { take_over(&api, &directory, &tenure).await });
+        }
+    }
+
+    /// Ends a tenure: nothing is written any more.
+    pub(crate) fn end(&self, tenure: &Tenure, reason: &str) {
+        tenure.end(reason);
+        let Some(reason) = tenure.over() else { return };
+        let logs: Vec<Arc<Log>> = self.logs.lock().values().cloned().collect();
+        logs.iter().filter(|log| log.tenure.epoch == tenure.epoch).for_each(|log| log.fence(reason));
+    }
+
+    /// What a log holds when it is opened. Nobody else writes it from then on.
+    pub(crate) async fn load(
+        &self,
+        tenure: &Tenure,
+        name: &LogName,
+        place: &Place,
+    ) -> Result<Loaded, StorageError> {
+        let subject = self.directory.subject_of(&place.stream);
+        let prepared = tenure.prepared(&place.stream);
+        if !prepared.is_taken() {
+            let load = || mark::load(self.api(), tenure, name, place, &subject);
+            let loaded = prepared.loaded.get_or_try_init(load).await?;
+            if prepared.take() {
+                return Ok(loaded.clone());
+            }
+        }
+        let loaded = mark::load(self.api(), tenure, name, place, &subject).await;
+        if let Some(reason) = tenure.over() {
+            self.end(tenure, reason);
+        }
+        loaded
     }
 
     pub(crate) fn next_generation(&self) -> u32 {
@@ -150,82 +207,37 @@ impl Home {
     pub(crate) fn forget(&self, log: &Log) {
         self.by_key.lock().remove(&log.key);
     }
-
-    /// What the engine says of a log.
-    pub(crate) async fn load(&self, name: &LogName, stream: &str) -> Result<Loaded, StorageError> {
-        let subject = self.directory.subject_of(stream);
-        let (lines, cuts) = (format!("{subject}.line"), format!("{subject}.cut"));
-        let api = self.api();
-        let wrong = |failure: Failure| failed(&name.to_string(), "open", failure);
-        let damaged = |reason: String| StorageError::Damaged { log: name.clone(), position: 0, reason };
-        api.agree(stream).await.map_err(wrong)?;
-        let Some(info) = api.stream_with(stream, &lines).await.map_err(wrong)? else {
-            return Err(damaged(format!("its stream {stream} is gone")));
-        };
-        check_keeps(stream, &info).map_err(damaged)?;
-        let batches = Batches::new(info.config.num_replicas, info.config.allow_atomic);
-        let last_cut = api.last_on(stream, &cuts).await.map_err(wrong)?;
-        let (mut segments, mut beside) = (Segments::default(), info.state.messages * bytes_beside(&lines));
-        if let Some(stored) = last_cut {
-            let strange = |reason| damaged(format!("stream {stream}, message {}: {reason}", stored.sequence));
-            let cut: Cut =
-                serde_json::from_slice(&stored.data).map_err(|error| strange(error.to_string()))?;
-            segments = Segments::from_cut(&cut).map_err(strange)?;
-            let line = api.at_or_behind(stream, cut.base + 1, &lines).await.map_err(wrong)?;
-            let is_late = line.is_some_and(|line| line.sequence < stored.sequence);
-            if is_late || segments.as_slice().last().is_none_or(|last| last.sequence != stored.sequence + 1) {
-                return Err(strange(
-                    "it cuts lines that were not there when it was sent: it came late".into(),
-                ));
-            }
-            // What was cut is in the stream still, and counts for lack of something better.
-            beside = beside + bytes_beside(&cuts) + stored.data.len() as u64 - bytes_beside(&lines);
-        }
-        let state = &info.state;
-        let end = segments.offset_from(state.last_seq + 1);
-        let first = self.first(stream, &lines, &segments, end).await.map_err(wrong)?;
-        let any_from = self.any_from(stream, &lines, &info, &segments, first..end).await.map_err(wrong)?;
-        let bytes = if first == end { 0 } else { state.bytes.saturating_sub(beside) };
-        let leader = info.cluster.and_then(|cluster| cluster.leader).unwrap_or_default();
-        ::log::debug!("{name}, stream {stream}: offsets {first} to {end}, leader {leader}");
-        Ok(Loaded { first, any_from, end, last_sequence: state.last_seq, bytes, segments, batches })
-    }
-
-    /// The offset of the first line there is, or `end`.
-    async fn first(&self, stream: &str, lines: &str, segments: &Segments, end: u64) -> Result<u64, Failure> {
-        let mut offset = 0;
-        while offset < end {
-            let sequence = segments.sequence_of(offset);
-            let Some(found) = self.api().at_or_behind(stream, sequence, lines).await? else { break };
-            offset = segments.offset_from(found.sequence);
-            if segments.sequence_of(offset) == found.sequence {
-                return Ok(offset.min(end));
-            }
-            // What was found was cut: what counts begins behind it.
-        }
-        Ok(end)
-    }
 }
 
-/// Makes sure that nothing goes from a stream by itself.
-fn check_keeps(stream: &str, info: &StreamInfo) -> Result<(), String> {
-    let config = &info.config;
-    let limits = [
-        ("max_msgs", config.max_msgs),
-        ("max_bytes", config.max_bytes),
-        ("max_age", config.max_age),
-        ("max_msgs_per_subject", config.max_msgs_per_subject),
-    ];
-    if let Some((limit, value)) = limits.into_iter().find(|(_, value)| *value > 0) {
-        return Err(format!("its stream {stream} was given {limit} = {value}, expected no limit"));
-    }
-    if config.storage != "file" || config.retention != "limits" {
-        let (storage, retention) = (&config.storage, &config.retention);
-        return Err(format!(
-            "its stream {stream} has storage {storage} and retention {retention}, expected file and limits"
-        ));
-    }
-    Ok(())
+/// Takes all logs over, so that none has to be waited for when it is opened. What fails is tried again then.
+async fn take_over(api: &Api, directory: &Directory, tenure: &Tenure) {
+    let begun = Instant::now();
+    let places = match directory.list(tenure).await {
+        Ok(places) => places,
+        Err(failure) => {
+            ::log::warn!("the logs are taken over when they are opened: {failure}");
+            return;
+        }
+    };
+    let count = places.len();
+    let failures = stream::iter(places).map(|(name, place)| async move {
+        let prepared = tenure.prepared(&place.stream);
+        if tenure.over().is_some() || prepared.is_taken() {
+            return 0;
+        }
+        let subject = directory.subject_of(&place.stream);
+        let load = || mark::load(api, tenure, &name, &place, &subject);
+        match prepared.loaded.get_or_try_init(load).await {
+            Ok(_) => 0,
+            Err(error) => {
+                ::log::warn!("{error}; it is tried again when the log is opened");
+                1
+            }
+        }
+    });
+    let failures: usize = failures.buffer_unordered(AT_ONCE).fold(0, async |all, one| all + one).await;
+    let taken = count - failures;
+    ::log::info!("epoch {}: {taken} of {count} logs taken over in {:?}", tenure.epoch, begun.elapsed());
 }
 
 /// The error of an operation on a log, or on what is said instead.
@@ -235,6 +247,16 @@ pub(crate) fn failed(log: &str, operation: &'static str, failure: Failure) -> St
         _ => std::io::ErrorKind::Other,
     };
     io_error(log, operation, std::io::Error::new(kind, failure.to_string()))
+}
+
+/// The same for what only an owner may do, which may have failed because it is none any more.
+pub(crate) fn failed_as_owner(
+    tenure: &Tenure,
+    log: &str,
+    operation: &'static str,
+    failure: Failure,
+) -> StorageError {
+    tenure.check(log).err().unwrap_or_else(|| failed(log, operation, failure))
 }
 
 impl Drop for Home {

@@ -21,12 +21,24 @@
 //! give_up_ms = 12000                         # then an append has failed; an election takes up to 9 s
 //! request_timeout_ms = 12000                 # then a read, or making or deleting a log, has failed
 //! pending_mib = 64                           # of one log, appended and not acknowledged: with more, an append waits
+//! lease_ms = 3000                            # how long a server owns the data unless it renews its lease
 //! ```
 //!
-//! **One server at a time.** A second one with the same `prefix` is not kept from starting, and must not be started while the
-//! first one runs: what a start finds under way, a transaction for example, it ends or takes back as after a crash. Who
-//! writes to a log that the other one has written to is refused, says so, and does not touch the log again before
-//! it is restarted.
+//! **One server owns the data.** All servers with the same `prefix` reach the same logs. One of them owns them, by a lease in the
+//! engine that it renews; the others stand by, change nothing, and one takes over when the lease was given up (at once) or not
+//! renewed (`lease_ms` later at most, as they see it). There is no other way: a single server has a lease too, and
+//! one that was killed and is started again within `lease_ms` waits for its own former lease to end.
+//!
+//! * Who takes over has an **epoch**, a number that is greater than all before it, and marks all logs with it before anybody
+//!   reads them. Nothing that an earlier owner sent, or still sends, can come to stand in a log behind that mark, however late
+//!   it arrives: the engine refuses it. This does not depend on any clock.
+//! * An earlier owner that was asleep finds out by its next renewal, append, or change of any kind: each says
+//!   [`wafka_core::storage::StorageError::NotOwner`], with the epoch and address of the one that took over, until it is restarted.
+//! * When the engine is out of reach for longer than the lease, nobody can take over; the owner, whose time is over, goes
+//!   on when it can renew, and those who wait give it half a lease to do so. After the loss of a machine with the owner and
+//!   the leader of the bucket on it, a takeover thus takes an election (up to 9 s) and half a lease.
+//! * `nats kv get <prefix>-lease owner` shows who owns the data; `nats kv del …` takes it from them. Each server has its own
+//!   `lease_ms`, which its value tells the others. The bucket must have no limit of age.
 //!
 //! # What is promised
 //!
@@ -43,7 +55,8 @@
 //! * **The engine is down or has no majority:** appends, reads and everything else end in bounded time with an error, and
 //!   the server's attempts to reopen succeed when it is back.
 //! * **Another writer is never overwritten.** Each line says which sequence it follows. When something else stands there
-//!   that was not sent from here, the log is fenced: [`wafka_core::storage::StorageError::Fenced`], also when it is reopened.
+//!   that was not sent from here, the log is fenced: [`wafka_core::storage::StorageError::Fenced`], also when it is
+//!   reopened, or `NotOwner`, where another owner has taken it over.
 //!
 //! # How a log is kept
 //!
@@ -51,8 +64,9 @@
 //! |---|---|
 //! | a log | the stream `<prefix>-<unique>`; its metadata name the log |
 //! | a line, with its newline and its checksum | a message on `<prefix>.log.<stream>.line`, its offset is the sequence - 1 |
-//! | a cut (rare) | a message on `….cut` that says which offset the next sequence has: sequences are not given out twice |
-//! | which stream holds which log | a message for each log in the stream `<prefix>-names` |
+//! | a cut (at a takeover, and rarely else) | a message on `….cut` that says which offset the next sequence has, and which epoch's it is: sequences are not given out twice |
+//! | which stream holds which log | a message for each log in the stream `<prefix>-names`, and one with the owner's epoch |
+//! | the lease | the key `owner` of the bucket `<prefix>-lease` (the stream `KV_<prefix>-lease`) |
 //!
 //! A deleted log's stream name is never used again. A trim is a purge up to a sequence, a single line is removed by itself.
 //!
@@ -68,10 +82,11 @@
 //!
 //! # Inside
 //!
-//! A thread of the backend's own runs the connection and a *writer* for each log, which sends what was appended at
-//! once, up to 2,000 lines ahead of the acknowledgements; a sync waits for these. Many lines go as *atomic batches* of up to
-//! 1,000, which the engine stores as a whole or not at all; few go one by one. What is not acknowledged is in memory,
-//! where readers see it.
+//! A thread of the backend's own runs the connection and a *writer* for each log. It has one publication under way at a time:
+//! so everything of a log that was ever sent follows a message that stands before whatever comes next, and is refused if that
+//! is another owner's mark. What was appended meanwhile goes together, as an *atomic batch* of up to 1,000 lines, which the
+//! engine stores as a whole or not at all. A sync waits for the acknowledgements. What is not acknowledged is in memory, where
+//! readers see it.
 
 mod api;
 mod batches;
@@ -81,13 +96,16 @@ mod direct;
 mod directory;
 mod gaps;
 mod home;
+mod lease;
 mod log;
+mod mark;
 mod options;
 mod reader;
 mod rewrite;
 mod segments;
 mod shard;
 mod storage;
+mod tenure;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -16,6 +16,7 @@ use wafka_core::storage::{Cursor, LogName, StorageError};
 use crate::batches::Batches;
 use crate::io_error;
 use crate::segments::Segments;
+use crate::tenure::{Tenure, not_owner};
 
 /// A log that was opened since the backend was.
 pub(crate) struct Log {
@@ -23,6 +24,8 @@ pub(crate) struct Log {
     /// What its acknowledgements go by.
     pub key: u64,
     pub stream: String,
+    /// In which it was opened: what it may write.
+    pub tenure: Arc<Tenure>,
     /// Where lines are published, and cuts.
     pub line_subject: String,
     pub publish_to: Subject,
@@ -58,8 +61,10 @@ pub(crate) struct State {
     /// Bytes of the lines there are, those below `acked` that were there when the log was opened by estimate.
     pub bytes: u64,
     pub pending_bytes: usize,
-    /// No message of ours takes a higher sequence than this one.
+    /// No message of ours that is under way follows this sequence or a later one.
     pub highest: u64,
+    /// The sequence of the last cut; 0 where there is none.
+    pub last_cut: u64,
     /// Counts what was cut: acknowledgements of lines that were cut count no more.
     pub life: u32,
     /// Counts how often it was begun to send: refusals of what was sent before say nothing.
@@ -85,10 +90,11 @@ pub(crate) struct State {
 /// Why a log is not written to.
 #[derive(Clone, Debug)]
 pub(crate) enum Poison {
-    /// Somebody else wrote behind this offset.
+    /// Somebody else wrote behind this offset, or owns the data now.
     Fenced {
         batch: Offset,
         end: Offset,
+        by: Option<Arc<str>>,
     },
     Failed(Arc<str>),
 }
@@ -97,6 +103,7 @@ impl Poison {
     /// What to answer whoever wants to append.
     pub(crate) fn refusal(&self, log: &LogName) -> StorageError {
         let reason = match self {
+            Poison::Fenced { by: Some(by), .. } => return not_owner(&log.to_string(), by),
             Poison::Fenced { end, .. } => {
                 format!("another writer has taken the log over: it ends at offset {end} now")
             }
@@ -108,7 +115,8 @@ impl Poison {
     /// What to answer whoever waits for what was appended.
     pub(crate) fn failure(&self, log: &LogName, operation: &'static str) -> StorageError {
         match self {
-            Poison::Fenced { batch, end } => {
+            Poison::Fenced { by: Some(by), .. } => not_owner(&log.to_string(), by),
+            Poison::Fenced { batch, end, by: None } => {
                 StorageError::Fenced { log: log.clone(), batch: *batch, end: *end }
             }
             Poison::Failed(reason) => {
@@ -119,13 +127,14 @@ impl Poison {
 }
 
 /// What a log holds, as its stream's leader says.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Loaded {
     pub segments: Segments,
     pub first: Offset,
     pub any_from: Offset,
     pub end: Offset,
     pub last_sequence: u64,
+    pub last_cut: u64,
     pub bytes: u64,
     pub batches: Batches,
 }
@@ -147,6 +156,7 @@ impl State {
             bytes: loaded.bytes,
             pending_bytes: 0,
             highest: loaded.last_sequence,
+            last_cut: loaded.last_cut,
             life: 0,
             attempt: 0,
             progress: Instant::now(),
@@ -212,11 +222,19 @@ impl State {
 }
 
 impl Log {
-    pub(crate) fn new(name: LogName, key: u64, stream: String, subject: &str, state: State) -> Arc<Self> {
+    pub(crate) fn new(
+        name: LogName,
+        key: u64,
+        stream: String,
+        tenure: Arc<Tenure>,
+        subject: &str,
+        state: State,
+    ) -> Arc<Self> {
         Arc::new(Log {
             name,
             key,
             stream,
+            tenure,
             line_subject: format!("{subject}.line"),
             publish_to: format!("{subject}.line").into(),
             cut_subject: format!("{subject}.cut"),
@@ -261,11 +279,26 @@ impl Log {
 
     /// From now on nothing is appended, until the log is reopened.
     pub(crate) fn poison(&self, poison: Poison) {
+        if let Poison::Fenced { by: Some(by), .. } = &poison {
+            self.tenure.end(by);
+        }
         let mut state = self.state.lock();
         if state.poisoned.is_none() {
-            let failure = poison.failure(&self.name, "append");
-            ::log::warn!("{failure}; it is not written to until it is reopened (stream {})", self.stream);
+            let failure = poison.refusal(&self.name);
+            ::log::warn!("{failure} (stream {})", self.stream);
             state.poisoned = Some(poison);
+        }
+        self.changed.notify_all();
+        self.work.notify_one();
+    }
+
+    /// From now on nothing is written, as somebody else owns the data.
+    pub(crate) fn fence(&self, by: &Arc<str>) {
+        let mut state = self.state.lock();
+        // What failed before is no reason to try it again.
+        if !matches!(state.poisoned, Some(Poison::Fenced { .. })) {
+            let by = Some(Arc::clone(by));
+            state.poisoned = Some(Poison::Fenced { batch: state.acked, end: state.acked, by });
         }
         self.changed.notify_all();
         self.work.notify_one();

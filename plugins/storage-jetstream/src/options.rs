@@ -41,6 +41,9 @@ pub struct Options {
     pub request_timeout_ms: u32,
     /// Lines of one log that are appended and not acknowledged, in MiB: with more, an append waits.
     pub pending_mib: u32,
+    /// How long a server owns the data unless it renews its lease, in milliseconds: another one takes over that much
+    /// later at the latest. Each owner's own counts; others are told it.
+    pub lease_ms: u32,
 }
 
 /// As whom to connect: one of these, or nothing where the servers let anybody in.
@@ -82,6 +85,7 @@ impl Default for Options {
             give_up_ms: 12_000,
             request_timeout_ms: 12_000,
             pending_mib: 64,
+            lease_ms: 3000,
         }
     }
 }
@@ -112,6 +116,7 @@ impl Options {
             ("give_up_ms", self.give_up_ms, 10..=600_000),
             ("request_timeout_ms", self.request_timeout_ms, 10..=600_000),
             ("pending_mib", self.pending_mib, 1..=1 << 20),
+            ("lease_ms", self.lease_ms, 300..=600_000),
         ];
         for (option, value, range) in ranges {
             if !range.contains(&value) {
@@ -134,6 +139,10 @@ impl Options {
 
     pub(crate) fn request_timeout(&self) -> Duration {
         Duration::from_millis(self.request_timeout_ms.into())
+    }
+
+    pub(crate) fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease_ms.into())
     }
 
     pub(crate) fn pending_bytes(&self) -> usize {

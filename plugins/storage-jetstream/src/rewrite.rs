@@ -13,7 +13,9 @@ use crate::api::Failure;
 use crate::home::{Home, failed};
 use crate::io_error;
 use crate::log::{Log, Poison};
+use crate::mark::last_cut;
 use crate::reader::Collected;
+use crate::tenure::not_owner;
 
 /// So many bytes are gone through at once.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -122,6 +124,7 @@ impl JetStreamRewrite {
         acked.map_err(|poison| poison.failure(&log.name, "rewrite"))?;
         self.tell(end, kept)?;
         let first = self.first_kept.unwrap_or(end);
+        self.check_owner(log)?;
         let patience = home.options().request_timeout();
         let removed = home.block_on(async { timeout(patience, self.remove(first)).await });
         let late =
@@ -137,15 +140,26 @@ impl JetStreamRewrite {
         Ok(Rewritten { first: state.cursor(first), end: state.cursor(end), bytes_freed })
     }
 
+    /// Looks whether another server has taken the log over. If it does so right behind this, nothing is lost: what is removed
+    /// is what nobody reads, and none of the lines that others write.
+    fn check_owner(&self, log: &Log) -> Result<(), StorageError> {
+        let (home, name) = (&self.home, log.name.to_string());
+        let cut = home.block_on(last_cut(home.api(), &log.stream, &log.cut_subject));
+        let cut = cut.map_err(|failure| failed(&name, "rewrite", failure))?;
+        let Some(by) = cut.and_then(|cut| cut.by_later(&log.tenure)) else { return Ok(()) };
+        home.end(&log.tenure, &by);
+        Err(not_owner(&name, &by))
+    }
+
     async fn remove(&self, first: Offset) -> Result<(), Failure> {
         let (api, log) = (self.home.api(), &self.log);
-        let segments = {
+        let (segments, last_cut) = {
             let mut state = log.state.lock();
             if self.plan.drop.iter().any(|offset| *offset > first) {
                 // A replica that does not know of it yet would bring them back.
                 state.any_from = state.any_from.max(self.plan_end);
             }
-            Arc::clone(&state.segments)
+            (Arc::clone(&state.segments), state.last_cut)
         };
         let single = self.plan.drop.iter().filter(|offset| **offset > first);
         let mut removals = futures_util::stream::iter(single)
@@ -155,9 +169,12 @@ impl JetStreamRewrite {
             removed?;
         }
         if first > 0 {
-            // The last cut has to stay.
-            let lines = (!segments.is_plain()).then_some(log.line_subject.as_str());
-            api.purge(&log.stream, segments.sequence_of(first), lines).await?;
+            let below = segments.sequence_of(first);
+            if (1..below).contains(&last_cut) {
+                // The last cut has to stay, and to leave it out makes a purge slow.
+                self.home.move_cut(log).await?;
+            }
+            api.purge(&log.stream, below).await?;
         }
         Ok(())
     }

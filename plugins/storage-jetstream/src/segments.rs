@@ -3,15 +3,34 @@
 //! A stream gives out its sequences once, and cannot take any back. Where the end of a log is cut off, the lines that
 //! stood there stay in the stream and count no more: a message on the stream's other subject, the *cut*, says which offset
 //! the next sequence has. As long as nothing was cut, an offset is its sequence minus one.
+//!
+//! A server that takes a log over cuts it where it ends, so that nothing that an earlier owner sent fits behind that. If
+//! nothing was written since the last cut, the new one replaces it. So there is one segment, of some 16 bytes, for each time
+//! that the log was taken over or cut *and* written to afterwards, as far back as the first line that is kept: a message
+//! of 1 MB has room for some 50,000.
 
 use serde::{Deserialize, Serialize};
 use wafka_core::Offset;
 
-/// Sequences from `sequence` on, up to where the next segment begins, have the offsets from `offset` on.
+/// Sequences from `sequence` on, up to where the next segment begins, have the offsets from `offset` on. Written as
+/// `[sequence, offset]`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(from = "(u64, Offset)", into = "(u64, Offset)")]
 pub(crate) struct Segment {
     pub sequence: u64,
     pub offset: Offset,
+}
+
+impl From<(u64, Offset)> for Segment {
+    fn from((sequence, offset): (u64, Offset)) -> Self {
+        Segment { sequence, offset }
+    }
+}
+
+impl From<Segment> for (u64, Offset) {
+    fn from(segment: Segment) -> Self {
+        (segment.sequence, segment.offset)
+    }
 }
 
 /// All segments of a log, ascending by both. There is at least one.
@@ -23,8 +42,12 @@ pub(crate) struct Segments(Vec<Segment>);
 pub(crate) struct Cut {
     /// All segments, the last of which begins behind the cut.
     pub segments: Vec<Segment>,
-    /// The stream's last sequence when it was decided to cut. Between it and the cut there are other cuts alone.
+    /// The stream's last sequence when it was decided to cut: the cut is the next message.
     pub base: u64,
+    /// That of its writer: no owner of a lower one writes behind it.
+    pub epoch: u64,
+    /// Its writer's address.
+    pub owner: String,
     /// Who wrote it: a name that each opening of the backend has for itself.
     pub writer: String,
 }
@@ -153,6 +176,8 @@ mod tests {
         let cut = |segments: &[(u64, u64)]| Cut {
             segments: segments.iter().map(|&(sequence, offset)| Segment { sequence, offset }).collect(),
             base: 0,
+            epoch: 1,
+            owner: String::new(),
             writer: String::new(),
         };
         assert!(Segments::from_cut(&cut(&[(1, 0), (8, 4)])).is_ok());

@@ -12,11 +12,13 @@ use wafka_core::storage::{
     Rewritten, Shard, StorageError, SyncFailure,
 };
 
-use crate::home::{Home, failed};
+use crate::directory::Place;
+use crate::home::{Home, failed_as_owner};
 use crate::io_error;
 use crate::log::{Log, Poison, State};
 use crate::reader::JetStreamReader;
 use crate::rewrite::JetStreamRewrite;
+use crate::tenure::Tenure;
 
 /// Bytes that a message's headers take, at most.
 const HEADERS_MAX: usize = 192;
@@ -42,15 +44,18 @@ impl JetStreamShard {
         })
     }
 
-    /// The stream that holds a log.
-    fn stream(&self, name: &LogName, create: bool) -> Result<String, StorageError> {
+    /// Where a log is, made if it is missing and that is asked for.
+    fn place(&self, tenure: &Tenure, name: &LogName, create: bool) -> Result<Place, StorageError> {
         let home = &self.home;
-        let wrong = |failure| failed(&name.to_string(), "open", failure);
-        match home.block_on(home.directory.find(name)).map_err(wrong)? {
-            Some(stream) => Ok(stream),
-            None if create => home.block_on(home.directory.make(name)).map_err(wrong),
-            None => Err(StorageError::NotFound(name.clone())),
-        }
+        let found = home.block_on(async {
+            let directory = &home.directory;
+            if create {
+                directory.make(tenure, std::slice::from_ref(name)).await?;
+            }
+            directory.find(tenure, name).await
+        });
+        let found = found.map_err(|failure| failed_as_owner(tenure, &name.to_string(), "open", failure))?;
+        found.ok_or_else(|| StorageError::NotFound(name.clone()))
     }
 
     /// Waits for what was sent before the log was last closed. Returns the highest sequence that any of it may take.
@@ -69,6 +74,7 @@ impl JetStreamShard {
 impl Shard for JetStreamShard {
     fn open(&mut self, name: &LogName, request: OpenRequest) -> Result<Opened, StorageError> {
         let home = Arc::clone(&self.home);
+        let tenure = home.tenure(&name.to_string())?;
         let before = {
             let logs = home.logs.lock();
             let before = logs.get(name).cloned();
@@ -79,8 +85,9 @@ impl Shard for JetStreamShard {
             before
         };
         let highest = before.map_or(0, |before| self.settle(&before));
-        let stream = self.stream(name, request.create)?;
-        let loaded = home.block_on(home.load(name, &stream))?;
+        let place = self.place(&tenure, name, request.create)?;
+        let loaded = home.block_on(home.load(&tenure, name, &place))?;
+        let stream = place.stream;
         let mut state = State::loaded(loaded, home.next_generation());
         let (last, end) = (state.highest, state.end);
         if let Some(known) = request.known.filter(|known| known.offset >= end) {
@@ -101,10 +108,12 @@ impl Shard for JetStreamShard {
                 state.highest = last.max(highest);
             }
             let subject = home.directory.subject_of(&stream);
-            let log = Log::new(name.clone(), home.next_key(), stream, &subject, state);
+            let log = Log::new(name.clone(), home.next_key(), stream, Arc::clone(&tenure), &subject, state);
             logs.insert(name.clone(), Arc::clone(&log));
             log
         };
+        // Whoever ends the tenure fences the logs that are known, and this one is from here on.
+        tenure.check(&name.to_string()).inspect_err(|_| log.state.lock().open = false)?;
         if log.state.lock().highest > last
             && let Err(error) = home.block_on(home.cut(&log, end))
         {

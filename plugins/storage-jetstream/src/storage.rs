@@ -4,23 +4,23 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use futures_util::{StreamExt as _, stream};
 use wafka_core::BrokerId;
-use wafka_core::storage::{LogName, Shard, Storage, StorageError};
+use wafka_core::storage::{LogName, Ownership, Shard, Storage, StorageError};
 
 use crate::NAME;
-use crate::api::Failure;
-use crate::home::{Home, failed};
+use crate::home::{Home, failed_as_owner};
 use crate::io_error;
+use crate::lease::JetStreamLease;
 use crate::options::Options;
 use crate::shard::JetStreamShard;
 
-/// So many streams are made or deleted at once.
-const AT_ONCE: usize = 16;
+/// What errors call all logs together.
+const NAMES: &str = "the names of the logs";
 
 /// The backend: each log is a stream.
 pub struct JetStreamStorage {
     home: Arc<Home>,
+    lease: Arc<JetStreamLease>,
 }
 
 /// Connects to the engine. Nothing is kept in the data directory.
@@ -30,7 +30,9 @@ pub struct JetStreamStorage {
 /// this is accepted, or the engine does not answer.
 pub fn open(_data_dir: &Path, options: Options) -> Result<JetStreamStorage, StorageError> {
     options.check()?;
-    Ok(JetStreamStorage { home: Arc::new(Home::open(options)?) })
+    let home = Arc::new(Home::open(options)?);
+    let lease = Arc::new(JetStreamLease::new(&home)?);
+    Ok(JetStreamStorage { home, lease })
 }
 
 impl JetStreamStorage {
@@ -38,29 +40,6 @@ impl JetStreamStorage {
     #[cfg(test)]
     pub(crate) fn home(&self) -> &Arc<Home> {
         &self.home
-    }
-
-    /// Does something with each of these logs, several at once.
-    fn each<'a, F: Future<Output = Result<(), Failure>>>(
-        &self,
-        names: &'a [LogName],
-        operation: &'static str,
-        run: impl Fn(&'a LogName) -> F,
-    ) -> Result<(), StorageError> {
-        let mut distinct: Vec<&LogName> = names.iter().collect();
-        distinct.sort();
-        distinct.dedup();
-        self.home.block_on(async {
-            let runs = stream::iter(distinct).map(|name| {
-                let running = run(name);
-                async move { running.await.map_err(|failure| failed(&name.to_string(), operation, failure)) }
-            });
-            let mut runs = runs.buffer_unordered(AT_ONCE);
-            while let Some(done) = runs.next().await {
-                done?;
-            }
-            Ok(())
-        })
     }
 }
 
@@ -70,21 +49,30 @@ impl Storage for JetStreamStorage {
     }
 
     fn list(&self) -> Result<Vec<LogName>, StorageError> {
-        let listed = self.home.block_on(self.home.directory.list());
-        listed.map_err(|failure| failed("the names of the logs", "list", failure))
+        let tenure = self.home.tenure(NAMES)?;
+        let listed = self.home.block_on(self.home.directory.list(&tenure));
+        let listed = listed.map_err(|failure| failed_as_owner(&tenure, NAMES, "list", failure))?;
+        Ok(listed.into_iter().map(|(name, _)| name).collect())
     }
 
     fn create(&self, names: &[LogName]) -> Result<(), StorageError> {
-        let directory = &self.home.directory;
-        self.each(names, "create", |name| async move { directory.make(name).await.map(drop) })
+        let tenure = self.home.tenure(NAMES)?;
+        let made = self.home.block_on(self.home.directory.make(&tenure, names));
+        made.map_err(|failure| failed_as_owner(&tenure, &called(names), "create", failure))
     }
 
     fn shard(&self, _broker: BrokerId) -> Result<Box<dyn Shard>, StorageError> {
+        self.home.tenure(NAMES)?;
         Ok(Box::new(JetStreamShard::new(Arc::clone(&self.home))))
+    }
+
+    fn ownership(&self) -> Option<Arc<dyn Ownership>> {
+        Some(Arc::clone(&self.lease) as _)
     }
 
     fn delete(&self, names: &[LogName]) -> Result<(), StorageError> {
         let home = &self.home;
+        let tenure = home.tenure(NAMES)?;
         {
             let mut logs = home.logs.lock();
             for name in names {
@@ -99,6 +87,15 @@ impl Storage for JetStreamStorage {
                 }
             }
         }
-        self.each(names, "delete", |name| home.directory.delete(name))
+        let deleted = home.block_on(home.directory.delete(&tenure, names));
+        deleted.map_err(|failure| failed_as_owner(&tenure, &called(names), "delete", failure))
+    }
+}
+
+/// How these logs are called where something is said of all of them.
+fn called(names: &[LogName]) -> String {
+    match names {
+        [one] => one.to_string(),
+        _ => NAMES.into(),
     }
 }

@@ -6,8 +6,11 @@
 //!
 //! Many lines go as an atomic batch, whose first message says what it follows. It is as with a single one: the
 //! batch is there, whole and in its place, or it is not and will never be, however often it is sent and however its lines
-//! are grouped when they are sent again. So the next one is sent before it is acknowledged: if the first is refused,
-//! what follows is refused, too.
+//! are grouped when they are sent again.
+//!
+//! One publication of a log is under way at a time, a line or a batch, perhaps several times over: all that is under way
+//! follows the same message, or an earlier one. So a single message at that place, another owner's mark or a cut, refuses all
+//! of it, however late it comes. If a second line were sent ahead, it would fit behind that message.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +23,9 @@ use wafka_core::Offset;
 
 use crate::api::{Api, EXPECTED_LAST, Failure, expecting, in_batch};
 use crate::batches::Group;
+use crate::directory::Directory;
 use crate::log::{Log, Poison, State};
+use crate::mark::last_cut;
 use crate::options::Options;
 
 /// So many messages are asked for at once.
@@ -34,6 +39,7 @@ const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 pub(crate) struct Sender {
     pub client: Client,
     pub api: Api,
+    pub directory: Arc<Directory>,
     pub options: Options,
     /// Where acknowledgements come.
     pub inbox: String,
@@ -55,7 +61,6 @@ struct Sending {
     attempt: u32,
     first: Offset,
     sequence: u64,
-    batch: bool,
 }
 
 /// A writer that ends, however it does, leaves nobody waiting.
@@ -113,34 +118,27 @@ fn next_step(sender: &Sender, state: &mut State) -> Step {
     let from = state.sent;
     let in_flight = from - state.acked;
     let waiting = state.pending.range(in_flight as usize..);
-    let (count, batch) = match state.batches.next(in_flight, state.fruitless, waiting.clone().map(Bytes::len))
-    {
+    let count = match state.batches.next(in_flight, state.fruitless, waiting.clone().map(Bytes::len)) {
         Group::Hold => return Step::Wait(overdue),
-        Group::Single(count) => (count, false),
-        Group::Batch(count) => (count, true),
+        Group::Single => 1,
+        Group::Batch(count) => count,
     };
     let lines: Vec<Bytes> = waiting.take(count as usize).cloned().collect();
     let sequence = state.segments.sequence_of(from);
-    let sending = Sending { life: state.life, attempt: state.attempt, first: from, sequence, batch };
+    let sending = Sending { life: state.life, attempt: state.attempt, first: from, sequence };
     if overdue.is_none() {
         state.progress = Instant::now();
     }
     state.sent = from + lines.len() as u64;
-    state.highest = state.highest.max(sequence + lines.len() as u64 - 1);
+    state.highest = state.highest.max(sequence);
     Step::Send(lines, sending)
 }
 
 impl Sender {
     async fn send(&self, log: &Log, lines: Vec<Bytes>, sending: &Sending) {
         let Sending { life, attempt, .. } = *sending;
-        let all = async {
-            if sending.batch {
-                self.send_together(log, lines, sending).await
-            } else {
-                self.send_each(log, lines, sending).await
-            }
-        };
-        let problem = match timeout(self.options.publish_timeout(), all).await {
+        let sent = self.send_together(log, lines, sending);
+        let problem = match timeout(self.options.publish_timeout(), sent).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),
             Err(_) => "the connection takes no more".to_owned(),
@@ -148,17 +146,7 @@ impl Sender {
         log.refused(life, attempt, None, problem);
     }
 
-    async fn send_each(&self, log: &Log, lines: Vec<Bytes>, sending: &Sending) -> Result<(), PublishError> {
-        for (line, at) in lines.into_iter().zip(0..) {
-            let headers = expecting(EXPECTED_LAST, sending.sequence + at - 1);
-            let reply = self.reply(log, sending, sending.first + at, 1);
-            let to = log.publish_to.clone();
-            self.client.publish_with_reply_and_headers(to, reply, headers, line).await?;
-        }
-        Ok(())
-    }
-
-    /// Sends the lines as one batch. Its last message is answered, for all of them.
+    /// Sends the lines, several as one batch. The last message is answered, for all of them.
     async fn send_together(
         &self,
         log: &Log,
@@ -170,7 +158,9 @@ impl Sender {
         for (line, at) in lines.into_iter().zip(1..) {
             let mut headers =
                 if at == 1 { expecting(EXPECTED_LAST, sending.sequence - 1) } else { HeaderMap::new() };
-            in_batch(&mut headers, &id, at, at == count);
+            if count > 1 {
+                in_batch(&mut headers, &id, at, at == count);
+            }
             let to = log.publish_to.clone();
             if at < count {
                 self.client.publish_with_headers(to, headers, line).await?;
@@ -194,7 +184,10 @@ impl Sender {
             let mut state = log.state.lock();
             *state.troubled.get_or_insert_with(Instant::now)
         };
-        let compared = self.compare(log).await;
+        let compared = match self.compare(log).await {
+            Err(failure) if failure.is_no_stream() => self.gone(log).await,
+            compared => compared,
+        };
         if self.go_on(log, since, reason, compared) {
             sleep(PAUSE).await;
         }
@@ -237,6 +230,18 @@ impl Sender {
         false
     }
 
+    /// Why a log's stream is gone: nobody deletes a log that is open, but a later owner.
+    async fn gone(&self, log: &Log) -> Result<Option<Poison>, Failure> {
+        let by = self.directory.taken_by(&log.tenure).await?;
+        Ok(Some(match by {
+            Some(by) => {
+                let end = log.state.lock().acked;
+                Poison::Fenced { batch: end, end, by: Some(by.into()) }
+            }
+            None => Poison::Failed(format!("its stream {} is gone", log.stream).into()),
+        }))
+    }
+
     /// Compares what stands in the log with what was sent. Where something else stands, the log is fenced.
     async fn compare(&self, log: &Log) -> Result<Option<Poison>, Failure> {
         let api = self.api.within(self.options.publish_timeout());
@@ -265,7 +270,9 @@ impl Sender {
                     let last =
                         api.stream(&log.stream).await?.map_or(stored.sequence, |info| info.state.last_seq);
                     let end = segments.offset_from(last + 1);
-                    return Ok(Some(Poison::Fenced { batch: offset, end }));
+                    let by = last_cut(&api, &log.stream, &log.cut_subject).await?;
+                    let by = by.and_then(|by| by.by_later(&log.tenure)).map(Arc::from);
+                    return Ok(Some(Poison::Fenced { batch: offset, end, by }));
                 }
                 log.stored(life, offset..offset + 1);
             }

@@ -49,7 +49,10 @@ impl Cluster {
     }
 
     pub(crate) fn open(&self, prefix: &str) -> JetStreamStorage {
-        crate::open(Path::new(""), Options { prefix: prefix.into(), ..self.options() }).expect("open")
+        let options = Options { prefix: prefix.into(), ..self.options() };
+        let storage = crate::open(Path::new(""), options).expect("open");
+        super::own_as(&storage, "test");
+        storage
     }
 
     pub(crate) fn launch(&mut self, node: usize) {

@@ -1,10 +1,14 @@
 //! The suite that every backend passes.
 
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
 use wafka_core::storage::{LogName, Storage};
+use wafka_storage::conformance::ownership::SharedHarness;
 use wafka_storage::conformance::{self, Failing, Harness};
 
 use super::cluster::Cluster;
-use super::prefix;
+use super::{own_as, prefix};
 use crate::{JetStreamStorage, Options};
 
 struct Engine {
@@ -32,7 +36,9 @@ impl Harness for Engine {
 
     fn restart(&mut self) {
         self.storage = None;
-        self.storage = Some(crate::open("".as_ref(), self.options.clone()).expect("open"));
+        let storage = crate::open("".as_ref(), self.options.clone()).expect("open");
+        own_as(&storage, "test");
+        self.storage = Some(storage);
     }
 
     /// What a message takes beside its line is not said by the engine, and differs by whether it was sent in a batch.
@@ -61,6 +67,53 @@ impl Drop for Engine {
             self.storage().delete(&logs).expect("delete");
         }
     }
+}
+
+/// Data that several servers reach. Leases run by a clock that is put forward, so that no case is too slow for one.
+struct Shared {
+    options: Options,
+    opened: Vec<Weak<JetStreamStorage>>,
+    begun: Instant,
+    skipped: Duration,
+}
+
+impl Shared {
+    fn new(cluster: &Cluster, replicas: u8) -> Self {
+        let options = Options { prefix: prefix(), replicas, lease_ms: 60_000, ..cluster.options() };
+        Shared { options, opened: Vec::new(), begun: Instant::now(), skipped: Duration::ZERO }
+    }
+}
+
+impl SharedHarness for Shared {
+    fn open(&mut self) -> Arc<dyn Storage> {
+        let storage = Arc::new(crate::open("".as_ref(), self.options.clone()).expect("open"));
+        *storage.home().faults.skipped.lock() = self.skipped;
+        self.opened.push(Arc::downgrade(&storage));
+        storage
+    }
+
+    fn now(&self) -> Duration {
+        self.begun.elapsed() + self.skipped
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.skipped += time;
+        for storage in self.opened.iter().filter_map(Weak::upgrade) {
+            *storage.home().faults.skipped.lock() = self.skipped;
+        }
+    }
+}
+
+#[test]
+fn its_ownership_conforms_on_three_servers() {
+    let cluster = Cluster::three();
+    conformance::ownership::run(&mut || Box::new(Shared::new(&cluster, 3)));
+}
+
+#[test]
+fn its_ownership_conforms_on_one_server() {
+    let cluster = Cluster::start(1, true);
+    conformance::ownership::run(&mut || Box::new(Shared::new(&cluster, 1)));
 }
 
 #[test]

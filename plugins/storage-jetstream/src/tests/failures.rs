@@ -5,15 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use wafka_core::storage::{Batch, Cursor, OpenRequest, Shard, StorageError};
+use wafka_core::storage::{Batch, Cursor, Shard, StorageError};
 use wafka_storage::conformance::line_of;
 
 use super::cluster::Cluster;
 use super::*;
-use crate::{JetStreamStorage, Options};
+use crate::Options;
 
-/// The longest that anything may take: elections of leaders, one after the other, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(90);
 /// So many commits show that the log goes on.
 const COMMITS: u64 = 20;
 
@@ -148,7 +146,9 @@ fn open_impatient(cluster: &Cluster, prefix: &str) -> JetStreamStorage {
         request_timeout_ms: 1500,
         ..cluster.options()
     };
-    crate::open("".as_ref(), impatient).expect("open")
+    let storage = crate::open("".as_ref(), impatient).expect("open");
+    own_as(&storage, "test");
+    storage
 }
 
 #[test]
@@ -266,44 +266,4 @@ fn what_timed_out_is_cut_for_good() {
     let lines = (0..50).map(|offset| line_of(offset, (offset * 37 % 200) as usize));
     let lines = lines.chain((50..70).map(|offset| line_of(offset, 7))).collect();
     assert_kept(&cluster, &prefix, &Told { lines, ..Told::default() });
-}
-
-/// Of two who write a log, one goes on and the other can never again, not even by reopening the log.
-#[test]
-fn a_second_writer_is_fenced() {
-    let cluster = Cluster::start(1, true);
-    let prefix = prefix();
-    let (first, second) = (cluster.open(&prefix), cluster.open(&prefix));
-    let (mut first, mut second) = (shard(&first), shard(&second));
-    let is_fenced = |shard: &mut dyn Shard, slot: LogSlot, from: Offset, end: Offset| {
-        append(shard, slot, from, from + 2);
-        let failures = sync(shard);
-        let [SyncFailure { error: StorageError::Fenced { batch, end: found, .. }, .. }] = &failures[..]
-        else {
-            panic!("{failures:?}")
-        };
-        assert_eq!((*batch, *found), (from, end));
-        let refused = shard.reopen(slot, Cursor::at_offset(from));
-        assert!(matches!(refused, Err(StorageError::Fenced { .. })), "{refused:?}");
-        let bytes = lines_of(from..from + 1);
-        let refused = shard.append(slot, Batch { first_offset: from, lines: 1, bytes: &bytes });
-        let Err(StorageError::Poisoned { reason, .. }) = refused else { panic!("{refused:?}") };
-        assert!(reason.contains("another writer"), "{reason}");
-    };
-    let slot = create(&mut *first, "a-1").slot;
-    let late = create(&mut *second, "a-1").slot;
-    let bytes: Vec<u8> = (0..3).flat_map(|offset| line_of(offset, 99)).collect();
-    first.append(slot, Batch { first_offset: 0, lines: 3, bytes: &bytes }).expect("append");
-    assert!(sync(&mut *first).is_empty());
-    is_fenced(&mut *second, late, 0, 3);
-    // It takes the log over: now the first one is late.
-    second.close(late);
-    let request = OpenRequest { create: false, known: None };
-    let opened = second.open(&log("a-1"), request).expect("open");
-    assert_eq!(opened.end.offset, 3);
-    let more: Vec<u8> = (3..5).flat_map(|offset| line_of(offset, 77)).collect();
-    second.append(opened.slot, Batch { first_offset: 3, lines: 2, bytes: &more }).expect("append");
-    assert!(sync(&mut *second).is_empty());
-    is_fenced(&mut *first, slot, 3, 5);
-    assert_eq!(read_all(&*opened.reader), [bytes, more].concat());
 }

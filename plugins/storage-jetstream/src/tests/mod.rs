@@ -8,21 +8,29 @@ mod reading;
 mod refusals;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use wafka_core::storage::{
-    Batch, Cursor, LogName, LogReader, LogSlot, OpenRequest, Opened, Shard, Storage, SyncFailure,
+    Acquired, Batch, Cursor, Lease, LogName, LogReader, LogSlot, OpenRequest, Opened, Owner, Shard, Storage,
+    SyncFailure,
 };
 use wafka_core::{BrokerId, Database, Offset};
 use wafka_storage::conformance::lines_of;
 
+use crate::JetStreamStorage;
 use crate::log::{Log, Poison};
+
+/// The longest that anything may take: elections of leaders, one after the other, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What is made to fail.
 #[derive(Default)]
 pub(crate) struct Faults {
     append: Mutex<Option<LogName>>,
     sync: Mutex<Option<LogName>>,
+    /// Time that passed by the lease's clock although it did not.
+    pub(crate) skipped: Mutex<Duration>,
 }
 
 impl Faults {
@@ -76,6 +84,20 @@ impl Losing {
 
 fn take(fault: &Mutex<Option<LogName>>, log: &LogName) -> bool {
     fault.lock().take_if(|name| name == log).is_some()
+}
+
+/// Takes the lease: at once from whoever had it under this name, else when its time is over.
+fn own_as(storage: &JetStreamStorage, id: &str) -> Lease {
+    let ownership = storage.ownership().expect("there is one");
+    let owner = Owner { id: id.into(), address: format!("{id}:6379") };
+    let begun = Instant::now();
+    loop {
+        match ownership.acquire(&owner) {
+            Ok(Acquired::Ours(lease)) => return lease,
+            other => assert!(begun.elapsed() < PATIENCE, "{other:?}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// A prefix for each backend of a cluster.

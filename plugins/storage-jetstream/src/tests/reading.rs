@@ -119,6 +119,7 @@ fn a_leader_that_does_not_know_of_a_line_yet_is_asked_again_in_bounded_time() {
     let cluster = Cluster::start(1, true);
     let options = Options { prefix: prefix(), request_timeout_ms: 300, ..cluster.options() };
     let storage = crate::open("".as_ref(), options).expect("open");
+    own_as(&storage, "test");
     let mut shard = shard(&storage);
     let opened = create(&mut *shard, "a-1");
     append(&mut *shard, opened.slot, 0, 10);
@@ -141,6 +142,7 @@ fn many_lines_are_removed_in_several_rewrites() {
     let cluster = Cluster::start(1, false);
     let options = Options { prefix: prefix(), accept_unsynced_loss: true, ..cluster.options() };
     let storage = crate::open("".as_ref(), options).expect("open");
+    own_as(&storage, "test");
     let mut shard = shard(&storage);
     let opened = create(&mut *shard, "a-1");
     append(&mut *shard, opened.slot, 0, LINES);

@@ -88,7 +88,7 @@ fn what_does_not_fit_or_was_tampered_with_is_told() {
     let home = storage.home();
     let stream = home.logs.lock()[&log("a-1")].stream.clone();
     let segments = vec![Segment { sequence: 1, offset: 0 }, Segment { sequence: 8, offset: 4 }];
-    let cut = Cut { segments, base: 4, writer: "another".into() };
+    let cut = Cut { segments, base: 4, epoch: 0, owner: "o".into(), writer: "another".into() };
     let body = Bytes::from(serde_json::to_vec(&cut).expect("JSON"));
     let subject = format!("{}.cut", home.directory.subject_of(&stream));
     home.block_on(home.api().publish_behind(subject, 6, body)).expect("publish");

@@ -1,0 +1,227 @@
+//! What a log holds, and that nobody but this owner writes it from then on.
+//!
+//! An owner that finds a log marks it with its epoch before anything else: it cuts it where it ends. The cut says which
+//! message it follows, and which cut it replaces, so that it stands only if what was read before it was all there is. Of
+//! what an earlier owner ever sent, everything expects to follow a message that stands before the cut, as it has at
+//! most one publication of a log under way at a time: so none of it can follow the cut. And whatever it decides later, to
+//! cut for example, it must say which cut it replaces.
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use wafka_core::Offset;
+use wafka_core::storage::{LogName, StorageError};
+
+use crate::api::{Api, Failure, Stored, StreamInfo, bytes_beside, bytes_beside_cut};
+use crate::batches::Batches;
+use crate::directory::Place;
+use crate::home::failed;
+use crate::log::Loaded;
+use crate::segments::{Cut, Segments};
+use crate::tenure::{Tenure, not_owner, title};
+
+/// How often it is tried to mark a log while an earlier owner goes on writing it.
+const ATTEMPTS: usize = 64;
+/// Then so many cuts are sent at once, for as many lines that may come first. One of them stands at most, as they all
+/// replace the same cut.
+const GUESSES: u64 = 32;
+
+/// A log's last cut.
+pub(crate) struct LastCut {
+    pub sequence: u64,
+    pub cut: Cut,
+    /// Its length.
+    bytes: u64,
+}
+
+/// The last cut there is.
+pub(crate) async fn last_cut(api: &Api, stream: &str, subject: &str) -> Result<Option<LastCut>, Failure> {
+    let parse = |stored: Stored| {
+        let cut = serde_json::from_slice(&stored.data).map_err(|error| {
+            Failure::Strange(format!("stream {stream}, message {}: {error}", stored.sequence))
+        });
+        Ok(LastCut { sequence: stored.sequence, cut: cut?, bytes: stored.data.len() as u64 })
+    };
+    api.last_on(stream, subject).await?.map(parse).transpose()
+}
+
+impl LastCut {
+    /// Who wrote it, if that is an owner that comes behind this one.
+    pub(crate) fn by_later(&self, tenure: &Tenure) -> Option<String> {
+        let Cut { epoch, owner, writer, .. } = &self.cut;
+        (!tenure.outranks(*epoch, writer)).then(|| title(*epoch, owner))
+    }
+
+    fn segments(&self, stream: &str) -> Result<Segments, String> {
+        let wrong = |reason: String| format!("stream {stream}, message {}: {reason}", self.sequence);
+        let segments = Segments::from_cut(&self.cut).map_err(wrong)?;
+        let follows = segments.as_slice().last().is_some_and(|last| last.sequence == self.sequence + 1);
+        if self.cut.base + 1 != self.sequence || !follows {
+            return Err(wrong("it cuts what was not there when it was sent: it came late".into()));
+        }
+        Ok(segments)
+    }
+}
+
+/// The body of a cut behind sequence `base`.
+pub(crate) fn cut_body(tenure: &Tenure, segments: &Segments, base: u64) -> Result<Bytes, Failure> {
+    let segments = segments.as_slice().to_vec();
+    let (owner, writer) = (tenure.owner.address.clone(), tenure.session.clone());
+    let cut = Cut { segments, base, epoch: tenure.epoch, owner, writer };
+    let body = serde_json::to_vec(&cut).map_err(|error| Failure::Strange(error.to_string()))?;
+    Ok(Bytes::from(body))
+}
+
+/// Finds out what a log holds, and marks it unless that was done, or nobody else knows of it.
+pub(crate) async fn load(
+    api: &Api,
+    tenure: &Tenure,
+    name: &LogName,
+    place: &Place,
+    subject: &str,
+) -> Result<Loaded, StorageError> {
+    let stream = place.stream.as_str();
+    let (lines, cuts) = (format!("{subject}.line"), format!("{subject}.cut"));
+    let wrong = |failure: Failure| failed(&name.to_string(), "open", failure);
+    let damaged = |reason: String| StorageError::Damaged { log: name.clone(), position: 0, reason };
+    for attempt in 0..ATTEMPTS {
+        tenure.check(&name.to_string())?;
+        let (info, last) = tokio::join!(api.stream_with(stream, &lines), last_cut(api, stream, &cuts));
+        let Some(info) = info.map_err(wrong)? else {
+            return Err(damaged(format!("its stream {stream} is gone")));
+        };
+        let last = last.map_err(wrong)?;
+        check_keeps(stream, &info).map_err(damaged)?;
+        if let Some(title) = last.as_ref().and_then(|last| last.by_later(tenure)) {
+            tenure.end(&title);
+            return Err(not_owner(&name.to_string(), &title));
+        }
+        let segments = last.as_ref().map_or(Ok(Segments::default()), |last| last.segments(stream));
+        let segments = segments.map_err(damaged)?;
+        let is_marked =
+            place.is_own || last.as_ref().is_some_and(|last| tenure.is_own(last.cut.epoch, &last.cut.writer));
+        // What was cut is in the stream still, and counts for lack of something better.
+        let of_cut = last.as_ref().map_or(0, |last| bytes_beside_cut(&cuts) + last.bytes);
+        let count = info.state.messages.saturating_sub(u64::from(last.is_some()));
+        let bytes = info.state.bytes.saturating_sub(count * bytes_beside(&lines) + of_cut);
+        let found = Found { info, segments, last, bytes };
+        if is_marked {
+            api.agree(stream).await.map_err(wrong)?;
+            let info = api.stream(stream).await.map_err(wrong)?;
+            if info.is_none_or(|info| info.state.last_seq != found.info.state.last_seq) {
+                continue;
+            }
+            return found.loaded(api, name, stream, &lines).await.map_err(wrong);
+        }
+        let guesses = if attempt == 0 { 1 } else { GUESSES };
+        if let Some(marked) = found.mark(api, tenure, stream, &cuts, guesses).await.map_err(wrong)? {
+            return marked.loaded(api, name, stream, &lines).await.map_err(wrong);
+        }
+    }
+    Err(wrong(Failure::Strange(format!("stream {stream} goes on being written to by an earlier owner"))))
+}
+
+/// What was found in a log's stream.
+struct Found {
+    info: StreamInfo,
+    segments: Segments,
+    last: Option<LastCut>,
+    /// Of the lines.
+    bytes: u64,
+}
+
+impl Found {
+    /// Cuts the log where it ends, or up to `guesses - 1` lines behind that; `None` when it ends elsewhere.
+    async fn mark(
+        self,
+        api: &Api,
+        tenure: &Tenure,
+        stream: &str,
+        cuts: &str,
+        guesses: u64,
+    ) -> Result<Option<Self>, Failure> {
+        let Found { mut info, segments, last, bytes } = self;
+        let kept = segments.from(segments.offset_from(info.state.first_seq));
+        let replaced = last.as_ref().map_or(0, |last| last.sequence);
+        let base = info.state.last_seq;
+        // As the last cut is the one that is replaced, what comes between are lines.
+        let sent = (base..base + guesses).map(async |base| {
+            let segments = kept.cut(segments.offset_from(base + 1), base + 2);
+            let body = cut_body(tenure, &segments, base)?;
+            match api.replace(cuts.to_owned(), base, replaced, body.clone()).await {
+                Ok(sequence) => Ok(Some((sequence, segments, body))),
+                // Its answer was lost, or something came first: that is looked at afresh.
+                Err(refused) if refused.is_wrong_last() => Ok(None),
+                Err(failure) => Err(failure),
+            }
+        });
+        let mut stands = None;
+        for sent in join_all(sent).await {
+            stands = stands.or(sent?);
+        }
+        let Some((sequence, segments, body)) = stands else { return Ok(None) };
+        if let Some(last) = last {
+            api.remove(stream, last.sequence).await?;
+        }
+        info.state.last_seq = sequence;
+        let cut = serde_json::from_slice(&body).map_err(|error| Failure::Strange(error.to_string()))?;
+        let last = Some(LastCut { sequence, cut, bytes: body.len() as u64 });
+        Ok(Some(Found { info, segments, last, bytes }))
+    }
+
+    async fn loaded(self, api: &Api, name: &LogName, stream: &str, lines: &str) -> Result<Loaded, Failure> {
+        let Found { info, segments, last, bytes } = self;
+        let state = &info.state;
+        let end = segments.offset_from(state.last_seq + 1);
+        let first = first(api, stream, lines, &segments, end).await?;
+        let any_from = api.any_from(stream, lines, &info, &segments, first..end).await?;
+        let bytes = if first == end { 0 } else { bytes };
+        let leader = info.cluster.as_ref().and_then(|cluster| cluster.leader.as_deref()).unwrap_or_default();
+        ::log::debug!("{name}, stream {stream}: offsets {first} to {end}, leader {leader}");
+        let last_cut = last.map_or(0, |last| last.sequence);
+        let batches = Batches::new(info.config.num_replicas, info.config.allow_atomic);
+        let last_sequence = info.state.last_seq;
+        Ok(Loaded { first, any_from, end, last_sequence, last_cut, bytes, segments, batches })
+    }
+}
+
+/// The offset of the first line there is, or `end`.
+async fn first(
+    api: &Api,
+    stream: &str,
+    lines: &str,
+    segments: &Segments,
+    end: Offset,
+) -> Result<Offset, Failure> {
+    let mut offset = 0;
+    while offset < end {
+        let sequence = segments.sequence_of(offset);
+        let Some(found) = api.at_or_behind(stream, sequence, lines).await? else { break };
+        offset = segments.offset_from(found.sequence);
+        if segments.sequence_of(offset) == found.sequence {
+            return Ok(offset.min(end));
+        }
+        // What was found was cut: what counts begins behind it.
+    }
+    Ok(end)
+}
+
+/// Makes sure that nothing goes from a stream by itself.
+fn check_keeps(stream: &str, info: &StreamInfo) -> Result<(), String> {
+    let config = &info.config;
+    let limits = [
+        ("max_msgs", config.max_msgs),
+        ("max_bytes", config.max_bytes),
+        ("max_age", config.max_age),
+        ("max_msgs_per_subject", config.max_msgs_per_subject),
+    ];
+    if let Some((limit, value)) = limits.into_iter().find(|(_, value)| *value > 0) {
+        return Err(format!("its stream {stream} was given {limit} = {value}, expected no limit"));
+    }
+    if config.storage != "file" || config.retention != "limits" {
+        let (storage, retention) = (&config.storage, &config.retention);
+        return Err(format!(
+            "its stream {stream} has storage {storage} and retention {retention}, expected file and limits"
+        ));
+    }
+    Ok(())
+}
