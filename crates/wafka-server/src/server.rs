@@ -122,7 +122,7 @@ impl Server {
         let keeper = Keeper::start(ownership, me, extras.lease_clock, Arc::clone(&shared), open);
         let (keeper, first) = keeper.map_err(StartError::Thread)?;
         let server = Server::run(shared, runtime, listener, Held { keeper: Some(keeper), data_dir })?;
-        // Its end is a thread that is gone, which the log tells of.
+        // Without a word the thread that opens the data has panicked: the server ends, as `wait` tells.
         match first.recv() {
             Ok(Err(error)) => {
                 server.stop();

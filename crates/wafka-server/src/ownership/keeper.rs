@@ -123,11 +123,22 @@ impl Opening {
 }
 
 /// Ends the opening however it ends.
-struct EndsOpening(Arc<Opening>);
+struct EndsOpening {
+    opening: Arc<Opening>,
+    shared: Arc<Shared>,
+    first: FirstSender,
+}
 
 impl Drop for EndsOpening {
     fn drop(&mut self) {
-        self.0.end();
+        if std::thread::panicking() {
+            tracing::error!("a panic while the data was opened: the server ends");
+            self.shared.standing.fail();
+            self.shared.shutdown.ask();
+            // Who waits for the start waits no longer.
+            self.first.lock().take();
+        }
+        self.opening.end();
     }
 }
 
@@ -219,19 +230,22 @@ impl Work {
 
     /// Opens the data on another thread, for the lease is to be renewed meanwhile.
     fn start_opening(&self, open: Open) {
-        let ends = EndsOpening(Arc::clone(&self.opening));
-        let (shared, first, doubts) =
-            (Arc::clone(&self.shared), Arc::clone(&self.first), self.doubts.clone());
+        let ends = EndsOpening {
+            opening: Arc::clone(&self.opening),
+            shared: Arc::clone(&self.shared),
+            first: Arc::clone(&self.first),
+        };
+        let doubts = self.doubts.clone();
         let opener = move || {
-            let _ends = ends;
+            let EndsOpening { shared, first, .. } = &ends;
             let result = open().map(|engine| {
                 // What was refused to this server tells sooner than the next renewal who owns the data.
                 engine.on_not_owner(move || {
                     let _ = doubts.send(AskKeeper::Renew);
                 });
-                serve(&shared, engine);
+                serve(shared, engine);
             });
-            conclude(&shared, &first, result);
+            conclude(shared, first, result);
         };
         if let Err(error) = std::thread::Builder::new().name("wafka-open".to_owned()).spawn(opener) {
             conclude(&self.shared, &self.first, Err(EngineError::Thread(error)));

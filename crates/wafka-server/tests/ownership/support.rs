@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use wafka_broker::lease::LeaseClock;
+use wafka_core::storage::StorageFactory;
 use wafka_server::config::Config;
 use wafka_server::server::{Extras, Server, StartError};
 use wafka_storage::memory::{Reach, SharedMemory, SharedServer};
@@ -50,6 +51,12 @@ impl Cluster {
         self.clock.advance(TIME_TO_LIVE);
     }
 
+    /// A further server, which reaches the memory through what `through` makes of its way to it.
+    pub fn server_through(&self, through: impl FnOnce(SharedServer) -> Arc<dyn StorageFactory>) -> Node {
+        let way = self.memory.server();
+        self.start(|_| {}, self.clock.clone(), way.clone(), through(way)).unwrap()
+    }
+
     /// A further server.
     pub fn server(&self) -> Node {
         self.server_with(|_| {}, self.clock.clone()).unwrap()
@@ -67,11 +74,21 @@ impl Cluster {
         change: impl FnOnce(&mut Config),
         clock: TestClock,
     ) -> Result<Node, Box<StartError>> {
+        let way = self.memory.server();
+        self.start(change, clock, way.clone(), Arc::new(way))
+    }
+
+    fn start(
+        &self,
+        change: impl FnOnce(&mut Config),
+        clock: TestClock,
+        way: SharedServer,
+        factory: Arc<dyn StorageFactory>,
+    ) -> Result<Node, Box<StartError>> {
         let dir = tempfile::tempdir().unwrap();
         let mut config = config(&dir);
         change(&mut config);
-        let way = self.memory.server();
-        let extras = Extras { storages: vec![Arc::new(way.clone())], lease_clock: Arc::new(clock) };
+        let extras = Extras { storages: vec![factory], lease_clock: Arc::new(clock) };
         let server = Some(Server::start_with(config, None, extras).map_err(Box::new)?);
         Ok(Node { server, way, dir })
     }

@@ -1,11 +1,13 @@
 //! One server takes over from another.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use wafka_core::{Database, TopicName};
+use wafka_core::storage::{LogName, Options, Ownership, Shard, Storage, StorageError, StorageFactory};
+use wafka_core::{BrokerId, Database, TopicName};
 use wafka_server::config::{Config, TopicConfig};
-use wafka_storage::memory::Reach;
+use wafka_storage::memory::{Reach, SharedServer};
 
 use crate::nodes::{Cluster, Node, reply_that_begins, until};
 use crate::support::request;
@@ -152,6 +154,58 @@ fn data_that_does_not_open_ends_the_server_and_frees_the_lease() {
     let last = cluster.server();
     assert_eq!(last.info("wafka_role").as_deref(), Some("owner"));
     last.client().check("XLEN t", ":1\r\n");
+}
+
+/// A way to the memory on which a server panics when it opens the data.
+struct Panics(SharedServer);
+
+impl StorageFactory for Panics {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn open(&self, data_dir: &Path, options: &Options) -> Result<Arc<dyn Storage>, StorageError> {
+        Ok(Arc::new(PanicsToo(StorageFactory::open(&self.0, data_dir, options)?)))
+    }
+}
+
+struct PanicsToo(Arc<dyn Storage>);
+
+impl Storage for PanicsToo {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn ownership(&self) -> Option<Arc<dyn Ownership>> {
+        self.0.ownership()
+    }
+
+    fn list(&self) -> Result<Vec<LogName>, StorageError> {
+        self.0.list()
+    }
+
+    fn create(&self, logs: &[LogName]) -> Result<(), StorageError> {
+        self.0.create(logs)
+    }
+
+    fn shard(&self, _broker: BrokerId) -> Result<Box<dyn Shard>, StorageError> {
+        panic!("as the test wants it")
+    }
+
+    fn delete(&self, logs: &[LogName]) -> Result<(), StorageError> {
+        self.0.delete(logs)
+    }
+}
+
+#[test]
+fn a_panic_while_the_data_is_opened_ends_the_server_and_frees_the_lease() {
+    let cluster = Cluster::new();
+    assert!(!cluster.server_through(|way| Arc::new(Panics(way))).wait());
+    let owner = cluster.server();
+    let standby = cluster.server_through(|way| Arc::new(Panics(way)));
+    assert!(owner.stop());
+    assert!(!standby.wait());
+    assert_eq!(cluster.server().info("wafka_role").as_deref(), Some("owner"));
 }
 
 #[test]
