@@ -198,7 +198,7 @@ fn a_start_looks_deleted_events_up_together() {
     let mut bench = Bench::new(home, 1).with(|options| options.reclaim = NEVER).started();
     let topic = bench.topic("t");
     let ids: Vec<_> = (0..1000).map(|n| bench.add(&topic, &n.to_string()).unwrap()).collect();
-    let is_gone = |n: &usize| (n % 3 == 0 && (100..700).contains(n)) || [0, 800, 999].contains(n);
+    let is_gone = |n: &usize| (n.is_multiple_of(3) && (100..700).contains(n)) || [0, 800, 999].contains(n);
     let gone: Vec<_> = (0..1000).filter(is_gone).map(|n| ids[n]).collect();
     bench.delete(&topic, &gone).unwrap();
     let bytes = topic.info().unwrap().partitions[0].bytes;
