@@ -25,6 +25,8 @@ pub enum Command {
     Backends(BackendsArgs),
     /// Measure Wafka on NATS JetStream next to programs that publish to it by themselves; starts and stops the servers.
     Jetstream(JetStreamArgs),
+    /// Measure how long nobody answers when the server that owns the data on JetStream is killed and another takes over.
+    Takeover(TakeoverArgs),
     /// Measure Wafka with a log of many gigabytes.
     Long(LongArgs),
 }
@@ -151,6 +153,24 @@ pub struct JetStreamArgs {
     /// Write each run's figures to this file, a line of JSON for each.
     #[arg(long)]
     pub json: Option<PathBuf>,
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct TakeoverArgs {
+    /// Where the plugin's library is (default: beside this program).
+    #[arg(long)]
+    pub plugins: Option<PathBuf>,
+    /// How often the owner is killed.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: u32,
+    /// How long is produced before each kill.
+    #[arg(long, default_value_t = 2.0, value_parser = positive)]
+    pub seconds: f64,
+    /// The lease, in milliseconds (default: the plugin's).
+    #[arg(long)]
+    pub lease_ms: Option<u32>,
     #[command(flatten)]
     pub common: CommonArgs,
 }

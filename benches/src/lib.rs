@@ -34,6 +34,7 @@ pub mod readback;
 pub mod reply;
 pub mod server;
 pub mod table;
+pub mod takeover;
 pub mod trial;
 
 pub use error::{BenchError, Result};

@@ -21,10 +21,14 @@ use wafka_bench::payload::{MAX_CONNS, topic_name};
 use wafka_bench::readback::{self, Reader};
 use wafka_bench::server::{Backend, Program};
 use wafka_bench::table::{self, thousands};
+use wafka_bench::takeover::{self, Takeover};
 use wafka_bench::trial::{Workplace, beside_this_program};
 use wafka_bench::{BenchError, Result, long};
 
-use cli::{BackendsArgs, Cli, Command, CommonArgs, CompareArgs, JetStreamArgs, LoadArgs, LongArgs, ReadArgs};
+use cli::{
+    BackendsArgs, Cli, Command, CommonArgs, CompareArgs, JetStreamArgs, LoadArgs, LongArgs, ReadArgs,
+    TakeoverArgs,
+};
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
@@ -33,6 +37,7 @@ fn main() -> ExitCode {
         Command::Compare(args) => compare_command(args),
         Command::Backends(args) => backends_command(&args),
         Command::Jetstream(args) => jetstream_command(&args),
+        Command::Takeover(args) => takeover_command(&args),
         Command::Long(args) => long_command(&args),
     };
     match done {
@@ -229,6 +234,19 @@ fn jetstream_command(args: &JetStreamArgs) -> Result<()> {
          rounds; share = median of the rounds' own, Wafka / the other\n"
     ))?;
     say(jetstream::render(&measured).trim_end())
+}
+
+fn takeover_command(args: &TakeoverArgs) -> Result<()> {
+    let takeover = Takeover {
+        wafka: server_path(&args.common)?,
+        plugin: plugin_path("jetstream", args.plugins.as_deref())?,
+        rounds: args.rounds as usize,
+        load: Duration::from_secs_f64(args.seconds),
+        lease_ms: args.lease_ms,
+        progress: &mut std::io::stderr(),
+    };
+    let figures = takeover.run(&mut Workplace::new(args.common.dir.as_deref())?)?;
+    say(&takeover::render(&figures))
 }
 
 /// Those of `all` with these names, all without any; `None` when help was asked for.

@@ -103,6 +103,19 @@ impl Program {
             Self::WafkaOn(path, backend) => start_wafka(path, dir, fsync, Some(backend)),
         }
     }
+
+    /// As [`Program::start`], but a server of Wafka's that stands by, as another one owns the data, is not waited for any longer.
+    ///
+    /// # Errors
+    /// As [`Program::start`].
+    pub fn start_listening(&self, dir: &Path, fsync: Fsync) -> Result<Server> {
+        fs::create_dir_all(dir).doing(|| dir.display().to_string())?;
+        match self {
+            Self::Redis(path) => start_redis(path, dir, fsync),
+            Self::Wafka(path) => listen_wafka(path, dir, fsync, None),
+            Self::WafkaOn(path, backend) => listen_wafka(path, dir, fsync, Some(backend)),
+        }
+    }
 }
 
 fn log_beside(dir: &Path) -> PathBuf {
@@ -155,8 +168,7 @@ fn free_port() -> Result<SocketAddr> {
 }
 
 /// Wafka finds a free port itself and says on stdout when it is ready.
-fn start_wafka(path: &Path, dir: &Path, fsync: Fsync, backend: Option<&Backend>) -> Result<Server> {
-    let started = Instant::now();
+fn listen_wafka(path: &Path, dir: &Path, fsync: Fsync, backend: Option<&Backend>) -> Result<Server> {
     let mut command = Command::new(path);
     command.args(["--bind", "127.0.0.1", "--port", "0", "--data-dir"]).arg(dir);
     command.arg("--set").arg(format!("storage.fsync={}", fsync.word()));
@@ -185,7 +197,13 @@ fn start_wafka(path: &Path, dir: &Path, fsync: Fsync, backend: Option<&Backend>)
         line.trim_end().strip_prefix("wafka ready on ").and_then(|addr| addr.parse().ok()).ok_or_else(
             || server.problem(format!("expected \"wafka ready on <addr>:<port>\", got {line:?}")),
         )?;
-    // Where others might own the data, it listens before it serves.
+    Ok(server)
+}
+
+/// As [`listen_wafka`], and waits until it serves: where others might own the data, it listens before.
+fn start_wafka(path: &Path, dir: &Path, fsync: Fsync, backend: Option<&Backend>) -> Result<Server> {
+    let started = Instant::now();
+    let mut server = listen_wafka(path, dir, fsync, backend)?;
     while !Reader::open(server.addr)?.ping()? {
         server.must_run()?;
         if started.elapsed() > PATIENCE {
@@ -245,6 +263,18 @@ impl Server {
             }
             thread::sleep(LOOK_EVERY);
         }
+    }
+
+    /// Ends the server as a crash would, by `kill -9`.
+    ///
+    /// # Errors
+    /// It had ended before.
+    pub fn kill(mut self) -> Result<()> {
+        self.must_run()?;
+        self.child.kill().doing(|| format!("kill {}", self.name))?;
+        self.child.wait().doing(|| format!("wait for {}", self.name))?;
+        self.stopped = true;
+        Ok(())
     }
 
     /// Checks that the process has not ended.

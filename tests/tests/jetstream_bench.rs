@@ -1,5 +1,5 @@
 //! `wafka-bench jetstream`, in its shortest form: Wafka and both kinds of publishers run, with one server and with three, and
-//! read back what they wrote.
+//! read back what they wrote. And `wafka-bench takeover`.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use wafka_bench::jetstream::{self, JetStream};
+use wafka_bench::takeover::Takeover;
 use wafka_bench::trial::Workplace;
 use wafka_tests::{plugins, server};
 
@@ -38,4 +39,22 @@ fn every_side_reads_back_what_it_wrote() {
     let rows = 3 + 2 + 3;
     assert_eq!(String::from_utf8(raw).unwrap().lines().count(), rows);
     assert_eq!(jetstream::render(&measured).lines().count(), 2 + rows);
+}
+
+/// How long it takes is for the benchmark to say.
+#[test]
+fn the_other_server_takes_over() {
+    let mut progress = Vec::new();
+    let takeover = Takeover {
+        wafka: server::program_path(),
+        plugin: plugins::path("wafka_storage_jetstream"),
+        rounds: 2,
+        load: Duration::from_millis(200),
+        lease_ms: Some(500),
+        progress: &mut progress,
+    };
+    let figures = takeover.run(&mut Workplace::new(None).unwrap()).unwrap();
+    assert_eq!(figures.gaps.len(), 2);
+    assert!(figures.events > 2, "{figures:?}");
+    assert_eq!(String::from_utf8(progress).unwrap().lines().count(), 2);
 }
