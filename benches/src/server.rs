@@ -126,6 +126,10 @@ fn spawn(name: &str, command: &mut Command, dir: &Path) -> Result<(Child, PathBu
     let log = log_beside(dir);
     let what = || log.display().to_string();
     let file = File::options().create(true).append(true).open(&log).doing(what)?;
+    // Variables of that beginning configure Wafka, and those of this program and of tests are unknown to it.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("WAFKA_")) {
+        command.env_remove(name);
+    }
     let child = command
         .stdin(Stdio::null())
         .stderr(file)
