@@ -328,13 +328,21 @@ impl Server {
         kill_process(self.process(), Signal::TERM).unwrap();
     }
 
-    /// Puts it to sleep, by `SIGSTOP`, with everything that is under way in it.
+    /// Puts it to sleep, by `SIGSTOP`, with everything that is under way in it, and waits until all of its threads sleep.
     ///
     /// # Panics
     /// When it has ended.
     #[track_caller]
     pub fn sleep(&self) {
         kill_process(self.process(), Signal::STOP).unwrap();
+        let is_stopped = |stat: &str| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'));
+        wait_until("all threads sleep", || {
+            let mut threads = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+            // A thread that has ended meanwhile has no state.
+            threads.all(|thread| {
+                fs::read_to_string(thread.unwrap().path().join("stat")).map_or(true, |stat| is_stopped(&stat))
+            })
+        });
     }
 
     /// Wakes it up, by `SIGCONT`.

@@ -12,6 +12,8 @@
 
 mod load;
 mod nodes;
+mod pair;
+mod takeover;
 
 use std::fs;
 use std::time::{Duration, Instant};
