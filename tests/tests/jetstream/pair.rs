@@ -19,7 +19,8 @@ pub struct Pair {
 impl Pair {
     /// The first one owns what there is.
     pub fn start(cluster: &Cluster, options: &str) -> Self {
-        let setups = [(); 2].map(|()| jetstream::setup(cluster, options));
+        let backend = format!("{}{options}\n", cluster.backend_toml());
+        let setups = [(); 2].map(|()| jetstream::setup_with(&backend));
         let first = setups[0].start();
         let addresses = Arc::new(Mutex::new(vec![first.addr(); 2]));
         let mut pair = Pair { setups, servers: [Some(first), None], addresses, asleep: None };
