@@ -153,13 +153,13 @@ impl Sender {
         lines: Vec<Bytes>,
         sending: &Sending,
     ) -> Result<(), PublishError> {
-        let id = format!("{:016x}", self.next_batch.fetch_add(1, Ordering::Relaxed));
         let count = lines.len() as u64;
+        let id = (count > 1).then(|| format!("{:016x}", self.next_batch.fetch_add(1, Ordering::Relaxed)));
         for (line, at) in lines.into_iter().zip(1..) {
             let mut headers =
                 if at == 1 { expecting(EXPECTED_LAST, sending.sequence - 1) } else { HeaderMap::new() };
-            if count > 1 {
-                in_batch(&mut headers, &id, at, at == count);
+            if let Some(id) = &id {
+                in_batch(&mut headers, id, at, at == count);
             }
             let to = log.publish_to.clone();
             if at < count {
@@ -260,7 +260,13 @@ impl Sender {
                 join_all(offsets.clone().map(|offset| api.at(&log.stream, segments.sequence_of(offset))))
                     .await;
             for (offset, stored) in offsets.zip(found) {
-                let Some(stored) = stored? else { return Ok(None) };
+                let Some(stored) = stored? else {
+                    // Nothing, or the mark of an owner whose own was replaced since.
+                    let by = last_cut(&api, &log.stream, &log.cut_subject).await?;
+                    let by = by.and_then(|by| by.by_later(&log.tenure)).map(Arc::from);
+                    let end = log.state.lock().acked;
+                    return Ok(by.map(|by| Poison::Fenced { batch: end, end, by: Some(by) }));
+                };
                 let own = {
                     let state = log.state.lock();
                     // It may have been acknowledged meanwhile.

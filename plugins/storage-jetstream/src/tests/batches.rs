@@ -24,7 +24,9 @@ fn batches_since(storage: &JetStreamStorage, before: u64) -> u64 {
 
 fn open(cluster: &Cluster, prefix: &str, publish_timeout_ms: u32, give_up_ms: u32) -> JetStreamStorage {
     let options = Options { prefix: prefix.into(), publish_timeout_ms, give_up_ms, ..cluster.options() };
-    crate::open("".as_ref(), options).expect("open")
+    let storage = crate::open("".as_ref(), options).expect("open");
+    own_as(&storage, "test");
+    storage
 }
 
 #[test]
@@ -109,6 +111,7 @@ fn a_batch_that_comes_late_is_refused() {
         ..cluster.options()
     };
     let storage = crate::open("".as_ref(), options).expect("open");
+    own_as(&storage, "test");
     let mut shard = shard(&storage);
     let slot = create(&mut *shard, "a-1").slot;
     let mut lines = Vec::new();

@@ -4,6 +4,7 @@ mod batches;
 mod cluster;
 mod conforms;
 mod failures;
+mod lease;
 mod reading;
 mod refusals;
 
