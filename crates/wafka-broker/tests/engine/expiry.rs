@@ -194,7 +194,9 @@ fn a_time_that_is_going_to_be_taken_back_deletes_nothing() {
         let transaction = begin(&bench, "t");
         bench.add(&bench.topic("t"), "half").unwrap();
         expire(&bench, &bench.topic("t"), 5_000);
-        bench.fault(Operation::Write, "wafka.transactions", EIO, u64::MAX);
+        bench.fault(Operation::Write, "wafka.transactions", EIO, 1);
+        // So that it cannot be taken back yet.
+        bench.fault(Operation::Open, "data/t-", EIO, u64::MAX);
         transaction.commit().unwrap_err();
         drop(transaction);
         let_time_pass(&bench, &clock, 6_000);

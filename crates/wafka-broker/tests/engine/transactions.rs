@@ -339,7 +339,9 @@ fn what_failed_is_taken_back_when_its_logs_can_be_written_again() {
 
 #[test]
 fn a_crash_while_what_failed_is_taken_back_does_no_harm() {
-    for (changes, how) in (0..).map(|n| (n, if n % 2 == 0 { End::Kill } else { End::Power(n) })) {
+    // Each takes a second: the engine looks after what failed that often.
+    for changes in (0..).step_by(3) {
+        let how = if u64::is_multiple_of(changes, 2) { End::Kill } else { End::Power(changes) };
         let mut bench = bench(FsyncPolicy::Always);
         prepare(&bench);
         fail_to_commit(&bench, 1);
