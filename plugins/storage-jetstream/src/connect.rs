@@ -1,11 +1,13 @@
 //! The connection, and whether the servers behind it keep what they acknowledge.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 use wafka_core::storage::StorageError;
@@ -17,6 +19,8 @@ use crate::options::{Login, Options, bad_option};
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 /// The longest pause before it is tried to connect again.
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// The pause before another error of a connection that cannot be made is logged.
+const ERROR_PAUSE: Duration = Duration::from_secs(60);
 /// Acknowledgements that may wait to be looked at. More are dropped, and looked up in the log.
 const ANSWERS_MAX: usize = 1 << 17;
 /// How long the servers have to say how they sync.
@@ -25,6 +29,7 @@ const ASK_SERVERS: Duration = Duration::from_secs(2);
 /// Connects.
 pub(crate) async fn connect(options: &Options, login: &Login) -> Result<Client, StorageError> {
     let servers = options.servers.join(",");
+    let last_error: Arc<Mutex<Option<Instant>>> = Arc::default();
     let mut connect = ConnectOptions::new()
         .name("wafka")
         .ping_interval(PING_INTERVAL)
@@ -36,7 +41,10 @@ pub(crate) async fn connect(options: &Options, login: &Login) -> Result<Client, 
         .reconnect_delay_callback(|attempts| {
             RECONNECT_PAUSE_MAX.min(Duration::from_millis(20 * attempts as u64))
         })
-        .event_callback(|event| async move { report(&event) })
+        .event_callback(move |event| {
+            let last_error = Arc::clone(&last_error);
+            async move { report(&event, &last_error) }
+        })
         .require_tls(options.tls_required);
     if let Some(file) = &options.tls_ca {
         connect = connect.add_root_certificates(file.clone());
@@ -61,7 +69,15 @@ pub(crate) async fn connect(options: &Options, login: &Login) -> Result<Client, 
         .map_err(|error| io_error(&servers, "connect", std::io::Error::other(error)))
 }
 
-fn report(event: &Event) {
+/// Says what becomes of the connection. While it cannot be made, an error comes with each attempt: one a minute is said.
+fn report(event: &Event, last_error: &Mutex<Option<Instant>>) {
+    if let Event::ClientError(_) = event {
+        let mut last = last_error.lock();
+        if last.is_some_and(|last| last.elapsed() < ERROR_PAUSE) {
+            return;
+        }
+        *last = Some(Instant::now());
+    }
     match event {
         Event::Connected => ::log::info!("connected to the engine"),
         Event::Disconnected => ::log::warn!("the connection to the engine was lost"),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -69,7 +70,11 @@ impl Home {
                 while let Some(answer) = answers.next().await {
                     let token = answer.subject.get(skip..).unwrap_or_default();
                     let find = |key| logs.lock().get(&key).and_then(Weak::upgrade);
-                    writer::take_note(token, find, || crate::api::acknowledged(&answer));
+                    let take = || writer::take_note(token, find, || crate::api::acknowledged(&answer));
+                    // Nobody else takes acknowledgements: what is wrong with one must not end that.
+                    if catch_unwind(AssertUnwindSafe(take)).is_err() {
+                        ::log::error!("an acknowledgement that could not be taken: {token}");
+                    }
                 }
             });
             let direct = Direct::listen(&client)
@@ -195,10 +200,12 @@ impl Home {
         options.give_up() + 3 * options.publish_timeout() + Duration::from_secs(2)
     }
 
-    /// Begins to write a log.
+    /// Begins to write a log, unless its writer runs.
     pub(crate) fn start_writer(&self, log: &Arc<Log>) {
         self.by_key.lock().insert(log.key, Arc::downgrade(log));
-        if let Some(runtime) = &self.runtime {
+        if let Some(runtime) = &self.runtime
+            && !std::mem::replace(&mut log.state.lock().writing, true)
+        {
             runtime.spawn(writer::run(Arc::clone(&self.sender), Arc::clone(log)));
         }
     }
@@ -263,6 +270,7 @@ impl Drop for Home {
     fn drop(&mut self) {
         let Some(runtime) = self.runtime.take() else { return };
         // What was appended and not synced is sent, if the engine takes it.
+        let deadline = std::time::Instant::now() + self.sender.options.publish_timeout();
         for log in self.logs.get_mut().values() {
             let (life, end, poisoned) = {
                 let mut state = log.state.lock();
@@ -270,7 +278,8 @@ impl Drop for Home {
                 (state.life, state.end, state.poisoned.is_some())
             };
             if !poisoned {
-                let _unsynced = log.wait_acked(life, end, self.sender.options.publish_timeout());
+                let left = deadline.saturating_duration_since(std::time::Instant::now());
+                let _unsynced = log.wait_acked(life, end, left);
             }
         }
         runtime.shutdown_background();

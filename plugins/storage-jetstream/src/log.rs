@@ -18,6 +18,9 @@ use crate::io_error;
 use crate::segments::Segments;
 use crate::tenure::{Tenure, not_owner};
 
+/// So much longer is waited for a log that seems to stand still.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// A log that was opened since the backend was.
 pub(crate) struct Log {
     pub name: LogName,
@@ -84,6 +87,8 @@ pub(crate) struct State {
     pub poisoned: Option<Poison>,
     /// A shard has it.
     pub open: bool,
+    /// Its writer runs.
+    pub writing: bool,
     pub rewriting: bool,
 }
 
@@ -165,6 +170,7 @@ impl State {
             generation,
             poisoned: None,
             open: true,
+            writing: false,
             rewriting: false,
         }
     }
@@ -304,27 +310,43 @@ impl Log {
         self.work.notify_one();
     }
 
-    /// Waits until everything below `end` is acknowledged.
+    /// Waits until everything below `end` is acknowledged, as long as something is acknowledged every `longest`.
     pub(crate) fn wait_acked(&self, life: u32, end: Offset, longest: Duration) -> Result<(), Poison> {
-        let deadline = std::time::Instant::now() + longest;
+        let mut deadline = std::time::Instant::now() + longest;
         let mut state = self.state.lock();
+        let (mut seen, mut late) = (state.acked, false);
         loop {
+            if state.life == life && state.acked >= end {
+                // What failed behind it does not matter.
+                return Ok(());
+            }
             if let Some(poison) = &state.poisoned {
                 return Err(poison.clone());
             }
             if state.life != life {
                 return Err(Poison::Failed("the log was reopened meanwhile".into()));
             }
-            if state.acked >= end {
-                return Ok(());
+            if state.acked > seen {
+                (seen, late) = (state.acked, false);
+                deadline = std::time::Instant::now() + longest;
             }
             let wanted = state.wanted.map_or(end, |wanted| wanted.min(end));
             state.wanted = Some(wanted);
-            if self.changed.wait_until(&mut state, deadline).timed_out() {
-                drop(state);
+            let is_over = self.changed.wait_until(&mut state, deadline).timed_out();
+            if !is_over || state.acked > seen || state.life != life || state.poisoned.is_some() {
+                continue;
+            }
+            if late {
                 // Its writer gives up long before that.
-                self.poison(Poison::Failed("what writes the log does not answer".into()));
-                state = self.state.lock();
+                let reason = "what writes the log does not answer";
+                ::log::warn!("{}: {reason} (stream {})", self.name, self.stream);
+                state.poisoned = Some(Poison::Failed(reason.into()));
+                self.changed.notify_all();
+                self.work.notify_one();
+            } else {
+                // If it was this process that slept, acknowledgements wait to be taken.
+                late = true;
+                deadline = std::time::Instant::now() + longest.min(GRACE);
             }
         }
     }

@@ -155,9 +155,17 @@ impl Shard for JetStreamShard {
             self.unsynced.insert(slot);
             return Err(refuse(io::ErrorKind::Other, "an append that failed on purpose".into()));
         }
-        let pending = log.state.lock().pending_bytes;
-        if pending > 0 && pending + batch.bytes.len() > home.options().pending_bytes() {
-            let acked = log.wait_acked(life, end, home.longest_wait());
+        loop {
+            let half = {
+                let state = log.state.lock();
+                let pending = state.pending_bytes;
+                if pending == 0 || pending + batch.bytes.len() <= home.options().pending_bytes() {
+                    break;
+                }
+                // What is left goes on being sent meanwhile.
+                state.acked + (end - state.acked).div_ceil(2)
+            };
+            let acked = log.wait_acked(life, half, home.longest_wait());
             acked.map_err(|poison| poison.failure(&log.name, "append"))?;
         }
         let mut state = log.state.lock();
@@ -182,12 +190,14 @@ impl Shard for JetStreamShard {
         let faults = &self.home.faults;
         self.unsynced.retain(|slot| {
             let Some(log) = open.get(slot) else { return false };
+            #[cfg(test)]
+            faults.take_sync(log);
             let (life, end, unsynced) = {
                 let state = log.state.lock();
-                (state.life, state.end, state.poisoned.is_some() || state.acked < state.end)
+                // What has failed already is not durable because it was acknowledged all the same: no life is like this one.
+                let life = if state.poisoned.is_some() { state.life.wrapping_sub(1) } else { state.life };
+                (life, state.end, state.poisoned.is_some() || state.acked < state.end)
             };
-            #[cfg(test)]
-            let unsynced = faults.take_sync(log) || unsynced;
             if unsynced {
                 logs.push(Waiting { slot: *slot, log: Arc::clone(log), life, end });
             }
@@ -209,7 +219,10 @@ impl Shard for JetStreamShard {
 
     fn reopen(&mut self, slot: LogSlot, end: Cursor) -> Result<(), StorageError> {
         let log = Arc::clone(self.log(slot, "reopen")?);
-        self.home.block_on(self.home.cut(&log, end.offset))
+        self.home.block_on(self.home.cut(&log, end.offset))?;
+        // It may be that which failed.
+        self.home.start_writer(&log);
+        Ok(())
     }
 
     fn begin_rewrite(&mut self, slot: LogSlot, plan: RewritePlan) -> Result<Box<dyn Rewrite>, StorageError> {

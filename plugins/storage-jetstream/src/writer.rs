@@ -69,7 +69,8 @@ struct PoisonAtEnd(Arc<Log>);
 impl Drop for PoisonAtEnd {
     fn drop(&mut self) {
         let unsent = {
-            let state = self.0.state.lock();
+            let mut state = self.0.state.lock();
+            state.writing = false;
             state.poisoned.is_none() && state.end > state.acked
         };
         if unsent {

@@ -95,6 +95,33 @@ fn a_batch_whose_answer_is_lost_is_there_once() {
     assert_eq!((last.state.messages, last.state.last_seq), (end, end));
 }
 
+/// What was acknowledged is, whatever fails behind it; and what has ended is begun again when the log is reopened.
+#[test]
+fn a_writer_that_ended_is_replaced() {
+    let cluster = Cluster::start(1, true);
+    let storage = cluster.open(&prefix());
+    let mut shard = shard(&storage);
+    let opened = create(&mut *shard, "a-1");
+    append(&mut *shard, opened.slot, 0, 20);
+    let log = storage.home().logs.lock()[&log("a-1")].clone();
+    log.wait_acked(0, 20, PATIENCE).expect("it is acknowledged");
+    log.state.lock().open = false;
+    log.work.notify_one();
+    let begun = Instant::now();
+    while log.state.lock().writing {
+        assert!(begun.elapsed() < PATIENCE, "it goes on");
+        std::thread::yield_now();
+    }
+    log.state.lock().open = true;
+    log.poison(Poison::Failed("what writes the log has ended".into()));
+    log.wait_acked(0, 20, PATIENCE).expect("it was acknowledged");
+    log.wait_acked(0, 21, PATIENCE).expect_err("nobody writes it");
+    shard.reopen(opened.slot, Cursor::at_offset(20)).expect("reopen");
+    append(&mut *shard, opened.slot, 20, 40);
+    assert!(sync(&mut *shard).is_empty());
+    assert_holds(&*opened.reader, 0..40);
+}
+
 /// How often it is tried to send something that is under way for long: a connection may be lost at the wrong moment.
 const ATTEMPTS: u64 = 8;
 
