@@ -68,8 +68,7 @@ fn topics_in_redb() {
 /// `$WAFKA_TEST_NATS_ROUNDS` times as long: what is not on the same machine takes its time.
 fn run_on_jetstream(engine: &Cluster, partitions: u16) {
     let rounds = std::env::var("WAFKA_TEST_NATS_ROUNDS").map_or(1, |rounds| rounds.parse().unwrap());
-    // A server that was killed owns its data until the lease ends.
-    run_steps(jetstream::setup(engine, "lease_ms = 500"), partitions, STEPS_ON_JETSTREAM * rounds);
+    run_steps(jetstream::setup(engine, ""), partitions, STEPS_ON_JETSTREAM * rounds);
 }
 
 #[test]
