@@ -50,7 +50,7 @@ fn the_other_server_takes_over() {
         plugin: plugins::path("wafka_storage_jetstream"),
         rounds: 2,
         load: Duration::from_millis(200),
-        lease_ms: Some(500),
+        lease_ms: Some(1000),
         progress: &mut progress,
     };
     let figures = takeover.run(&mut Workplace::new(None).unwrap()).unwrap();

@@ -11,7 +11,7 @@ use crate::rounds;
 /// Takeovers in a test.
 const TAKEOVERS: usize = 3;
 /// The owner's right to write ends so long after it was last renewed.
-const LEASE: &str = "lease_ms = 1000";
+const LEASE: &str = "lease_ms = 2000";
 
 /// Sends events without waiting for the replies.
 fn send(client: &mut Client, topic: &str, values: std::ops::Range<usize>) {
