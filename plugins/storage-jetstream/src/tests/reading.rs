@@ -117,7 +117,7 @@ fn an_end_that_was_removed_and_cut_is_no_riddle() {
 #[test]
 fn a_leader_that_does_not_know_of_a_line_yet_is_asked_again_in_bounded_time() {
     let cluster = Cluster::start(1, true);
-    let options = Options { prefix: prefix(), request_timeout_ms: 1500, ..cluster.options() };
+    let options = Options { prefix: prefix(), request_timeout_ms: 600, ..cluster.options() };
     let storage = crate::open("".as_ref(), options).expect("open");
     own_as(&storage, "test");
     let mut shard = shard(&storage);
@@ -133,8 +133,11 @@ fn a_leader_that_does_not_know_of_a_line_yet_is_asked_again_in_bounded_time() {
     let mut bytes = Vec::new();
     let chunk = opened.reader.read(Cursor::default(), 1 << 20, &mut bytes).expect("what came");
     assert_eq!((chunk.start.offset, chunk.next.offset), (0, 10));
-    let error = opened.reader.read(chunk.next, 1 << 20, &mut bytes).expect_err("nobody has it");
-    assert!(error.to_string().contains("offset 10"), "{error}");
+    let begun = Instant::now();
+    let error = opened.reader.read(chunk.next, 1 << 20, &mut bytes).expect_err("nobody has it").to_string();
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+    // The time may be over between two requests, or while one is under way.
+    assert!(error.contains("offset 10") || error.contains("came in time"), "{error}");
 }
 
 #[test]
