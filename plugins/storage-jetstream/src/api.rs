@@ -1,17 +1,21 @@
 //! What is asked of the engine, and how its answers look: JSON on subjects that begin with `$JS.API`.
 
-use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::header::{NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE};
-use async_nats::{Client, HeaderMap, Message, StatusCode};
+use async_nats::{Client, HeaderMap};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::answer::{Acknowledged, Passing, StoredAnswer, StoredMessage, understand};
+pub(crate) use crate::answer::{Stored, StreamInfo, acknowledged};
 
 /// The header by which a message says what it follows in the stream …
 pub(crate) const EXPECTED_LAST: &str = "Nats-Expected-Last-Sequence";
@@ -26,8 +30,6 @@ pub(crate) const WRONG_LAST_SEQUENCE: u64 = 10_071;
 const WRONG_LAST_SEQUENCE_UNNAMED: u64 = 10_164;
 const STREAM_NOT_FOUND: u64 = 10_059;
 const NO_MESSAGE_FOUND: u64 = 10_037;
-/// Too few servers for the replicas: those that were just started are counted by and by.
-const NO_PEERS: u64 = 10_005;
 /// How long one request is waited for as a rule.
 pub(crate) const TRY: Duration = Duration::from_millis(1500);
 /// The pause before that, where the answer was that nobody can answer now.
@@ -76,105 +78,6 @@ impl Failure {
     }
 }
 
-/// An error in an answer.
-#[derive(Debug, Deserialize)]
-struct ApiError {
-    code: u64,
-    #[serde(default)]
-    err_code: u64,
-    #[serde(default)]
-    description: String,
-}
-
-impl ApiError {
-    /// The engine is there and has, for now, no leader or no time: it is asked again.
-    fn is_passing(&self) -> bool {
-        self.code == 503 || self.code == 429 || self.err_code == NO_PEERS
-    }
-}
-
-/// A stream.
-#[derive(Debug, Deserialize)]
-pub(crate) struct StreamInfo {
-    pub config: StreamConfig,
-    pub state: StreamState,
-    pub cluster: Option<Cluster>,
-    /// When its leader said so.
-    #[serde(default)]
-    pub ts: String,
-}
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct Cluster {
-    pub leader: Option<String>,
-}
-
-/// What of a stream's configuration must hold.
-#[derive(Debug, Deserialize)]
-pub(crate) struct StreamConfig {
-    pub storage: String,
-    pub retention: String,
-    #[serde(default)]
-    pub max_msgs: i64,
-    #[serde(default)]
-    pub max_bytes: i64,
-    #[serde(default)]
-    pub max_age: i64,
-    #[serde(default)]
-    pub max_msgs_per_subject: i64,
-    /// Whether any replica may be asked for messages.
-    #[serde(default)]
-    pub allow_direct: bool,
-    pub num_replicas: u8,
-    /// Whether it takes batches.
-    #[serde(default)]
-    pub allow_atomic: bool,
-}
-
-/// What a stream holds.
-#[derive(Debug, Deserialize)]
-pub(crate) struct StreamState {
-    pub messages: u64,
-    pub bytes: u64,
-    #[serde(default)]
-    pub first_seq: u64,
-    pub last_seq: u64,
-    /// How many messages each of the subjects has that were asked about.
-    #[serde(default)]
-    pub subjects: HashMap<String, u64>,
-}
-
-/// A stored message.
-#[derive(Debug)]
-pub(crate) struct Stored {
-    pub sequence: u64,
-    pub subject: String,
-    /// When the stream's leader took it, by its clock; empty where that was not asked for.
-    pub time: String,
-    pub data: Bytes,
-}
-
-#[derive(Deserialize)]
-struct StoredAnswer {
-    message: StoredMessage,
-}
-
-#[derive(Deserialize)]
-struct StoredMessage {
-    subject: String,
-    seq: u64,
-    #[serde(default)]
-    time: String,
-    #[serde(default)]
-    data: String,
-}
-
-/// The acknowledgement of a published message.
-#[derive(Deserialize)]
-pub(crate) struct Acknowledged {
-    pub seq: u64,
-}
-
 /// Asks the engine.
 #[derive(Clone)]
 pub(crate) struct Api {
@@ -183,12 +86,15 @@ pub(crate) struct Api {
     pub patience: Duration,
     /// How long one request is waited for before it is sent again: it, or its answer, may be lost.
     pub one_try: Duration,
+    /// Whether the engine gave no answer to the last who waited long for one. Who asks then tries once: else what takes many
+    /// requests, one after the other, would take as many times as long as one may.
+    pub silent: Arc<AtomicBool>,
 }
 
 impl Api {
     /// The same, with less patience.
     pub(crate) fn within(&self, patience: Duration) -> Self {
-        Api { client: self.client.clone(), patience: patience.min(self.patience), one_try: self.one_try }
+        Api { patience: patience.min(self.patience), ..self.clone() }
     }
 
     /// Asks until there is an answer. What is asked for must come to the same when it is done twice.
@@ -204,7 +110,8 @@ impl Api {
         body: Bytes,
     ) -> Result<T, Failure> {
         let begun = Instant::now();
-        let deadline = begun + self.patience;
+        let once = self.silent.load(Ordering::Relaxed);
+        let deadline = begun + if once { self.patience.min(self.one_try) } else { self.patience };
         loop {
             let asked = self.client.send_request(
                 subject.clone(),
@@ -213,12 +120,19 @@ impl Api {
             let last = match timeout_at(deadline.min(Instant::now() + self.one_try), asked).await {
                 Ok(Ok(answer)) => match understand(&answer) {
                     Err(Passing(last)) => last,
-                    Ok(understood) => return understood,
+                    Ok(understood) => {
+                        self.silent.store(false, Ordering::Relaxed);
+                        return understood;
+                    }
                 },
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => self.client.connection_state().to_string(),
             };
             if Instant::now() + PAUSE >= deadline {
+                // A moment without an answer says nothing.
+                if begun.elapsed() > 2 * self.one_try {
+                    self.silent.store(true, Ordering::Relaxed);
+                }
                 return Err(Failure::Silence { waited: begun.elapsed(), last });
             }
             sleep(PAUSE).await;
@@ -384,52 +298,6 @@ impl Api {
     }
 }
 
-/// An answer that says to ask again.
-struct Passing(String);
-
-fn understand<T: DeserializeOwned>(answer: &Message) -> Result<Result<T, Failure>, Passing> {
-    if answer.status == Some(StatusCode::NO_RESPONDERS) {
-        return Err(Passing("nobody answers for it".into()));
-    }
-    #[derive(Deserialize)]
-    struct MayFail {
-        error: Option<ApiError>,
-    }
-    let strange = |error: serde_json::Error| Failure::Strange(error.to_string());
-    match serde_json::from_slice::<MayFail>(&answer.payload) {
-        Ok(MayFail { error: Some(error) }) if error.is_passing() => Err(Passing(error.description)),
-        Ok(MayFail { error: Some(error) }) => {
-            Ok(Err(Failure::Refused { code: error.err_code, description: error.description }))
-        }
-        Ok(MayFail { error: None }) => Ok(serde_json::from_slice(&answer.payload).map_err(strange)),
-        Err(error) => Ok(Err(strange(error))),
-    }
-}
-
-/// The sequence that an acknowledgement names, that of a batch's last message, or what it says instead.
-pub(crate) fn acknowledged(answer: &Message) -> Result<u64, Failure> {
-    #[derive(Deserialize)]
-    struct Acknowledgement {
-        seq: Option<u64>,
-        error: Option<ApiError>,
-    }
-    let silence = |last: String| Failure::Silence { waited: Duration::ZERO, last };
-    if answer.status == Some(StatusCode::NO_RESPONDERS) {
-        return Err(silence("nobody answers for it".into()));
-    }
-    match serde_json::from_slice(&answer.payload) {
-        Ok(Acknowledgement { error: Some(error), .. }) if error.is_passing() => {
-            Err(silence(error.description))
-        }
-        Ok(Acknowledgement { error: Some(error), .. }) => {
-            Err(Failure::Refused { code: error.err_code, description: error.description })
-        }
-        Ok(Acknowledgement { seq: Some(seq), .. }) => Ok(seq),
-        Ok(_) => Err(Failure::Strange("neither a sequence nor an error".into())),
-        Err(error) => Err(Failure::Strange(error.to_string())),
-    }
-}
-
 /// A header with a number. It has as many digits as any, so that all lines that go by themselves have the same length
 /// beside their data: how long these are follows from what the engine says of the stream.
 pub(crate) fn expecting(header: &'static str, last: u64) -> HeaderMap {
@@ -475,20 +343,5 @@ impl NewStream<'_> {
             "allow_direct": self.allow_direct,
             "mirror_direct": false,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_passes_is_asked_again() {
-        for (code, err_code, passes) in
-            [(503, 10_008, true), (429, 0, true), (400, NO_PEERS, true), (400, 10_071, false)]
-        {
-            let error = ApiError { code, err_code, description: String::new() };
-            assert_eq!(error.is_passing(), passes, "{error:?}");
-        }
     }
 }

@@ -80,7 +80,12 @@ impl Home {
             let direct = Direct::listen(&client)
                 .await
                 .map_err(|error| io_error("the engine", "subscribe", std::io::Error::other(error)))?;
-            let api = Api { client: client.clone(), patience: options.request_timeout(), one_try: TRY };
+            let api = Api {
+                client: client.clone(),
+                patience: options.request_timeout(),
+                one_try: TRY,
+                silent: Arc::default(),
+            };
             let directory = Directory::new(api.clone(), options.prefix.clone(), options.replicas);
             let directory = Arc::new(directory);
             let next_batch = AtomicU64::new(fastrand::u64(..));

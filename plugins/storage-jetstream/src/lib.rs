@@ -88,6 +88,7 @@
 //! engine stores as a whole or not at all. A sync waits for the acknowledgements. What is not acknowledged is in memory, where
 //! readers see it.
 
+mod answer;
 mod api;
 mod batches;
 mod connect;

@@ -7,6 +7,7 @@ mod failures;
 mod lease;
 mod reading;
 mod refusals;
+mod silence;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
