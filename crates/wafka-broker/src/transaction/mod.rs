@@ -134,7 +134,7 @@ impl Engine {
         for topic in &topics {
             topic.freeze.freeze();
         }
-        let begun = self.note_begin(&topics, absent);
+        let begun = self.note_begin(&topics, absent, &names);
         match begun {
             Ok((begin, ends)) => Ok(Transaction {
                 engine: Arc::clone(self),
@@ -168,6 +168,7 @@ impl Engine {
         &self,
         topics: &[Arc<Topic>],
         absent: Vec<NameText>,
+        names: &[(Database, TopicName)],
     ) -> Result<(Offset, Vec<TopicEnds>), TransactionError> {
         for topic in topics {
             while let Some(ticket) = topic.open_ticket() {
@@ -192,8 +193,11 @@ impl Engine {
                 for topic in topics {
                     self.hold_for_good(topic, "the beginning of a transaction may have been noted, or not");
                 }
-                let names = topics.iter().map(|topic| (topic.database(), topic.name().clone())).collect();
-                self.transactions.failed.lock().push(Failed { begin: None, before, names });
+                // The next start removes what there is of the names that the line calls new.
+                for (database, name) in names {
+                    self.transactions.bar(*database, name, Barred::Failed);
+                }
+                self.transactions.failed.lock().push(Failed { begin: None, before, names: names.to_vec() });
                 Err(TransactionError::NotBegun(reason))
             }
         }

@@ -398,6 +398,26 @@ fn what_cannot_begin_does_nothing() {
 }
 
 #[test]
+fn a_name_that_one_could_not_begin_on_is_not_made_before_it_is_sure_that_none_began() {
+    let mut bench = bench(FsyncPolicy::Always);
+    prepare(&bench);
+    begin(&bench, &["a"]).unwrap().commit().unwrap();
+    // Nor can the line be taken out, which is in the file.
+    bench.fault(Operation::Sync, "wafka.transactions", EIO, u64::MAX);
+    bench.fault(Operation::Open, "wafka.transactions", EIO, u64::MAX);
+    let error = begin(&bench, &["a", "d"]).err().unwrap();
+    assert!(matches!(error, TransactionError::NotBegun(_)), "{error}");
+    let made = || bench.engine().ensure_topic(DB, &name("d"));
+    let error = made().err().unwrap().to_string();
+    assert!(error.starts_with("READONLY "), "{error}");
+    bench.fs().heal();
+    eventually("it is taken back", || made().is_ok());
+    bench.add(&bench.topic("d"), "acknowledged").unwrap();
+    bench.kill();
+    assert_eq!(values(&bench.topic("d")), ["acknowledged"]);
+}
+
+#[test]
 fn a_deleted_name_is_free_again_behind_the_end() {
     let bench = bench(FsyncPolicy::Always);
     prepare(&bench);
