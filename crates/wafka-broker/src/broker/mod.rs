@@ -5,6 +5,7 @@
 //! than the turn. Either way the turn runs under the lock on the broker's [`Writer`].
 
 mod checkpoint;
+mod gather;
 mod turn;
 
 use std::collections::{HashMap, VecDeque};
@@ -22,6 +23,7 @@ use crate::index::SparseIndex;
 use crate::options::FsyncPolicy;
 use crate::ticket::TicketKind;
 use crate::topic::Topic;
+use gather::Gathering;
 use turn::Work;
 
 /// So many entries of [`Writer::tails`] are never looked through.
@@ -145,6 +147,7 @@ pub(crate) struct Writer {
     tails_prune_at: usize,
     /// Indexes with entries whose lines are not synced yet.
     unsynced: Vec<Arc<SparseIndex>>,
+    gathering: Gathering,
     /// Something was appended since the last sync.
     dirty: bool,
     /// [`Counters::bytes`] when the last checkpoint synced.
@@ -168,6 +171,7 @@ impl Broker {
                 tails: VecDeque::new(),
                 tails_prune_at: TAILS_PRUNE_MIN,
                 unsynced: Vec::new(),
+                gathering: Gathering::new(),
                 dirty: false,
                 synced_bytes: 0,
                 offline: VecDeque::new(),
@@ -293,6 +297,10 @@ impl Broker {
         let mut to_reopen = 0;
         loop {
             if self.has_work.load(Ordering::SeqCst) {
+                let wait = self.writer.lock().gathering.wait(Instant::now());
+                if !wait.is_zero() {
+                    std::thread::sleep(wait);
+                }
                 let mut writer = self.writer.lock();
                 self.turn(&mut writer);
                 drop(writer);

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wafka_core::storage::{Cursor, LogSlot, OpenRequest};
 
@@ -30,6 +30,14 @@ enum Lines {
 }
 
 impl Work {
+    /// How many events or records it has.
+    fn events(&self) -> u64 {
+        match &self.lines {
+            Lines::Partition(_, pending) => pending.batch().lines,
+            Lines::Journal(journal) => journal.batch().lines,
+        }
+    }
+
     fn kind(&self) -> TicketKind {
         match &self.lines {
             Lines::Partition(lane, _) => TicketKind::Partition(*lane),
@@ -58,10 +66,12 @@ impl Broker {
             writer.work = work;
             return;
         }
-        if always {
-            self.sync(writer, &mut work);
-        }
+        let sync = always.then(|| self.sync(writer, &mut work));
+        let events = work.iter().map(Work::events).sum();
         self.publish(writer, &mut work);
+        if let Some(sync) = sync {
+            writer.gathering.turned(events, sync, Instant::now());
+        }
         writer.work = work;
         self.catch_up(writer, false);
         self.counters.turns.fetch_add(1, Ordering::Relaxed);
@@ -125,14 +135,16 @@ impl Broker {
         }
     }
 
-    fn sync(&self, writer: &mut Writer, work: &mut [Work]) {
+    /// Returns how long it took.
+    fn sync(&self, writer: &mut Writer, work: &mut [Work]) -> Duration {
         let begun = Instant::now();
         let failures = writer.shard.begin_sync().wait();
-        self.note_sync(begun.elapsed());
+        let took = begun.elapsed();
+        self.note_sync(took);
         self.counters.syncs.fetch_add(1, Ordering::Relaxed);
         writer.dirty = false;
         if failures.is_empty() {
-            return;
+            return took;
         }
         writer.shard.finish_sync(&failures);
         for failure in &failures {
@@ -147,6 +159,7 @@ impl Broker {
                 None => self.fail(writer, failure.slot, &reason),
             }
         }
+        took
     }
 
     fn publish(&self, writer: &mut Writer, work: &mut Vec<Work>) {
