@@ -89,6 +89,8 @@ pub(crate) struct Api {
     /// Whether the engine gave no answer to the last who waited long for one. Who asks then tries once: else what takes many
     /// requests, one after the other, would take as many times as long as one may.
     pub silent: Arc<AtomicBool>,
+    #[cfg(test)]
+    pub stale: Arc<crate::tests::Stale>,
 }
 
 impl Api {
@@ -217,30 +219,34 @@ impl Api {
 
     /// What a stream's leader says of it; `None` when there is no such stream.
     pub(crate) async fn stream(&self, name: &str) -> Result<Option<StreamInfo>, Failure> {
-        match self.ask(&format!("STREAM.INFO.{name}"), &Value::Null).await {
-            Ok(info) => Ok(Some(info)),
-            Err(Failure::Refused { code: STREAM_NOT_FOUND, .. }) => Ok(None),
-            Err(failure) => Err(failure),
-        }
+        self.info(name, Value::Null).await
     }
 
     /// As [`Api::stream`], with the number of messages on `subject`.
     pub(crate) async fn stream_with(&self, name: &str, subject: &str) -> Result<Option<StreamInfo>, Failure> {
-        match self.ask(&format!("STREAM.INFO.{name}"), &json!({ "subjects_filter": subject })).await {
+        self.info(name, json!({ "subjects_filter": subject })).await
+    }
+
+    async fn info(&self, name: &str, query: Value) -> Result<Option<StreamInfo>, Failure> {
+        match self.ask(&format!("STREAM.INFO.{name}"), &query).await {
+            #[cfg(test)]
+            Ok(info) => Ok(Some(self.stale.info(name, info))),
+            #[cfg(not(test))]
             Ok(info) => Ok(Some(info)),
             Err(Failure::Refused { code: STREAM_NOT_FOUND, .. }) => Ok(None),
             Err(failure) => Err(failure),
         }
     }
 
-    /// The same with the subjects of a stream's messages from the `offset`th on: as many as the engine tells at once.
-    pub(crate) async fn subjects(&self, name: &str, offset: usize) -> Result<StreamInfo, Failure> {
-        let query = json!({ "subjects_filter": ">", "offset": offset });
-        self.ask(&format!("STREAM.INFO.{name}"), &query).await
+    async fn stored(&self, stream: &str, query: Value) -> Result<Option<Stored>, Failure> {
+        let found = self.found(stream, &query).await;
+        #[cfg(test)]
+        let found = found.map(|found| self.stale.message(stream, found));
+        found
     }
 
-    async fn stored(&self, stream: &str, query: Value) -> Result<Option<Stored>, Failure> {
-        let answer = self.ask::<StoredAnswer>(&format!("STREAM.MSG.GET.{stream}"), &query).await;
+    async fn found(&self, stream: &str, query: &Value) -> Result<Option<Stored>, Failure> {
+        let answer = self.ask::<StoredAnswer>(&format!("STREAM.MSG.GET.{stream}"), query).await;
         let message = match answer {
             Ok(answer) => answer.message,
             Err(Failure::Refused { code: NO_MESSAGE_FOUND, .. }) => return Ok(None),
@@ -266,6 +272,26 @@ impl Api {
         subject: &str,
     ) -> Result<Option<Stored>, Failure> {
         self.stored(stream, json!({ "seq": sequence, "next_by_subj": subject })).await
+    }
+
+    /// The first message from this sequence on, of a stream that is known to have one. Whoever knows of none was asleep when
+    /// it came, and led the stream before: it is asked again, until it has heard of that.
+    ///
+    /// # Errors
+    /// Also when nobody knows of it in time.
+    pub(crate) async fn next(&self, stream: &str, sequence: u64) -> Result<Stored, Failure> {
+        let deadline = Instant::now() + self.patience;
+        loop {
+            if let Some(found) = self.at_or_behind(stream, sequence, ">").await? {
+                return Ok(found);
+            }
+            if Instant::now() + PAUSE >= deadline {
+                let reason =
+                    format!("stream {stream} has a message from {sequence} on, of which it does not know");
+                return Err(Failure::Strange(reason));
+            }
+            sleep(PAUSE).await;
+        }
     }
 
     /// The last message on `subject`.

@@ -85,6 +85,8 @@ impl Home {
                 patience: options.request_timeout(),
                 one_try: TRY,
                 silent: Arc::default(),
+                #[cfg(test)]
+                stale: Arc::default(),
             };
             let directory = Directory::new(api.clone(), options.prefix.clone(), options.replicas);
             let directory = Arc::new(directory);

@@ -94,7 +94,14 @@ impl JetStreamLease {
         let client = home.block_on(connect::connect(options, &options.login))?;
         // What got lost is sent again while there is time.
         let patience = options.lease() / 2;
-        let api = Api { client, patience, one_try: patience / 3, silent: Arc::default() };
+        let api = Api {
+            client,
+            patience,
+            one_try: patience / 3,
+            silent: Arc::default(),
+            #[cfg(test)]
+            stale: Arc::default(),
+        };
         Ok(JetStreamLease { home: Arc::clone(home), api, state: Mutex::default() })
     }
 

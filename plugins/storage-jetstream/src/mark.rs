@@ -172,7 +172,7 @@ impl Found {
         let Found { info, segments, last, bytes } = self;
         let state = &info.state;
         let end = segments.offset_from(state.last_seq + 1);
-        let first = first(api, stream, lines, &segments, end).await?;
+        let first = first(api, stream, lines, &segments, state.last_seq, end).await?;
         let any_from = api.any_from(stream, lines, &info, &segments, first..end).await?;
         let bytes = if first == end { 0 } else { bytes };
         let leader = info.cluster.as_ref().and_then(|cluster| cluster.leader.as_deref()).unwrap_or_default();
@@ -184,23 +184,33 @@ impl Found {
     }
 }
 
-/// The offset of the first line there is, or `end`.
+/// The offset of the first line there is, or `end`. `last` is the last message's sequence.
 async fn first(
     api: &Api,
     stream: &str,
     lines: &str,
     segments: &Segments,
+    last: u64,
     end: Offset,
 ) -> Result<Offset, Failure> {
+    let mut sequence = segments.sequence_of(0);
     let mut offset = 0;
     while offset < end {
-        let sequence = segments.sequence_of(offset);
-        let Some(found) = api.at_or_behind(stream, sequence, lines).await? else { break };
+        // Not the first line alone: that there is none could be said by who does not know of it, and what is not known would
+        // be purged some day. There is a message at the end, and it is found where everything before it is known.
+        let found = api.next(stream, sequence).await?;
+        if found.sequence > last {
+            let reason =
+                format!("message {} of stream {stream} stands behind its end, {last}", found.sequence);
+            return Err(Failure::Strange(reason));
+        }
         offset = segments.offset_from(found.sequence);
-        if segments.sequence_of(offset) == found.sequence {
+        let counts = segments.sequence_of(offset);
+        if counts == found.sequence && found.subject == lines {
             return Ok(offset.min(end));
         }
-        // What was found was cut: what counts begins behind it.
+        // It is a cut, or was cut: what counts begins behind it.
+        sequence = counts.max(found.sequence + 1);
     }
     Ok(end)
 }

@@ -8,6 +8,7 @@ mod lease;
 mod reading;
 mod refusals;
 mod silence;
+mod stale;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ use wafka_core::{BrokerId, Database, Offset};
 use wafka_storage::conformance::lines_of;
 
 use crate::JetStreamStorage;
+use crate::api::{Stored, StreamInfo};
 use crate::log::{Log, Poison};
 
 /// The longest that anything may take: elections of leaders, one after the other, on a busy machine.
@@ -79,6 +81,34 @@ impl Losing {
         let lost = is_one || is_above || self.all.load(Ordering::SeqCst);
         self.came.fetch_add(u64::from(!lost && sequence > 0), Ordering::SeqCst);
         lost
+    }
+}
+
+/// What is answered instead of a message of a stream, …
+type Answer = Box<dyn FnMut(&str, Option<Stored>) -> Option<Stored> + Send>;
+/// … and instead of what is said of it.
+type Info = Box<dyn FnMut(&str, StreamInfo) -> StreamInfo + Send>;
+
+/// Answers of servers that led a stream, were asleep, and have not heard of what came about meanwhile.
+#[derive(Default)]
+pub(crate) struct Stale {
+    pub(crate) messages: Mutex<Option<Answer>>,
+    pub(crate) infos: Mutex<Option<Info>>,
+}
+
+impl Stale {
+    pub(crate) fn message(&self, stream: &str, found: Option<Stored>) -> Option<Stored> {
+        match &mut *self.messages.lock() {
+            Some(answer) => answer(stream, found),
+            None => found,
+        }
+    }
+
+    pub(crate) fn info(&self, stream: &str, info: StreamInfo) -> StreamInfo {
+        match &mut *self.infos.lock() {
+            Some(answer) => answer(stream, info),
+            None => info,
+        }
     }
 }
 
