@@ -68,16 +68,18 @@ pub fn retry_after(time_to_live: Duration) -> Duration {
     (time_to_live / 12).clamp(Duration::from_millis(5), Duration::from_secs(1))
 }
 
-/// Renews a lease at a third of its time to live, until it is lost or `asks` says [`AskKeeper::End`] or has no sender any
-/// more. Blocks the calling thread, which does nothing else.
+/// Renews a lease, which was asked for when the clock showed `asked_at`, at a third of its time to live, until it is lost or
+/// `asks` says [`AskKeeper::End`] or has no sender any more. Blocks the calling thread, which does nothing else.
 pub fn keep(
     ownership: &dyn Ownership,
     lease: &Lease,
+    asked_at: Duration,
     clock: &dyn LeaseClock,
     asks: &Receiver<AskKeeper>,
     mut tell: impl FnMut(LeaseNews<'_>),
 ) -> KeeperEnd {
-    let mut pause = lease.time_to_live / 3;
+    // To acquire it may have taken long.
+    let mut pause = (lease.time_to_live / 3).saturating_sub(clock.now().saturating_sub(asked_at));
     loop {
         match asks.recv_timeout(pause) {
             Ok(AskKeeper::End) | Err(RecvTimeoutError::Disconnected) => return KeeperEnd::Asked,
@@ -162,7 +164,7 @@ mod tests {
         // A third of the time to live never passes here: each renewal is asked for.
         sender.send(AskKeeper::Renew).unwrap();
         let mut news = Vec::new();
-        let end = keep(&told, &LEASE, &Ticking(Mutex::default()), &asks, |new| {
+        let end = keep(&told, &LEASE, Duration::ZERO, &Ticking(Mutex::default()), &asks, |new| {
             news.push(match new {
                 LeaseNews::Until(until) => until.as_secs().to_string(),
                 LeaseNews::Unknown(error) => error.to_string(),
@@ -171,7 +173,20 @@ mod tests {
             (0..2).for_each(|_| sender.send(AskKeeper::Renew).unwrap());
         });
         assert_eq!(end, KeeperEnd::Lost);
-        assert_eq!(news, ["91", "lease: renew: no quorum", "93", "lost"]);
+        assert_eq!(news, ["92", "lease: renew: no quorum", "94", "lost"]);
+    }
+
+    #[test]
+    fn a_lease_that_took_long_to_acquire_is_renewed_at_once() {
+        let told = Told(Mutex::new([true].into()));
+        let (sender, asks) = channel();
+        let clock = Ticking(Mutex::new(LEASE.time_to_live));
+        let mut renewed = 0;
+        let end = keep(&told, &LEASE, Duration::ZERO, &clock, &asks, |new| {
+            renewed += u32::from(matches!(new, LeaseNews::Until(_)));
+            sender.send(AskKeeper::End).unwrap();
+        });
+        assert_eq!((end, renewed), (KeeperEnd::Asked, 1));
     }
 
     #[test]
@@ -182,7 +197,8 @@ mod tests {
                 sender.send(AskKeeper::End).unwrap();
             }
             let kept = says_so.then_some(sender);
-            let end = keep(&Told::default(), &LEASE, &BootClock, &asks, |new| panic!("{new:?}"));
+            let now = BootClock.now();
+            let end = keep(&Told::default(), &LEASE, now, &BootClock, &asks, |new| panic!("{new:?}"));
             assert_eq!(end, KeeperEnd::Asked);
             drop(kept);
         }

@@ -26,9 +26,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::time::timeout;
 use wafka_core::storage::{Acquired, Holder, Lease, Owner, Ownership, Renewed, StorageError};
 
-use crate::api::{Api, Failure, NewStream, Stored};
+use crate::api::{Api, Failure, NewStream, Stored, TRY};
 use crate::connect;
 use crate::home::{Home, failed};
 use crate::tenure::{Tenure, not_owner, title};
@@ -37,6 +38,10 @@ use crate::tenure::{Tenure, not_owner, title};
 const CLOCKS_APART: Duration = Duration::from_secs(10);
 /// How often what came between is looked at in one call.
 const ATTEMPTS: usize = 4;
+/// What no server writes: clients are told the id and the address, and a time is waited for.
+const TEXT_MAX: usize = 256;
+const LEASE_MAX: Duration = Duration::from_secs(3600);
+const EPOCH_MAX: u64 = u64::MAX >> 1;
 
 /// The value of the key.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -49,6 +54,17 @@ struct Record {
     released: bool,
 }
 
+impl Record {
+    fn can_be(&self) -> bool {
+        let is_text = |text: &str| text.len() <= TEXT_MAX && !text.contains(char::is_control);
+        !self.id.is_empty() && is_text(&self.id) && is_text(&self.address) && self.epoch <= EPOCH_MAX
+    }
+
+    fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease_ms).min(LEASE_MAX)
+    }
+}
+
 /// The value as it is stored. What is no value of ours says nothing: somebody deleted or wrote it by hand.
 struct Found {
     sequence: u64,
@@ -57,9 +73,51 @@ struct Found {
 }
 
 /// What was seen of another's lease.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Seen {
     sequence: u64,
     since: Instant,
+}
+
+impl Seen {
+    fn remaining(&self, lease: Duration, now: Instant) -> Duration {
+        lease.saturating_sub(now.duration_since(self.since))
+    }
+
+    /// Since when the value stands that is told now. A leader that was asleep tells an older one than was seen: that does
+    /// not count while the newer one's time is not over, and begins anew then, for it may be the only one there is.
+    fn next(known: Option<Self>, sequence: u64, lease: Duration, now: Instant) -> Self {
+        let stands = |seen: &Seen| {
+            seen.sequence == sequence || seen.sequence > sequence && !seen.remaining(lease, now).is_zero()
+        };
+        known.filter(stands).unwrap_or(Seen { sequence, since: now })
+    }
+}
+
+/// What is in the place of our value, where it could not be replaced.
+#[derive(PartialEq, Eq, Debug)]
+enum Stands {
+    /// One of ours that came through without an answer. Since when it stands is not known.
+    Ours,
+    /// What stood before, as a leader tells that was asleep: it says nothing about what came behind.
+    Before,
+    /// Another server's, as far as that can be told.
+    Others(Option<Holder>),
+}
+
+impl Stands {
+    /// `last` is the sequence of what was read in the place of `mine`, which has sequence `sequence`.
+    fn read(mine: &Record, sequence: u64, last: u64, found: Option<&Record>) -> Self {
+        let later = found.filter(|found| found.epoch > mine.epoch);
+        // A later epoch is one wherever it stands: somebody may have made the bucket anew.
+        if last <= sequence && later.is_none() {
+            return Stands::Before;
+        }
+        if found == Some(mine) {
+            return Stands::Ours;
+        }
+        Stands::Others(later.filter(|later| !later.released).map(|later| holder(later, later.lease())))
+    }
 }
 
 /// Our lease.
@@ -142,7 +200,7 @@ impl JetStreamLease {
     async fn read(&self) -> Result<(u64, Option<Found>), Failure> {
         let name = self.stream();
         if let Some(Stored { sequence, time, data, .. }) = self.api.last_on(&name, &self.subject()).await? {
-            let record = serde_json::from_slice(&data).ok();
+            let record = serde_json::from_slice(&data).ok().filter(Record::can_be);
             return Ok((sequence, Some(Found { sequence, time, record })));
         }
         let info = self.api.stream(&name).await?;
@@ -162,20 +220,27 @@ impl JetStreamLease {
         found: &Found,
         record: &Record,
     ) -> Result<Duration, Failure> {
-        let (now, lease) = (self.now(), Duration::from_millis(record.lease_ms));
-        let failed = std::mem::take(&mut state.failed);
-        let known = state.seen.take().filter(|seen| seen.sequence == found.sequence);
-        if known.is_none() && self.is_old(found, lease).await? {
+        let (now, lease) = (self.now(), record.lease());
+        // One that has changed since another was seen is alive, whatever the clocks say.
+        if state.seen.is_none() && self.is_old(found, lease).await? {
+            let since = now.checked_sub(lease).unwrap_or(now);
+            state.seen = Some(Seen { sequence: found.sequence, since });
             return Ok(Duration::ZERO);
         }
-        let mut known = known.unwrap_or(Seen { sequence: found.sequence, since: now });
-        if failed {
+        let mut known = Seen::next(state.seen, found.sequence, lease, now);
+        if std::mem::take(&mut state.failed) {
             // Where this server could not ask, that one could not renew: it gets the time to.
             known.since = known.since.max(now.checked_sub(lease / 2).unwrap_or(now));
         }
-        let remaining = lease.saturating_sub(now.duration_since(known.since));
         state.seen = Some(known);
-        Ok(remaining)
+        Ok(known.remaining(lease, now))
+    }
+
+    /// Ends what takes so long that the lease would be over meanwhile. It may have come about.
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let patience = (self.api.patience * 3 / 2).max(TRY);
+        let late = |_| Err(Failure::Silence { waited: patience, last: "the lease would be over".into() });
+        timeout(patience, work).await.unwrap_or_else(late)
     }
 
     fn now(&self) -> Instant {
@@ -195,7 +260,7 @@ impl JetStreamLease {
 
     async fn take(&self, state: &mut State, owner: &Owner) -> Result<Acquired, Failure> {
         if !state.checked {
-            self.check_bucket().await?;
+            self.in_time(self.check_bucket()).await?;
             state.checked = true;
         }
         for _ in 0..ATTEMPTS {
@@ -215,7 +280,7 @@ impl JetStreamLease {
                 }
             }
             let before = found.and_then(|found| found.record).map_or(0, |record| record.epoch);
-            let epoch = 1 + before.max(self.home.directory.epoch().await?);
+            let epoch = 1 + before.max(self.in_time(self.home.directory.epoch()).await?);
             let lease_ms = self.home.options().lease_ms.into();
             let (id, address) = (owner.id.clone(), owner.address.clone());
             let record = Record { id, address, epoch, lease_ms, released: false };
@@ -241,7 +306,7 @@ impl JetStreamLease {
             self.home.end(&before.tenure, &title(record.epoch, &record.address));
         }
         let tenure = Tenure::new(record.epoch, owner.clone(), self.home.session().to_owned());
-        self.home.directory.take_over(&tenure).await?;
+        self.in_time(self.home.directory.take_over(&tenure)).await?;
         self.home.begin(&tenure);
         let lease = Lease { epoch: record.epoch, time_to_live: self.home.options().lease() };
         (state.mine, state.seen) = (Some(Mine { record, sequence, tenure, lost: None }), None);
@@ -259,21 +324,15 @@ impl JetStreamLease {
                 Err(refused) if refused.is_wrong_last() => {}
                 Err(failure) => return Err(failure),
             }
-            let found = self.read().await?.1;
-            let (sequence, record) = found.map_or((0, None), |found| (found.sequence, found.record));
-            match record {
-                // One of ours that came through without an answer. Since when it stands is not known: it is renewed.
-                Some(record) if record == mine.record && sequence > mine.sequence => mine.sequence = sequence,
-                Some(record) if record == mine.record => {
-                    return Err(Failure::Strange(
-                        "the bucket's leader does not know of our value yet".into(),
-                    ));
+            let (last, found) = self.read().await?;
+            let found = found.and_then(|found| found.record);
+            match Stands::read(&mine.record, mine.sequence, last, found.as_ref()) {
+                Stands::Ours => mine.sequence = last,
+                Stands::Before => {
+                    let reason = "the bucket's leader does not know of our value yet";
+                    return Err(Failure::Strange(reason.into()));
                 }
-                Some(record) if !record.released => {
-                    let lease = Duration::from_millis(record.lease_ms);
-                    return Ok(Err(Some(holder(&record, lease))));
-                }
-                _ => return Ok(Err(None)),
+                Stands::Others(holder) => return Ok(Err(holder)),
             }
         }
         Err(Failure::Strange("the value changes all the time".into()))
@@ -306,7 +365,7 @@ impl Ownership for JetStreamLease {
             return Ok(Renewed::Lost(None));
         }
         let record = mine.record.clone();
-        let renewed = self.home.block_on(self.replace(mine, &record));
+        let renewed = self.home.block_on(self.in_time(self.replace(mine, &record)));
         match renewed.map_err(|failure| failed("the lease", "renew", failure))? {
             Ok(()) => Ok(Renewed::Ours),
             Err(by) => {
@@ -329,8 +388,66 @@ impl Ownership for JetStreamLease {
             return Ok(());
         }
         let record = Record { released: true, ..mine.record.clone() };
-        let released = self.home.block_on(self.replace(&mut mine, &record));
+        let released = self.home.block_on(self.in_time(self.replace(&mut mine, &record)));
         // Who has it now does not matter.
         released.map(drop).map_err(|failure| failed("the lease", "release", failure))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(id: &str, epoch: u64, released: bool) -> Record {
+        Record { id: id.into(), address: format!("{id}:6379"), epoch, lease_ms: 3000, released }
+    }
+
+    #[test]
+    fn what_stood_before_our_value_takes_no_lease_away() {
+        let mine = record("us", 5, false);
+        let read = |last, found: Option<&Record>| Stands::read(&mine, 10, last, found);
+        // A leader that was asleep while we took the lease, or renewed it.
+        assert_eq!(read(9, Some(&record("them", 4, false))), Stands::Before);
+        assert_eq!(read(9, Some(&record("them", 4, true))), Stands::Before);
+        assert_eq!(read(9, Some(&mine)), Stands::Before);
+        assert_eq!(read(10, Some(&mine)), Stands::Before);
+        assert_eq!(read(0, None), Stands::Before);
+        // What came behind it does, and what is of a later epoch in a bucket that was made anew.
+        assert_eq!(read(11, Some(&mine)), Stands::Ours);
+        let later = record("them", 6, false);
+        let them = Some(holder(&later, Duration::from_secs(3)));
+        assert_eq!(read(11, Some(&later)), Stands::Others(them.clone()));
+        assert_eq!(read(1, Some(&later)), Stands::Others(them));
+        assert_eq!(read(11, Some(&record("them", 6, true))), Stands::Others(None));
+        assert_eq!(read(11, None), Stands::Others(None));
+    }
+
+    #[test]
+    fn a_value_counts_from_when_it_was_seen_and_an_older_one_does_not_begin_it_anew() {
+        let (lease, start) = (Duration::from_secs(3), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let seen = Seen::next(None, 7, lease, at(0));
+        assert_eq!(seen, Seen { sequence: 7, since: start });
+        assert_eq!(Seen::next(Some(seen), 7, lease, at(2)).remaining(lease, at(2)), Duration::from_secs(1));
+        assert_eq!(Seen::next(Some(seen), 6, lease, at(2)), seen);
+        assert_eq!(Seen::next(Some(seen), 8, lease, at(2)), Seen { sequence: 8, since: at(2) });
+        // The bucket was made anew: its numbers begin again.
+        assert_eq!(Seen::next(Some(seen), 1, lease, at(3)), Seen { sequence: 1, since: at(3) });
+    }
+
+    #[test]
+    fn a_value_that_no_server_writes_says_nothing() {
+        let good = record("us", 5, false);
+        assert!(good.can_be());
+        for bad in [
+            Record { id: String::new(), ..good.clone() },
+            Record { id: "x".repeat(257), ..good.clone() },
+            Record { address: "a\r\n+OK".into(), ..good.clone() },
+            Record { epoch: u64::MAX, ..good.clone() },
+        ] {
+            assert!(!bad.can_be(), "{bad:?}");
+        }
+        let long = Record { lease_ms: u64::MAX, ..good };
+        assert_eq!(holder(&long, long.lease()).remaining, Duration::from_secs(3600));
     }
 }

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use wafka_core::storage::{Acquired, Owner, Ownership};
 
-use crate::lease::{AskKeeper, BootClock, KeeperEnd, LeaseNews, keep};
+use crate::lease::{AskKeeper, BootClock, KeeperEnd, LeaseClock, LeaseNews, keep};
 
 /// A lease that is kept.
 pub(super) struct KeptLease {
@@ -23,6 +23,7 @@ impl KeptLease {
         ownership: Arc<dyn Ownership>,
         me: &Owner,
     ) -> Result<Self, String> {
+        let asked_at = BootClock.now();
         let lease = match ownership.acquire(me) {
             Ok(Acquired::Ours(lease)) => lease,
             Ok(Acquired::HeldBy(holder)) => {
@@ -36,7 +37,7 @@ impl KeptLease {
         let (asks, asked) = channel();
         let (keeps, name) = (Arc::clone(&ownership), Arc::clone(backend));
         let work = move || {
-            let end = keep(&*keeps, &lease, &BootClock, &asked, |news| match news {
+            let end = keep(&*keeps, &lease, asked_at, &BootClock, &asked, |news| match news {
                 LeaseNews::Until(_) => {}
                 LeaseNews::Unknown(error) => {
                     tracing::warn!(backend = %name, %error, "cannot renew the lease on the backend's data");

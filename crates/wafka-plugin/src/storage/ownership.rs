@@ -173,7 +173,12 @@ impl Ownership for HostOwnership {
                 let mut said = self.said.lock();
                 said.ours &= said.epoch != before.epoch;
                 drop(said);
-                Ok(Renewed::Lost(self.other("renew", told, before.epoch)?))
+                // It is lost whatever else is said: who does not learn that goes on asking for it.
+                let holder = self.other("renew", told, before.epoch);
+                Ok(Renewed::Lost(holder.unwrap_or_else(|error| {
+                    ::log::warn!("{error}");
+                    None
+                })))
             }
             unknown => Err(self.faulty("renew", unknown_state(unknown))),
         }

@@ -165,7 +165,7 @@ impl Work {
         if self.opening.begin() {
             self.start_opening(open);
         }
-        let end = keep(&*self.ownership, &lease, &*self.clock, asks, |news| match news {
+        let end = keep(&*self.ownership, &lease, asked_at, &*self.clock, asks, |news| match news {
             LeaseNews::Until(until) => standing.renewed(until),
             LeaseNews::Unknown(error) => {
                 if standing.unknown(error) {
