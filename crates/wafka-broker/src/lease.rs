@@ -78,10 +78,11 @@ pub fn keep(
     asks: &Receiver<AskKeeper>,
     mut tell: impl FnMut(LeaseNews<'_>),
 ) -> KeeperEnd {
-    // To acquire it may have taken long.
-    let mut pause = (lease.time_to_live / 3).saturating_sub(clock.now().saturating_sub(asked_at));
+    // Counted from the question, as the lease is: an engine that takes its time to answer leaves so much less of it.
+    let due_behind = |asked_at: Duration| asked_at + lease.time_to_live / 3;
+    let mut due = due_behind(asked_at);
     loop {
-        match asks.recv_timeout(pause) {
+        match asks.recv_timeout(due.saturating_sub(clock.now())) {
             Ok(AskKeeper::End) | Err(RecvTimeoutError::Disconnected) => return KeeperEnd::Asked,
             Ok(AskKeeper::Renew) | Err(RecvTimeoutError::Timeout) => {}
         }
@@ -94,7 +95,7 @@ pub fn keep(
         match ownership.renew() {
             Ok(Renewed::Ours) => {
                 tell(LeaseNews::Until(acted_on_until(asked_at, lease)));
-                pause = lease.time_to_live / 3;
+                due = due_behind(asked_at);
             }
             Ok(Renewed::Lost(holder)) => {
                 tell(LeaseNews::Lost(holder));
@@ -102,7 +103,7 @@ pub fn keep(
             }
             Err(error) => {
                 tell(LeaseNews::Unknown(&error));
-                pause = retry_after(lease.time_to_live);
+                due = clock.now() + retry_after(lease.time_to_live);
             }
         }
     }
@@ -173,7 +174,23 @@ mod tests {
             (0..2).for_each(|_| sender.send(AskKeeper::Renew).unwrap());
         });
         assert_eq!(end, KeeperEnd::Lost);
-        assert_eq!(news, ["92", "lease: renew: no quorum", "94", "lost"]);
+        // The clock is looked at before each wait and before each renewal, and behind one that failed.
+        assert_eq!(news, ["92", "lease: renew: no quorum", "97", "lost"]);
+    }
+
+    #[test]
+    fn what_an_answer_took_is_no_time_to_rest() {
+        // Each look at the clock finds a third of the lease gone, and more: nobody has to ask for the renewals.
+        let lease = Lease { time_to_live: Duration::from_secs(3), ..LEASE };
+        let (_sender, asks) = channel();
+        let told = Told(Mutex::new([true, true].into()));
+        let mut renewed = 0;
+        let begun = std::time::Instant::now();
+        let end = keep(&told, &lease, Duration::ZERO, &Ticking(Mutex::default()), &asks, |new| {
+            renewed += usize::from(matches!(new, LeaseNews::Until(_)));
+        });
+        assert_eq!((end, renewed), (KeeperEnd::Lost, 2));
+        assert!(begun.elapsed() < Duration::from_secs(1), "it rested");
     }
 
     #[test]
