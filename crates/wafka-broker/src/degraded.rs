@@ -1,4 +1,4 @@
-//! Topics that lack a partition since the start: they are opened afresh when its log can be.
+//! Topics that lack a partition since the start, or that could not be opened afresh: they are when their logs can be.
 
 use std::sync::Arc;
 
@@ -10,16 +10,22 @@ use crate::wait::wait;
 use crate::watch::Change;
 
 impl Engine {
-    /// Looks again at the partitions that could not be opened.
+    /// Looks again at the partitions, and the topics, that could not be opened.
     pub(crate) fn reopen_degraded(&self) {
         let degraded = std::mem::take(&mut *self.degraded.lock());
+        let mut failed = false;
         for topic in degraded {
             // One that may yet stay, as its deletion or replacement fails, is looked at again.
             if topic.is_gone() {
                 continue;
             }
-            let topic = if topic.can_be_read(self.options.index.as_ref()) {
-                self.reopen(&topic)
+            // One that fails is enough for a round: the catalog is locked meanwhile, and others wait for it.
+            let topic = if topic.is_closed() && failed {
+                Some(topic)
+            } else if topic.is_closed() || topic.can_be_read(self.options.index.as_ref()) {
+                let left = self.reopen(&topic);
+                failed |= left.as_ref().is_some_and(|left| left.is_closed());
+                left
             } else {
                 Some(topic)
             };
@@ -27,18 +33,20 @@ impl Engine {
         }
     }
 
-    /// Opens a topic afresh; returns it as long as a partition is missing.
+    /// Opens a topic afresh; returns it as long as a partition is missing, or the topic is as it was.
     fn reopen(&self, topic: &Arc<Topic>) -> Option<Arc<Topic>> {
         let _catalog = self.catalog.lock();
         if topic.is_deleted() {
             return None;
         }
-        if !self.quiesce(topic) {
-            return Some(Arc::clone(topic));
+        // Nothing was accepted since they were closed.
+        if !topic.is_closed() {
+            if !self.quiesce(topic) {
+                return Some(Arc::clone(topic));
+            }
+            topic.close_slots();
         }
-        topic.close_slots();
-        let again = self.open_afresh(topic)?;
-        again.is_unread().then_some(again)
+        self.open_afresh(topic)
     }
 
     /// Lets nobody append to a topic, and waits for what was accepted. False when a log failed: what memory knows is in no
@@ -59,8 +67,9 @@ impl Engine {
         settled
     }
 
-    /// Puts a topic whose logs are closed in the place of itself, as its logs have it; `None` when that cannot be: then it
-    /// cannot be written to. The catalog must be locked.
+    /// Puts a topic whose logs are closed in the place of itself, as its logs have it. Returns what has to be looked at
+    /// again: the new one when a partition is missing, or the old one, which cannot be written to, when it could not be
+    /// opened. The catalog must be locked.
     pub(crate) fn open_afresh(&self, topic: &Arc<Topic>) -> Option<Arc<Topic>> {
         let record = topic.catalog_record();
         let partitioner = self.partitioner_of(&record, topic.name());
@@ -74,13 +83,14 @@ impl Engine {
                 // To who waits for its events nothing has changed but that there may be more.
                 again.watch.notify(Change::Any);
                 tracing::info!(topic = %again.name(), "topic is opened afresh");
-                Some(again)
+                again.is_unread().then_some(again)
             }
             Err(error) => {
-                tracing::error!(topic = %topic.name(), %error, "topic cannot be opened afresh");
-                topic.hold("its files could not be opened: it needs a restart");
+                topic.hold_until_reopened(&format!(
+                    "its logs could not be opened afresh, which is tried again until they can: {error}"
+                ));
                 topic.reopen_for_writes();
-                None
+                Some(Arc::clone(topic))
             }
         }
     }

@@ -148,6 +148,14 @@ pub enum ReadError {
     /// The key names a partition that the topic does not have.
     #[error("NOPARTITION {0}")]
     NoSuchPartition(NoSuchPartition),
+    /// What there is of the topic may be taken back.
+    #[error("READONLY topic '{topic}' cannot be read either: {reason}")]
+    Hidden {
+        /// The topic.
+        topic: String,
+        /// Why.
+        reason: Arc<str>,
+    },
     /// The read was not to wait, and would have to.
     #[error("ERR the read would have to wait")]
     WouldWait,

@@ -23,7 +23,7 @@ pub(crate) struct TopicEnds {
 impl State {
     /// Why the topic cannot be written to for the moment, or since it was opened.
     pub(super) fn held(&self) -> Option<&Arc<str>> {
-        self.held.as_ref().or(self.journal.held.as_ref())
+        self.until_reopened.as_ref().or(self.held.as_ref()).or(self.journal.held.as_ref())
     }
 
     /// A strategy that panicked routes no more: its topic is read-only until [`Topic::set_partitioner`].

@@ -27,6 +27,7 @@ mod read_back;
 mod reclaim;
 mod set_id;
 mod strategy;
+mod stuck;
 mod trim;
 mod trim_acked;
 mod trim_plan;
@@ -87,6 +88,8 @@ pub struct Topic {
     deleted: AtomicBool,
     /// Its logs are closed at their brokers.
     slots_closed: AtomicBool,
+    /// What memory knows of it is going to be taken back.
+    hidden: AtomicBool,
     /// When the topic's time comes, in milliseconds since 1970; `u64::MAX` when it has none.
     expire_at: AtomicU64,
     deadlines: Arc<Deadlines>,
@@ -133,6 +136,8 @@ pub(crate) struct State {
     pub(crate) options: Options,
     /// Why the topic cannot be written to.
     pub(crate) read_only: Option<Arc<str>>,
+    /// Why it cannot be written to before it is opened afresh.
+    pub(crate) until_reopened: Option<Arc<str>>,
     /// Why it cannot be written to for the moment.
     pub(crate) held: Option<Arc<str>>,
     /// The last id given out.

@@ -47,6 +47,7 @@ pub trait EntrySink {
 
 impl Topic {
     pub(super) fn view(&self, range: &ReadRange) -> Result<View, ReadError> {
+        self.check_readable()?;
         let state = self.state.lock();
         Ok(match range.partition {
             None => View::of(&state, range, 0..state.lanes.len()),

@@ -78,7 +78,7 @@ impl Topic {
         };
         let begun = broker.with_shard(|shard| {
             // Else the slot may be closed.
-            (!self.is_deleted()).then(|| shard.begin_rewrite(slot, plan)).transpose()
+            (!self.is_leaving()).then(|| shard.begin_rewrite(slot, plan)).transpose()
         });
         let Some(mut rewrite) = begun? else { return Ok(()) };
         let mut entries = Entries::new(self.limits.index_interval_bytes, drop);
@@ -90,9 +90,14 @@ impl Topic {
         Ok(())
     }
 
+    /// Whether its slots may be other logs'.
+    fn is_leaving(&self) -> bool {
+        self.is_deleted() || self.is_closed()
+    }
+
     fn plan_rewrite(&self, state: &mut State, number: usize) -> Option<Planned> {
         let many = state.deletions.len() > self.limits.reclaim.deletions_max;
-        if self.is_deleted() || !self.is_worth_it(&state.lanes[number], many) {
+        if self.is_leaving() || !self.is_worth_it(&state.lanes[number], many) {
             return None;
         }
         // A crash must not find more gone than the journal says.
@@ -133,7 +138,7 @@ impl Topic {
     ) -> Result<u64, StorageError> {
         let (index, reader, log) = {
             let mut state = self.state.lock();
-            if self.is_deleted() {
+            if self.is_leaving() {
                 return Ok(0);
             }
             let lane = &mut state.lanes[number];
@@ -181,7 +186,7 @@ impl Topic {
             let (slot, obsolete_below) = {
                 let state = self.state.lock();
                 match state.journal.slot {
-                    Some(slot) if is_journal_worth_it(&state) && !self.is_deleted() => {
+                    Some(slot) if is_journal_worth_it(&state) && !self.is_leaving() => {
                         (slot, state.journal.obsolete_below)
                     }
                     _ => return Ok(None),
@@ -194,7 +199,7 @@ impl Topic {
         rewrite.run(&mut |_| {})?;
         let Some(_swap) = self.freeze.swap() else { return Ok(()) };
         home.with_shard(|shard| {
-            if self.is_deleted() {
+            if self.is_leaving() {
                 return Ok(());
             }
             let rewritten = shard.finish_rewrite(rewrite, &mut |_| {})?;

@@ -51,13 +51,13 @@ pub enum TransactionError {
     /// Its end could not be noted.
     #[error(
         "IOERR the transaction failed and is taken back as soon as its logs can be written, or at the next start; until \
-         then its topics cannot be written to: {0}"
+         then its topics can be neither read nor written: {0}"
     )]
     NotCommitted(Arc<str>),
     /// Nobody knows whether its end was noted.
     #[error(
         "UNKNOWN whether the transaction counts: it is taken back as soon as its logs can be written, unless the next \
-         start comes first and finds it; until then its topics cannot be written to: {0}"
+         start comes first and finds it; until then its topics can be neither read nor written: {0}"
     )]
     Unknown(Arc<str>),
 }
@@ -208,7 +208,7 @@ impl Engine {
         // First: from the moment it is not under way any more, the topic's time may have come.
         self.transactions.bar(topic.database(), topic.name(), Barred::Failed);
         topic.freeze.keep_frozen();
-        topic.hold(reason);
+        topic.hold_until_reopened(reason);
     }
 
     /// Tries again to carry out deletions whose transaction is committed.
@@ -328,7 +328,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Nobody may go on where something is going to be cut.
+    /// Nobody may go on where something is going to be cut, or see it.
     fn fail(&self, reason: &str) {
         let held = format!(
             "a transaction on it failed, and is taken back as soon as its logs can be written, or at the next start: {reason}"
@@ -339,10 +339,12 @@ impl Transaction {
         }
         for (topic, _) in &self.topics {
             self.engine.hold_for_good(topic, &held);
+            topic.hide();
         }
         for (database, name) in &self.names {
             if let Some(topic) = self.engine.names.get(*database, name.as_bytes()) {
                 self.engine.hold_for_good(&topic, &held);
+                topic.hide();
             }
             self.engine.transactions.bar(*database, name, Barred::Failed);
         }

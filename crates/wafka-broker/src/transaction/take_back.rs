@@ -63,11 +63,8 @@ impl Engine {
         }
         // From here on there is nothing of it any more.
         for topic in &old {
-            if let Some(again) = self.open_afresh(topic)
-                && again.is_unread()
-            {
-                self.degraded.lock().push(again);
-            }
+            let left = self.open_afresh(topic);
+            self.degraded.lock().extend(left);
         }
         let mut barred = self.transactions.barred.lock();
         for name in &failed.names {

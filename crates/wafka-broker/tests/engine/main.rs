@@ -29,6 +29,7 @@ mod reopening;
 mod routing;
 mod starting;
 mod support;
+mod taken_back;
 mod transactions;
 mod trimming;
 mod unread;

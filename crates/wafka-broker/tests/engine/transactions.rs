@@ -17,7 +17,7 @@ enum End {
     Power(u64),
 }
 
-fn bench(fsync: FsyncPolicy) -> Bench {
+pub fn bench(fsync: FsyncPolicy) -> Bench {
     bench_with(fsync, CommitJournalUse::Never)
 }
 
@@ -31,7 +31,7 @@ fn bench_with(fsync: FsyncPolicy, commit_journal: CommitJournalUse) -> Bench {
 }
 
 /// `a` has been trimmed and so has a journal; `b` has none; `c` is going to be deleted.
-fn prepare(bench: &Bench) {
+pub fn prepare(bench: &Bench) {
     for topic in ["a", "b", "c"] {
         let topic = bench.topic(topic);
         for n in 0..6 {
@@ -42,7 +42,7 @@ fn prepare(bench: &Bench) {
     bench.engine().set_fsync(FsyncPolicy::Always);
 }
 
-fn begin(bench: &Bench, names: &[&str]) -> Result<Transaction, TransactionError> {
+pub fn begin(bench: &Bench, names: &[&str]) -> Result<Transaction, TransactionError> {
     bench.engine().begin_transaction(names.iter().map(|topic| (DB, name(topic))).collect())
 }
 
@@ -78,7 +78,7 @@ fn found(bench: &Bench) -> (Vec<String>, Vec<String>, bool, Option<Vec<String>>,
     (values(&a), values(&b), topic("c").is_some(), topic("d").map(|d| values(&d)), has_group)
 }
 
-fn strings(of: &[(&str, std::ops::Range<u32>)]) -> Vec<String> {
+pub fn strings(of: &[(&str, std::ops::Range<u32>)]) -> Vec<String> {
     of.iter().flat_map(|(word, numbers)| numbers.clone().map(move |n| format!("{word} {n}"))).collect()
 }
 
@@ -277,7 +277,7 @@ fn what_cannot_be_committed_holds_its_topics() {
 
 /// A transaction on `a`, `c`, which it deletes, and `d`, which it makes, that fails: so many writes to the log of transactions
 /// do.
-fn fail_to_commit(bench: &Bench, writes: u64) {
+pub fn fail_to_commit(bench: &Bench, writes: u64) {
     let transaction = begin(bench, &["a", "c", "d"]).unwrap();
     bench.add(&bench.topic("a"), "half").unwrap();
     bench.trim(&bench.topic("a"), &maxlen(2)).unwrap();
@@ -395,26 +395,6 @@ fn what_cannot_begin_does_nothing() {
     assert!(matches!(error, TransactionError::NotBegun(_)), "{error}");
     begin(&bench, &["a"]).unwrap().commit().unwrap();
     bench.add(&bench.topic("a"), "later").unwrap();
-}
-
-#[test]
-fn a_name_that_one_could_not_begin_on_is_not_made_before_it_is_sure_that_none_began() {
-    let mut bench = bench(FsyncPolicy::Always);
-    prepare(&bench);
-    begin(&bench, &["a"]).unwrap().commit().unwrap();
-    // Nor can the line be taken out, which is in the file.
-    bench.fault(Operation::Sync, "wafka.transactions", EIO, u64::MAX);
-    bench.fault(Operation::Open, "wafka.transactions", EIO, u64::MAX);
-    let error = begin(&bench, &["a", "d"]).err().unwrap();
-    assert!(matches!(error, TransactionError::NotBegun(_)), "{error}");
-    let made = || bench.engine().ensure_topic(DB, &name("d"));
-    let error = made().err().unwrap().to_string();
-    assert!(error.starts_with("READONLY "), "{error}");
-    bench.fs().heal();
-    eventually("it is taken back", || made().is_ok());
-    bench.add(&bench.topic("d"), "acknowledged").unwrap();
-    bench.kill();
-    assert_eq!(values(&bench.topic("d")), ["acknowledged"]);
 }
 
 #[test]

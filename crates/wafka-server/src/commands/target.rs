@@ -24,10 +24,11 @@ impl Target {
     /// `CLIENT NO-TOUCH` on.
     ///
     /// # Errors
-    /// When the topic exists but not the partition.
+    /// When the topic exists but not the partition, or what there is of it may be taken back.
     pub(crate) fn find(session: &Session, key: &[u8]) -> Result<Option<Self>, CommandError> {
         let found = Self::look_up(session.engine(), session.database(), key)?;
         if let Some(target) = &found {
+            target.topic.check_readable()?;
             used(session, &target.topic);
         }
         Ok(found)
@@ -52,7 +53,7 @@ impl Target {
     /// as used as with [`Target::find`].
     ///
     /// # Errors
-    /// When the key names a partition of an existing topic.
+    /// When the key names a partition of an existing topic, or what there is of the topic may be taken back.
     pub(crate) fn find_topic(session: &Session, key: &[u8]) -> Result<Option<Arc<Topic>>, CommandError> {
         Self::find_topic_in(session, session.database(), key)
     }
@@ -68,6 +69,7 @@ impl Target {
             Some(topic) if parsed.partition.is_some() => Err(whole_topics_only(&topic, key)),
             found => {
                 if let Some(topic) = &found {
+                    topic.check_readable()?;
                     used(session, topic);
                 }
                 Ok(found)

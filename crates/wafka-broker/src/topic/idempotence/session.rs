@@ -127,8 +127,8 @@ impl Topic {
     /// Has the journal told what it lacks, before the engine stops.
     pub(crate) fn tell_all_idempotence(self: &Arc<Self>) {
         let mut state = self.state.lock();
-        if !self.is_deleted() && state.idempotence.as_ref().is_some_and(|idempotence| idempotence.is_untold())
-        {
+        let goes_on = !self.is_deleted() && state.until_reopened.is_none();
+        if goes_on && state.idempotence.as_ref().is_some_and(|idempotence| idempotence.is_untold()) {
             let _ = self.journal_ticket(&mut state);
         }
     }

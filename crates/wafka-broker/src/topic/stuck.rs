@@ -1,0 +1,42 @@
+//! A topic that is to be opened afresh before anything else: a transaction on it failed, or its logs are closed and could
+//! not be opened again.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Topic;
+use crate::error::ReadError;
+
+impl Topic {
+    /// Refuses writes until the topic is opened afresh, whatever else holds it and is over.
+    pub(crate) fn hold_until_reopened(&self, reason: &str) {
+        let mut state = self.state.lock();
+        if state.until_reopened.as_deref() != Some(reason) {
+            tracing::error!(topic = %self.name, %reason, "topic cannot be written to");
+            state.until_reopened = Some(reason.into());
+        }
+    }
+
+    /// Refuses reads until the topic is opened afresh: what memory knows of it is going to be taken back.
+    pub(crate) fn hide(&self) {
+        self.hidden.store(true, Ordering::Release);
+    }
+
+    /// Whether the topic can be read.
+    ///
+    /// # Errors
+    /// When what there is of it may be taken back.
+    pub fn check_readable(&self) -> Result<(), ReadError> {
+        if !self.hidden.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let reason = self.state.lock().until_reopened.clone();
+        let reason = reason.unwrap_or_else(|| Arc::from("it is going to be opened afresh"));
+        Err(ReadError::Hidden { topic: self.name.to_string(), reason })
+    }
+
+    /// Whether the topic's slots at its brokers are closed: they may be other logs' by now.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.slots_closed.load(Ordering::Acquire)
+    }
+}
