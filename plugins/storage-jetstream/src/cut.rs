@@ -1,9 +1,10 @@
 //! Cuts off the end of a log, so that nothing that was sent before can come back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout;
 use wafka_core::Offset;
 use wafka_core::storage::StorageError;
 
@@ -16,6 +17,8 @@ use crate::segments::{Cut, Segments};
 
 /// So many messages are asked for at once.
 const AT_ONCE: u64 = 64;
+/// How long a leader of the stream is waited for, at most: who reopens a log keeps others waiting, and tries again.
+const PROBE: Duration = Duration::from_secs(1);
 
 /// Why a log was not cut.
 enum NotCut {
@@ -46,12 +49,12 @@ impl Home {
     /// Makes a log end at offset `end`, and writable again. What stands behind it must have been written from here: what
     /// another writer wrote is never cut.
     pub(crate) async fn cut(&self, log: &Log, end: Offset) -> Result<(), StorageError> {
-        let deadline = Instant::now() + self.options().request_timeout();
+        let probe = PROBE.min(self.options().publish_timeout());
         if let Some(by) = log.tenure.over() {
             return Err(self.taken(log, by));
         }
         let error = |reason: String| io_error(&log.name.to_string(), "reopen", std::io::Error::other(reason));
-        let Ok(_turn) = timeout_at(deadline, log.turn.lock()).await else {
+        let Ok(_turn) = timeout(probe, log.turn.lock()).await else {
             return Err(error("what was sent before is still under way".into()));
         };
         {
@@ -61,7 +64,10 @@ impl Home {
             state.life = state.life.wrapping_add(1);
             log.changed.notify_all();
         }
-        let done = match timeout_at(deadline, self.cut_stream(log, end)).await {
+        if let Err(failure) = self.api().within(probe).stream(&log.stream).await {
+            return Err(error(failure.to_string()));
+        }
+        let done = match timeout(self.options().request_timeout(), self.cut_stream(log, end)).await {
             Ok(done) => done,
             Err(_) => return Err(error("the engine did not answer in time".into())),
         };
@@ -119,7 +125,7 @@ impl Home {
 
     async fn cut_stream(&self, log: &Log, end: Offset) -> Result<Done, NotCut> {
         let api = self.api();
-        let (before, known, highest) = {
+        let (before, known, mut highest) = {
             let state = log.state.lock();
             let known = state.segments.sequence_of(state.acked) - 1;
             (Arc::new(state.segments.from(state.first)), known, state.highest)
@@ -157,6 +163,8 @@ impl Home {
             written = true;
             let segments = before.cut(end, last + 2);
             let body = mark::cut_body(&log.tenure, &segments, last)?;
+            // It may come late, however this ends.
+            highest = log.will_send(last + 1);
             match api.replace(log.cut_subject.clone(), last, replaced, body).await {
                 Ok(sequence) => {
                     if replaced > 0 {
@@ -184,6 +192,8 @@ impl Home {
             (state.segments.from(state.first).cut(state.end, base + 2), base, state.last_cut)
         };
         let body = mark::cut_body(&log.tenure, &segments, base)?;
+        // It may come late, however this ends: a reopening sees to it then that it is refused.
+        log.will_send(base + 1);
         let sent = self.api().replace(log.cut_subject.clone(), base, replaced, body).await;
         let sequence = match sent {
             // Its answer was lost: it is there, or the log belongs to somebody else.
@@ -229,8 +239,7 @@ impl Home {
                 let state = log.state.lock();
                 let offset = state.segments.offset_from(sequence);
                 let own = if stored.subject == log.cut_subject {
-                    serde_json::from_slice::<Cut>(&stored.data)
-                        .is_ok_and(|cut| log.tenure.is_own(cut.epoch, &cut.writer))
+                    log.tenure.has_cut(&stored.data)
                 } else {
                     state.line(offset) == Some(&stored.data)
                 };

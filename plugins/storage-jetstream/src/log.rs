@@ -64,7 +64,7 @@ pub(crate) struct State {
     /// Bytes of the lines there are, those below `acked` that were there when the log was opened by estimate.
     pub bytes: u64,
     pub pending_bytes: usize,
-    /// No message of ours that is under way follows this sequence or a later one.
+    /// No message of ours that is under way, line or cut, follows this sequence or a later one.
     pub highest: u64,
     /// The sequence of the last cut; 0 where there is none.
     pub last_cut: u64,
@@ -281,6 +281,13 @@ impl Log {
             state.trouble.get_or_insert(reason);
             self.work.notify_one();
         }
+    }
+
+    /// Takes note that a message is sent that can only have this sequence; returns [`State::highest`].
+    pub(crate) fn will_send(&self, sequence: u64) -> u64 {
+        let mut state = self.state.lock();
+        state.highest = state.highest.max(sequence);
+        state.highest
     }
 
     /// From now on nothing is appended, until the log is reopened.

@@ -9,6 +9,7 @@ use tokio::sync::OnceCell;
 use wafka_core::storage::{Owner, StorageError};
 
 use crate::log::Loaded;
+use crate::segments::Cut;
 
 /// A tenure. Everything that is written names its epoch, or follows what does.
 pub(crate) struct Tenure {
@@ -72,6 +73,11 @@ impl Tenure {
 
     pub(crate) fn is_own(&self, epoch: u64, session: &str) -> bool {
         epoch == self.epoch && session == self.session
+    }
+
+    /// Whether a cut was written in this tenure.
+    pub(crate) fn has_cut(&self, body: &[u8]) -> bool {
+        serde_json::from_slice::<Cut>(body).is_ok_and(|cut| self.is_own(cut.epoch, &cut.writer))
     }
 
     pub(crate) fn prepared(&self, stream: &str) -> Arc<Prepared> {

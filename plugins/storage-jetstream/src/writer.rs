@@ -273,6 +273,11 @@ impl Sender {
                     // It may have been acknowledged meanwhile.
                     offset < state.acked || state.line(offset) == Some(&stored.data)
                 };
+                if stored.subject == log.cut_subject && log.tenure.has_cut(&stored.data) {
+                    // The log has one owner still, which does not know where its own cut has put the lines.
+                    let reason = "a cut of this server's came late: the log is to be reopened";
+                    return Ok(Some(Poison::Failed(reason.into())));
+                }
                 if !own || stored.subject != log.line_subject {
                     let last =
                         api.stream(&log.stream).await?.map_or(stored.sequence, |info| info.state.last_seq);

@@ -3,6 +3,7 @@
 mod batches;
 mod cluster;
 mod conforms;
+mod cuts;
 mod failures;
 mod lease;
 mod reading;
