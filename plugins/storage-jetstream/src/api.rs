@@ -30,6 +30,11 @@ pub(crate) const WRONG_LAST_SEQUENCE: u64 = 10_071;
 const WRONG_LAST_SEQUENCE_UNNAMED: u64 = 10_164;
 const STREAM_NOT_FOUND: u64 = 10_059;
 const NO_MESSAGE_FOUND: u64 = 10_037;
+const SEQUENCE_NOT_FOUND: u64 = 10_043;
+/// A message was not removed, for one of many reasons …
+const DELETE_FAILED: u64 = 10_057;
+/// … of which these say that there is none.
+const NOT_THERE: [&str; 3] = ["stream store EOF", "no message found", "deleted message"];
 /// How long one request is waited for as a rule.
 pub(crate) const TRY: Duration = Duration::from_millis(1500);
 /// The pause before that, where the answer was that nobody can answer now.
@@ -71,6 +76,16 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn is_wrong_last(&self) -> bool {
         matches!(self, Failure::Refused { code: WRONG_LAST_SEQUENCE | WRONG_LAST_SEQUENCE_UNNAMED, .. })
+    }
+
+    /// Whether a message was not removed as it is not there. There is no number of its own for all of that.
+    fn is_not_there(&self) -> bool {
+        let Failure::Refused { code, description } = self else { return false };
+        match *code {
+            SEQUENCE_NOT_FOUND | NO_MESSAGE_FOUND => true,
+            DELETE_FAILED => NOT_THERE.iter().any(|says| description.contains(says)),
+            _ => false,
+        }
     }
 
     pub(crate) fn is_no_stream(&self) -> bool {
@@ -299,14 +314,13 @@ impl Api {
         self.stored(stream, json!({ "last_by_subj": subject })).await
     }
 
-    /// Removes a message, if it is there.
+    /// Removes a message, if it is there. A stream whose messages cannot be removed says so.
     pub(crate) async fn remove(&self, stream: &str, sequence: u64) -> Result<(), Failure> {
         // The bytes are not overwritten: what is not to be found by the server's owner does not belong into a log.
         let body = json!({ "seq": sequence, "no_erase": true });
         match self.ask::<Value>(&format!("STREAM.MSG.DELETE.{stream}"), &body).await {
-            // There is no number of its own for a message that is not there.
-            Ok(_) | Err(Failure::Refused { .. }) => Ok(()),
-            Err(failure) => Err(failure),
+            Err(failure) if !failure.is_not_there() => Err(failure),
+            _ => Ok(()),
         }
     }
 

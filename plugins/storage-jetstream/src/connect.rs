@@ -26,9 +26,12 @@ const ANSWERS_MAX: usize = 1 << 17;
 /// How long the servers have to say how they sync.
 const ASK_SERVERS: Duration = Duration::from_secs(2);
 
+/// The first version of the servers that stores messages all or none, major and minor number. An earlier one does not
+/// know the headers for that, and stores each by itself.
+const VERSION_MIN: (u32, u32) = (2, 12);
+
 /// Connects.
 pub(crate) async fn connect(options: &Options, login: &Login) -> Result<Client, StorageError> {
-    let servers = options.servers.join(",");
     let last_error: Arc<Mutex<Option<Instant>>> = Arc::default();
     let mut connect = ConnectOptions::new()
         .name("wafka")
@@ -63,10 +66,31 @@ pub(crate) async fn connect(options: &Options, login: &Login) -> Result<Client, 
         options.servers.iter().map(|server| server.parse()).collect();
     let addresses =
         addresses.map_err(|error| bad_option("servers", format!("expected addresses: {error}")))?;
-    connect
-        .connect(addresses)
-        .await
-        .map_err(|error| io_error(&servers, "connect", std::io::Error::other(error)))
+    let servers = shown(&addresses);
+    let failed = |reason: String| io_error(&servers, "connect", std::io::Error::other(reason));
+    let client = connect.connect(addresses).await.map_err(|error| failed(error.to_string()))?;
+    let info = client.server_info();
+    check_version(&info.server_name, &info.version).map_err(failed)?;
+    Ok(client)
+}
+
+/// The addresses without the passwords that may stand in them.
+fn shown(addresses: &[async_nats::ServerAddr]) -> String {
+    let shown: Vec<String> =
+        addresses.iter().map(|address| format!("{}:{}", address.host(), address.port())).collect();
+    shown.join(",")
+}
+
+fn check_version(server: &str, version: &str) -> Result<(), String> {
+    let mut numbers = version.trim_start_matches('v').split('.').map(|number| number.parse::<u32>().ok());
+    let mut number = || numbers.next().flatten();
+    let is_known = number().zip(number()).is_some_and(|version| version >= VERSION_MIN);
+    let (major, minor) = VERSION_MIN;
+    let wrong = || {
+        let version = version.escape_debug();
+        format!("server {server} has version '{version}', expected {major}.{minor} or later")
+    };
+    is_known.then_some(()).ok_or_else(wrong)
 }
 
 /// Says what becomes of the connection. While it cannot be made, an error comes with each attempt: one a minute is said.
@@ -97,7 +121,18 @@ struct Answer {
 #[derive(Deserialize)]
 struct Varz {
     server_name: String,
+    #[serde(default)]
+    version: String,
+    #[serde(default)]
+    cluster: Routes,
     jetstream: Option<JetStream>,
+}
+
+/// Those that a server is configured to replicate with.
+#[derive(Default, Deserialize)]
+struct Routes {
+    #[serde(default)]
+    urls: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -160,8 +195,11 @@ async fn ask_servers(client: &Client) -> Result<(BTreeMap<String, bool>, usize),
         let varz = varz.map_err(|source| error(format!("an answer is not understood: {source}")))?.data;
         match varz.jetstream.and_then(|jetstream| Some((jetstream.config?, jetstream.meta))) {
             Some((config, meta)) => {
+                check_version(&varz.server_name, &varz.version).map_err(error)?;
                 said.insert(varz.server_name, config.sync_always);
-                expected = expected.max(meta.map_or(1, |meta| meta.cluster_size));
+                // A server that was just started may not know yet how many there are.
+                let known = meta.map_or(varz.cluster.urls.len(), |meta| meta.cluster_size);
+                expected = expected.max(known);
             }
             // A server that does not store is none of the cluster that does.
             None => others += 1,
@@ -212,6 +250,17 @@ mod tests {
     fn judged(said: &[(&str, bool)], expected: usize) -> Result<(), String> {
         let said = said.iter().map(|(name, always)| ((*name).to_owned(), *always)).collect();
         judge(&(said, expected)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn servers_before_those_with_batches_are_refused() {
+        for good in ["2.12.0", "2.12.0-RC.1", "v2.15.1", "3.0.0-dev"] {
+            assert_eq!(check_version("n0", good), Ok(()), "{good}");
+        }
+        for bad in ["2.11.9", "2.9.0", "1.99.0", "", "2", "two.twelve"] {
+            let error = check_version("n0", bad).expect_err(bad);
+            assert!(error.contains("n0") && error.contains("expected 2.12 or later"), "{error}");
+        }
     }
 
     #[test]

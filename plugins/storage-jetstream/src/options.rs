@@ -32,7 +32,8 @@ pub struct Options {
     pub prefix: String,
     /// How many servers hold each log: 1, 3 or 5. Counts for logs that are made from then on.
     pub replicas: u8,
-    /// How long an acknowledgement is waited for before the log's end is read again, in milliseconds.
+    /// How long an acknowledgement is waited for before the log's end is read again, in milliseconds. Neither of the next two
+    /// is less.
     pub publish_timeout_ms: u32,
     /// How long it is tried to append lines before that counts as failed, in milliseconds. The engine takes up to 9 s to
     /// find a new leader for a log.
@@ -112,9 +113,11 @@ impl Options {
             return Err(bad_option("replicas", format!("expected 1, 3 or 5, got {}", self.replicas)));
         }
         let ranges = [
-            ("publish_timeout_ms", self.publish_timeout_ms, 10..=600_000),
-            ("give_up_ms", self.give_up_ms, 10..=600_000),
-            ("request_timeout_ms", self.request_timeout_ms, 10..=600_000),
+            // Within less nothing may ever be answered.
+            ("publish_timeout_ms", self.publish_timeout_ms, 100..=600_000),
+            // It is given up when the end was read again at least once.
+            ("give_up_ms", self.give_up_ms, self.publish_timeout_ms..=600_000),
+            ("request_timeout_ms", self.request_timeout_ms, self.publish_timeout_ms..=600_000),
             ("pending_mib", self.pending_mib, 1..=1 << 20),
             ("lease_ms", self.lease_ms, 300..=600_000),
         ];

@@ -117,7 +117,8 @@ fn an_end_that_was_removed_and_cut_is_no_riddle() {
 #[test]
 fn a_leader_that_does_not_know_of_a_line_yet_is_asked_again_in_bounded_time() {
     let cluster = Cluster::start(1, true);
-    let options = Options { prefix: prefix(), request_timeout_ms: 600, ..cluster.options() };
+    let options =
+        Options { prefix: prefix(), publish_timeout_ms: 500, request_timeout_ms: 600, ..cluster.options() };
     let storage = crate::open("".as_ref(), options).expect("open");
     own_as(&storage, "test");
     let mut shard = shard(&storage);

@@ -30,6 +30,9 @@ fn options_are_checked() {
         ("prefix", Options { prefix: String::new(), ..defaults() }),
         ("replicas", Options { replicas: 2, ..defaults() }),
         ("give_up_ms", Options { give_up_ms: 0, ..defaults() }),
+        ("publish_timeout_ms", Options { publish_timeout_ms: 99, ..defaults() }),
+        ("give_up_ms", Options { give_up_ms: 1999, ..defaults() }),
+        ("request_timeout_ms", Options { request_timeout_ms: 1999, ..defaults() }),
         ("login", Options { login: Login { user: Some("a".into()), ..Login::default() }, ..defaults() }),
     ] {
         let (found, expected) = refused(options);
@@ -60,11 +63,37 @@ fn servers_that_do_not_sync_are_refused_unless_that_is_accepted() {
 
 #[test]
 fn a_server_that_is_not_there_is_told_in_bounded_time() {
-    let options =
-        Options { servers: vec!["127.0.0.1:1".into()], accept_unsynced_loss: true, ..Options::default() };
+    let servers = vec!["nats://user:secret@127.0.0.1:1".into()];
+    let options = Options { servers, accept_unsynced_loss: true, ..Options::default() };
     let refused = crate::open(Path::new(""), options).map(|_| ());
     let Err(error @ StorageError::Io { .. }) = refused else { panic!("{refused:?}") };
-    assert!(error.to_string().contains("127.0.0.1:1: connect"), "{error}");
+    let error = error.to_string();
+    assert!(error.contains("127.0.0.1:1: connect") && !error.contains("secret"), "{error}");
+}
+
+#[test]
+fn a_message_that_is_kept_is_not_taken_for_removed() {
+    for cluster in [Cluster::start(1, true), Cluster::three()] {
+        let storage = cluster.open(&prefix());
+        let mut shard = shard(&storage);
+        let slot = create(&mut *shard, "a-1").slot;
+        append(&mut *shard, slot, 0, 5);
+        assert!(sync(&mut *shard).is_empty());
+        let (home, api) = (storage.home(), storage.home().api());
+        let stream = home.logs.lock()[&log("a-1")].stream.clone();
+        let remove = |sequence| home.block_on(api.remove(&stream, sequence));
+        for sequence in [2, 2, 5, 5, 1, 1, 1000] {
+            remove(sequence).unwrap_or_else(|error| panic!("message {sequence}: {error}"));
+        }
+        home.block_on(api.agree(&stream)).expect("a majority");
+        let subjects = [format!("{}.*", home.directory.subject_of(&stream))];
+        let config = json!({ "name": stream, "subjects": subjects, "num_replicas": cluster.replicas(),
+            "allow_atomic": true, "storage": "file", "retention": "limits", "discard": "new", "deny_delete": true });
+        home.block_on(api.update_stream(&stream, &config)).expect("update");
+        let refused = remove(3).expect_err("it may not be removed");
+        assert!(refused.to_string().contains("not permitted"), "{refused}");
+        home.block_on(api.agree(&stream)).expect_err("nobody was asked");
+    }
 }
 
 #[test]
