@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -327,14 +327,19 @@ impl Cluster {
         child.wait().map(drop).map_err(doing("wait for the end of a NATS server"))
     }
 
-    /// Stops a server (`SIGSTOP`), with everything that is on its way in it.
+    /// Stops a server (`SIGSTOP`), with everything that is on its way in it, and waits until it has stopped: it answers
+    /// nothing from then on.
     ///
     /// # Errors
     /// It does not run.
     pub fn stop(&mut self, node: usize) -> Result<(), NatsError> {
         self.signal(node, Signal::STOP)?;
         self.nodes[node].sleeps = true;
-        Ok(())
+        let child = self.nodes[node].child.as_ref().ok_or(NatsError::NotRunning(node))?;
+        let stopped = waitid(WaitId::Pid(Pid::from_child(child)), WaitIdOptions::STOPPED);
+        stopped
+            .map(drop)
+            .map_err(|error| doing(format!("wait until NATS server {node} has stopped"))(error.into()))
     }
 
     /// Wakes a server that was stopped.
