@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::Failure;
+use crate::keeps::StreamConfig;
 
 /// Too few servers for the replicas: those that were just started are counted by and by.
 const NO_PEERS: u64 = 10_005;
@@ -44,28 +45,6 @@ pub(crate) struct StreamInfo {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Cluster {
     pub leader: Option<String>,
-}
-
-/// What of a stream's configuration must hold.
-#[derive(Debug, Deserialize)]
-pub(crate) struct StreamConfig {
-    pub storage: String,
-    pub retention: String,
-    #[serde(default)]
-    pub max_msgs: i64,
-    #[serde(default)]
-    pub max_bytes: i64,
-    #[serde(default)]
-    pub max_age: i64,
-    #[serde(default)]
-    pub max_msgs_per_subject: i64,
-    /// Whether any replica may be asked for messages.
-    #[serde(default)]
-    pub allow_direct: bool,
-    pub num_replicas: u8,
-    /// Whether it takes batches.
-    #[serde(default)]
-    pub allow_atomic: bool,
 }
 
 /// What a stream holds.

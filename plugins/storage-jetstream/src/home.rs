@@ -17,6 +17,7 @@ use crate::api::{Api, Failure, TRY};
 use crate::direct::Direct;
 use crate::directory::{Directory, Place};
 use crate::log::{Loaded, Log};
+use crate::mark::Known;
 use crate::options::Options;
 use crate::tenure::{Tenure, not_owner};
 use crate::writer::{self, Sender};
@@ -163,13 +164,20 @@ impl Home {
         let subject = self.directory.subject_of(&place.stream);
         let prepared = tenure.prepared(&place.stream);
         if !prepared.is_taken() {
-            let load = || mark::load(self.api(), tenure, name, place, &subject);
+            let load = || mark::load(self.api(), tenure, name, place, &subject, Known::default());
             let loaded = prepared.loaded.get_or_try_init(load).await?;
             if prepared.take() {
                 return Ok(loaded.clone());
             }
         }
-        let loaded = mark::load(self.api(), tenure, name, place, &subject).await;
+        let before = self.logs.lock().get(name).cloned();
+        let before = before
+            .filter(|log| log.stream == place.stream && log.tenure.is_own(tenure.epoch, &tenure.session));
+        let known = before.map_or(Known::default(), |log| {
+            let state = log.state.lock();
+            Known { last: state.segments.sequence_of(state.acked) - 1, last_cut: state.last_cut }
+        });
+        let loaded = mark::load(self.api(), tenure, name, place, &subject, known).await;
         if let Some(reason) = tenure.over() {
             self.end(tenure, reason);
         }
@@ -240,7 +248,7 @@ async fn take_over(api: &Api, directory: &Directory, tenure: &Tenure) {
             return 0;
         }
         let subject = directory.subject_of(&place.stream);
-        let load = || mark::load(api, tenure, &name, &place, &subject);
+        let load = || mark::load(api, tenure, &name, &place, &subject, Known::default());
         match prepared.loaded.get_or_try_init(load).await {
             Ok(_) => 0,
             Err(error) => {

@@ -97,6 +97,7 @@ mod direct;
 mod directory;
 mod gaps;
 mod home;
+mod keeps;
 mod lease;
 mod log;
 mod mark;

@@ -6,8 +6,11 @@
 //! most one publication of a log under way at a time: so none of it can follow the cut. And whatever it decides later, to
 //! cut for example, it must say which cut it replaces.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::future::join_all;
+use tokio::time::sleep;
 use wafka_core::Offset;
 use wafka_core::storage::{LogName, StorageError};
 
@@ -24,6 +27,10 @@ const ATTEMPTS: usize = 64;
 /// Then so many cuts are sent at once, for as many lines that may come first. One of them stands at most, as they all
 /// replace the same cut.
 const GUESSES: u64 = 32;
+/// So often it is asked again for a stream that is said not to be there.
+const ASK_AGAIN: usize = 20;
+/// The pause before somebody is asked again who does not know what there is.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A log's last cut.
 pub(crate) struct LastCut {
@@ -71,6 +78,13 @@ pub(crate) fn cut_body(tenure: &Tenure, segments: &Segments, base: u64) -> Resul
     Ok(Bytes::from(body))
 }
 
+/// What is known of a log before anybody is asked: what was acknowledged in this tenure. 0 stands for nothing.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Known {
+    pub last: u64,
+    pub last_cut: u64,
+}
+
 /// Finds out what a log holds, and marks it unless that was done, or nobody else knows of it.
 pub(crate) async fn load(
     api: &Api,
@@ -78,19 +92,26 @@ pub(crate) async fn load(
     name: &LogName,
     place: &Place,
     subject: &str,
+    known: Known,
 ) -> Result<Loaded, StorageError> {
     let stream = place.stream.as_str();
     let (lines, cuts) = (format!("{subject}.line"), format!("{subject}.cut"));
     let wrong = |failure: Failure| failed(&name.to_string(), "open", failure);
     let damaged = |reason: String| StorageError::Damaged { log: name.clone(), position: 0, reason };
+    let mut why = "goes on being written to by an earlier owner";
     for attempt in 0..ATTEMPTS {
         tenure.check(&name.to_string())?;
         let (info, last) = tokio::join!(api.stream_with(stream, &lines), last_cut(api, stream, &cuts));
         let Some(info) = info.map_err(wrong)? else {
+            // Somebody may have been asleep when it was made.
+            if attempt < ASK_AGAIN {
+                sleep(PAUSE).await;
+                continue;
+            }
             return Err(damaged(format!("its stream {stream} is gone")));
         };
         let last = last.map_err(wrong)?;
-        check_keeps(stream, &info).map_err(damaged)?;
+        info.config.check_keeps(stream).map_err(damaged)?;
         if let Some(title) = last.as_ref().and_then(|last| last.by_later(tenure)) {
             tenure.end(&title);
             return Err(not_owner(&name.to_string(), &title));
@@ -105,6 +126,11 @@ pub(crate) async fn load(
         let bytes = info.state.bytes.saturating_sub(count * bytes_beside(&lines) + of_cut);
         let found = Found { info, segments, last, bytes };
         if is_marked {
+            if found.is_behind(known) {
+                why = "ends before what is known to be there";
+                sleep(PAUSE).await;
+                continue;
+            }
             api.agree(stream).await.map_err(wrong)?;
             let info = api.stream(stream).await.map_err(wrong)?;
             if info.is_none_or(|info| info.state.last_seq != found.info.state.last_seq) {
@@ -117,7 +143,7 @@ pub(crate) async fn load(
             return marked.loaded(api, name, stream, &lines).await.map_err(wrong);
         }
     }
-    Err(wrong(Failure::Strange(format!("stream {stream} goes on being written to by an earlier owner"))))
+    Err(wrong(Failure::Strange(format!("stream {stream} {why}"))))
 }
 
 /// What was found in a log's stream.
@@ -130,6 +156,12 @@ struct Found {
 }
 
 impl Found {
+    /// Whether that is said by somebody who was asleep when the mark came, or what else is known to be there.
+    fn is_behind(&self, known: Known) -> bool {
+        let last_cut = self.last.as_ref().map_or(0, |last| last.sequence);
+        last_cut < known.last_cut || self.info.state.last_seq < last_cut.max(known.last)
+    }
+
     /// Cuts the log where it ends, or up to `guesses - 1` lines behind that; `None` when it ends elsewhere.
     async fn mark(
         self,
@@ -213,25 +245,4 @@ async fn first(
         sequence = counts.max(found.sequence + 1);
     }
     Ok(end)
-}
-
-/// Makes sure that nothing goes from a stream by itself.
-fn check_keeps(stream: &str, info: &StreamInfo) -> Result<(), String> {
-    let config = &info.config;
-    let limits = [
-        ("max_msgs", config.max_msgs),
-        ("max_bytes", config.max_bytes),
-        ("max_age", config.max_age),
-        ("max_msgs_per_subject", config.max_msgs_per_subject),
-    ];
-    if let Some((limit, value)) = limits.into_iter().find(|(_, value)| *value > 0) {
-        return Err(format!("its stream {stream} was given {limit} = {value}, expected no limit"));
-    }
-    if config.storage != "file" || config.retention != "limits" {
-        let (storage, retention) = (&config.storage, &config.retention);
-        return Err(format!(
-            "its stream {stream} has storage {storage} and retention {retention}, expected file and limits"
-        ));
-    }
-    Ok(())
 }

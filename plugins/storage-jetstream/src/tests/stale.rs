@@ -80,3 +80,43 @@ fn lines_are_not_lost_to_who_was_asleep() {
     assert_eq!((opened.first.offset, opened.end.offset), (0, 10));
     assert_holds(&*opened.reader, 0..10);
 }
+
+/// The log's end, when it is opened again, as who was asleep when it was marked or written to knows it.
+#[test]
+fn an_end_is_not_believed_to_who_was_asleep() {
+    let cluster = Cluster::start(1, true);
+    let storage = taken_over(&cluster, 10, |_, _| ());
+    let mut shard = shard(&storage);
+    for round in 0..2 {
+        let opened = shard.open(&log("a-1"), OpenRequest::default()).expect("the log");
+        let end = 10 + 5 * round;
+        assert_eq!(opened.end.offset, end);
+        append(&mut *shard, opened.slot, end, end + 5);
+        assert!(sync(&mut *shard).is_empty());
+        shard.close(opened.slot);
+        let home = storage.home();
+        let (of, marked_at) = {
+            let logs = home.logs.lock();
+            let log = &logs[&log("a-1")];
+            let last_cut = log.state.lock().last_cut;
+            (log.stream.clone(), last_cut)
+        };
+        // At first nothing but the mark tells that the end is another one.
+        let last = if round == 0 { marked_at - 1 } else { marked_at + 5 };
+        if round == 0 {
+            home.logs.lock().remove(&log("a-1"));
+        }
+        let mut left = STALE;
+        let stale = move |stream: &str, mut info: StreamInfo| {
+            if stream == of && left > 0 {
+                left -= 1;
+                info.state.last_seq = last;
+            }
+            info
+        };
+        *home.api().stale.infos.lock() = Some(Box::new(stale));
+    }
+    let opened = shard.open(&log("a-1"), OpenRequest::default()).expect("the log");
+    assert_eq!((opened.first.offset, opened.end.offset), (0, 20));
+    assert_holds(&*opened.reader, 0..20);
+}
