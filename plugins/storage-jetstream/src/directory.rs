@@ -209,7 +209,12 @@ impl Directory {
 
     async fn make_names(&self) -> Result<(), Failure> {
         let name = self.stream();
-        let found = self.api.stream(&name).await?;
+        let mut found = self.api.stream(&name).await?;
+        if let Some(info) = &mut found {
+            // The one limit that it has.
+            info.config.max_msgs_per_subject = -1;
+            info.config.check_keeps(&name).map_err(Failure::Strange)?;
+        }
         if found.as_ref().is_some_and(|info| info.config.allow_atomic) {
             // With fewer replicas than are asked for now it stays as it is.
             return Ok(());

@@ -140,3 +140,22 @@ fn what_does_not_fit_or_was_tampered_with_is_told() {
     let Err(error @ StorageError::Damaged { .. }) = damaged else { panic!("{damaged:?}") };
     assert!(error.to_string().contains("max_msgs = 1"), "{error}");
 }
+
+/// By a limit of age the engine would forget which stream holds which log.
+#[test]
+fn names_that_are_forgotten_are_refused() {
+    let cluster = Cluster::start(1, true);
+    let prefix = prefix();
+    let storage = cluster.open(&prefix);
+    let home = storage.home();
+    let tenure = home.tenure("the names").expect("it has the lease");
+    assert!(home.block_on(home.directory.take_over(&tenure)).is_ok());
+    let name = format!("{prefix}-names");
+    let config = json!({ "name": name, "subjects": [format!("{prefix}.names.*")], "num_replicas": 1,
+        "max_msgs_per_subject": 1, "max_age": 3_600_000_000_000_u64, "storage": "file", "retention": "limits",
+        "discard": "new", "allow_atomic": true });
+    home.block_on(home.api().update_stream(&name, &config)).expect("update");
+    let refused = home.block_on(home.directory.take_over(&tenure)).expect_err("it has a limit of age");
+    let error = refused.to_string();
+    assert!(error.contains(&name) && error.contains("max_age"), "{error}");
+}
