@@ -12,7 +12,7 @@ use wafka_core::{EventId, PartitionId, TopicName};
 use wafka_storage::line::EventEncoder;
 
 use super::lane::Pending;
-use super::{Lane, LaneState, State, Topic};
+use super::{Lane, LaneState, State, Topic, scan};
 use crate::index::SparseIndex;
 use crate::options::IndexPlace;
 use crate::tail::Tail;
@@ -102,21 +102,23 @@ impl State {
 }
 
 impl Topic {
-    /// Whether a partition's log could not be opened.
+    /// Whether a partition's log could not be opened, or the journal not be read.
     pub(crate) fn is_unread(&self) -> bool {
-        self.state.lock().unread().is_some()
+        let state = self.state.lock();
+        state.unread().is_some() || state.journal.unread
     }
 
     /// Whether a log can be opened now that could not be. The whole broker waits meanwhile, so of a log that the index
     /// knows no more is verified than its end.
     pub(crate) fn can_be_read(&self, index: Option<&IndexPlace>) -> bool {
-        let unread: Vec<_> = {
+        let (unread, journal): (Vec<_>, _) = {
             let state = self.state.lock();
             let lanes = state.lanes.iter().enumerate().filter(|(_, lane)| lane.unread);
-            lanes.map(|(number, lane)| (number, lane.broker, lane.log.clone())).collect()
+            let journal = state.journal.unread.then(|| state.journal.log.clone());
+            (lanes.map(|(number, lane)| (number, lane.broker, lane.log.clone())).collect(), journal)
         };
         // One is enough: a log that is back is not verified again and again while another one is missing.
-        unread.into_iter().any(|(number, broker, log)| {
+        let lane_is_back = unread.into_iter().any(|(number, broker, log)| {
             let known = SparseIndex::open(index, &self.files.index(number)).last_known();
             let request = OpenRequest { create: false, known };
             self.brokers[broker].with_shard(|shard| match shard.open(&log, request) {
@@ -126,7 +128,19 @@ impl Topic {
                 }
                 Err(_) => false,
             })
-        })
+        });
+        lane_is_back || journal.is_some_and(|log| self.journal_can_be_read(&log))
+    }
+
+    fn journal_can_be_read(&self, log: &LogName) -> bool {
+        let home = &self.brokers[self.home];
+        let opened = match home.with_shard(|shard| shard.open(log, OpenRequest::default())) {
+            Ok(opened) => opened,
+            Err(error) => return matches!(error, StorageError::NotFound(_)),
+        };
+        let is_read = scan(&*opened.reader, opened.first, |_, _| {}).is_ok();
+        home.with_shard(|shard| shard.close(opened.slot));
+        is_read
     }
 
     /// Whether memory says no more than the files do.

@@ -196,6 +196,11 @@ impl TransactionLog {
         Ok(())
     }
 
+    /// Whether the next start may find what was not written for certain.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.file.lock().unsettled
+    }
+
     /// A transaction's lines are not needed any more.
     pub(crate) fn close(&self, begin: Offset) {
         self.open.lock().remove(&begin);

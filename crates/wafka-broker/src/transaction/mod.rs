@@ -197,7 +197,7 @@ impl Engine {
                 for (database, name) in names {
                     self.transactions.bar(*database, name, Barred::Failed);
                 }
-                self.transactions.failed.lock().push(Failed { begin: None, before, names: names.to_vec() });
+                self.transactions.failed.lock().push(Failed::new(None, before, names.to_vec()));
                 Err(TransactionError::NotBegun(reason))
             }
         }
@@ -349,7 +349,7 @@ impl Transaction {
             self.engine.transactions.bar(*database, name, Barred::Failed);
         }
         let before = self.topics.iter().map(|(topic, ends)| before(topic, ends)).collect();
-        let failed = Failed { begin: Some(self.begin), before, names: self.names.clone() };
+        let failed = Failed::new(Some(self.begin), before, self.names.clone());
         self.engine.transactions.failed.lock().push(failed);
     }
 }

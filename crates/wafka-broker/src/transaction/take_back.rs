@@ -5,6 +5,7 @@
 //! start to do it: it is noted as done behind the cuts, and before anybody may write.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use wafka_core::{Database, Offset, TopicName};
 
@@ -12,7 +13,11 @@ use super::record::{TopicBefore, TransactionRecord};
 use super::{Barred, Undo};
 use crate::catalog::Catalog;
 use crate::engine::Engine;
-use crate::topic::Topic;
+use crate::topic::{RETRY_AFTER, Topic};
+
+/// A try that failed may have held others up for as long as the backend waits for its engine, so they become rarer, up to
+/// this.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// A transaction that failed.
 pub(super) struct Failed {
@@ -22,18 +27,41 @@ pub(super) struct Failed {
     pub(super) before: Vec<TopicBefore>,
     /// The names concerned.
     pub(super) names: Vec<(Database, TopicName)>,
+    /// How long the next try is put off, and until when.
+    pause: Duration,
+    due: Instant,
+}
+
+impl Failed {
+    pub(super) fn new(
+        begin: Option<Offset>,
+        before: Vec<TopicBefore>,
+        names: Vec<(Database, TopicName)>,
+    ) -> Self {
+        Failed { begin, before, names, pause: Duration::ZERO, due: Instant::now() }
+    }
+
+    fn put_off(&mut self) {
+        self.pause = (self.pause * 2).clamp(RETRY_AFTER, PAUSE_MAX);
+        self.due = Instant::now() + self.pause;
+    }
 }
 
 impl Engine {
     /// Tries to take back what failed.
     pub(crate) fn take_back_failed(&self) {
         let failed = std::mem::take(&mut *self.transactions.failed.lock());
-        for transaction in failed {
+        for mut transaction in failed {
+            if Instant::now() < transaction.due {
+                self.transactions.failed.lock().push(transaction);
+                continue;
+            }
             let topics = transaction.before.len();
             match self.take_back(&transaction) {
                 Ok(()) => tracing::warn!(topics, "took back a transaction that had failed"),
                 Err(reason) => {
                     tracing::debug!(topics, reason, "a transaction that failed cannot be taken back yet");
+                    transaction.put_off();
                     self.transactions.failed.lock().push(transaction);
                 }
             }
@@ -41,11 +69,16 @@ impl Engine {
     }
 
     fn take_back(&self, failed: &Failed) -> Result<(), String> {
+        // Where the engine is silent this takes long, and nobody is to wait for the catalog meanwhile.
+        self.transactions.log.settle().map_err(|error| error.to_string())?;
         let mut catalog = self.catalog.lock();
         if !catalog.settle() {
             return Err("the catalog cannot be written".to_owned());
         }
-        self.transactions.log.settle().map_err(|error| error.to_string())?;
+        // Others may have written meanwhile, and failed.
+        if self.transactions.log.is_unsettled() {
+            return Err("the log of transactions cannot be written".to_owned());
+        }
         let there =
             failed.names.iter().filter_map(|(database, name)| self.names.get(*database, name.as_bytes()));
         let (old, new): (Vec<_>, Vec<_>) =

@@ -29,8 +29,15 @@ impl State {
                 self.journal.hold(error.to_string());
                 Ok(())
             }
-            Err(error) if tolerant => {
+            // What stands in it does not change by itself.
+            Err(error @ StorageError::Damaged { .. }) if tolerant => {
                 self.journal.hold(format!("its journal cannot be read: {error}; {REMEDY}"));
+                Ok(())
+            }
+            Err(error) if tolerant => {
+                self.journal.unread = true;
+                self.journal
+                    .hold(format!("its journal cannot be read, which is tried again until it can: {error}"));
                 Ok(())
             }
             result => result,

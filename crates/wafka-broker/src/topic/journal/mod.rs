@@ -87,6 +87,8 @@ pub(crate) struct Journal {
     pub(crate) state: LaneState,
     /// Why what the file says is not known, if so: then the journal is offline until the topic is opened again.
     pub(crate) held: Option<Arc<str>>,
+    /// That is so because the log could not be opened, or read: it is tried again.
+    pub(crate) unread: bool,
     /// A snapshot is written when at least this much was journaled since the last one, in bytes.
     snapshot_after_bytes: u64,
     bytes_since_snapshot: u64,
@@ -117,6 +119,7 @@ impl Journal {
             failures: VecDeque::new(),
             state: LaneState::Online,
             held: None,
+            unread: false,
             snapshot_after_bytes,
             bytes_since_snapshot: 0,
             snapshot_bytes: 0,
