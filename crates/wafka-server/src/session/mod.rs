@@ -55,7 +55,7 @@ pub enum Interrupt {
     /// `CLIENT UNBLOCK … ERROR`: answer with
     /// [`error_text::UNBLOCKED`](wafka_protocol::error_text::UNBLOCKED).
     Error,
-    /// Another server has taken the data over: answer with [`CommandError::fenced`].
+    /// Another server has taken the data over: answer with `CommandError::fenced`.
     Fenced,
 }
 
