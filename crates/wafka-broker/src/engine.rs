@@ -259,7 +259,7 @@ impl Engine {
     }
 
     /// Has `tell` called when a log refuses an append or a sync because the server does not own the data any more
-    /// ([`StorageError::NotOwner`], [`StorageError::Fenced`]). It must not block: it is called in a broker's turn.
+    /// (`NotOwner` or `Fenced` of [`wafka_core::storage::StorageError`]). It must not block: it is called in a broker's turn.
     pub fn on_not_owner(&self, tell: impl Fn() + Send + Sync + 'static) {
         self.shared.on_not_owner(Box::new(tell));
     }

@@ -1,4 +1,4 @@
-//! The suite for backends with an [`Ownership`](wafka_core::storage::Ownership): who has the lease, and that nobody else writes.
+//! The suite for backends with an [`Ownership`]: who has the lease, and that nobody else writes.
 
 #![allow(clippy::panic, reason = "a suite of tests, which other crates run")]
 
