@@ -237,7 +237,8 @@ impl JetStream<'_> {
         let backend = Backend {
             name: "jetstream".to_owned(),
             plugin: Some(self.plugin.clone()),
-            options: format!("{}prefix = \"{prefix}\"\n", engine.backend_toml()),
+            // The topic is made at the start, as the other sides make their streams before they begin.
+            options: format!("{}prefix = \"{prefix}\"\n\n[topics.{}]\n", engine.backend_toml(), trial::BASE),
         };
         let trial = trial::run(&Program::WafkaOn(self.wafka.clone(), backend), &work, &scale, workplace)?;
         let (events, events_per_second) = (trial.events, trial.events_per_second);
