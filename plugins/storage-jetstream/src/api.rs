@@ -21,10 +21,6 @@ pub(crate) use crate::answer::{Stored, StreamInfo, acknowledged};
 pub(crate) const EXPECTED_LAST: &str = "Nats-Expected-Last-Sequence";
 /// … and on its subject.
 const EXPECTED_LAST_OF_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence";
-/// The headers of messages that are stored all or none: which belong together, the place of each, and which is the last.
-const TOGETHER: &str = "Nats-Batch-Id";
-const TOGETHER_AT: &str = "Nats-Batch-Sequence";
-const TOGETHER_END: &str = "Nats-Batch-Commit";
 /// The engine's numbers for a message that does not follow what it says, with what there is and without.
 pub(crate) const WRONG_LAST_SEQUENCE: u64 = 10_071;
 const WRONG_LAST_SEQUENCE_UNNAMED: u64 = 10_164;
@@ -197,21 +193,18 @@ impl Api {
         if messages.is_empty() {
             return self.publish_behind(subject, last, body).await;
         }
-        let count = messages.len() + 1;
+        let count = messages.len() as u64 + 1;
         let id = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
-        let headers = |at: usize| {
+        let headers = |at: u64| {
             let mut headers = if at == 1 { expecting(EXPECTED_LAST, last) } else { HeaderMap::new() };
-            headers.insert(TOGETHER, id.as_str());
-            headers.insert(TOGETHER_AT, at.to_string());
+            in_batch(&mut headers, &id, at, at == count);
             headers
         };
         for ((subject, body), at) in messages.into_iter().zip(1..) {
             let sent = self.client.publish_with_headers(subject, headers(at), body).await;
             sent.map_err(|error| Failure::Silence { waited: Duration::ZERO, last: error.to_string() })?;
         }
-        let mut end = headers(count);
-        end.insert(TOGETHER_END, "1");
-        self.publish(subject, end, body).await
+        self.publish(subject, headers(count), body).await
     }
 
     /// Makes a stream; one that has this configuration already stays.
