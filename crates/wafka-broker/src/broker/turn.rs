@@ -66,11 +66,10 @@ impl Broker {
             writer.work = work;
             return;
         }
-        let sync = always.then(|| self.sync(writer, &mut work));
-        let events = work.iter().map(Work::events).sum();
+        let synced = always.then(|| (self.sync(writer, &mut work), work.iter().map(Work::events).sum()));
         self.publish(writer, &mut work);
-        if let Some(sync) = sync {
-            writer.gathering.turned(events, sync, Instant::now());
+        if let Some((took, events)) = synced {
+            writer.gathering.turned(events, took, Instant::now());
         }
         writer.work = work;
         self.catch_up(writer, false);
