@@ -90,7 +90,7 @@ impl Cluster {
         change(&mut config);
         let extras = Extras { storages: vec![factory], lease_clock: Arc::new(clock) };
         let server = Some(Server::start_with(config, None, extras).map_err(Box::new)?);
-        Ok(Node { server, way, dir })
+        Ok(Node { server, way, _dir: dir })
     }
 
     pub fn clock(&self) -> TestClock {
@@ -114,8 +114,8 @@ pub struct Node {
     server: Option<Server>,
     /// Its way to the memory.
     way: SharedServer,
-    #[allow(dead_code, reason = "kept as long as the server")]
-    dir: TempDir,
+    /// Kept as long as the server.
+    _dir: TempDir,
 }
 
 impl Node {
