@@ -27,9 +27,9 @@ struct Run {
     seed: u64,
 }
 
-fn run(seed: u64) {
+pub fn run(seed: u64, home: Home, operations: usize) {
     let mut rng = Rng(seed);
-    let bench = Bench::new(Home::Sim(SimFs::new()), rng.pick(&[1, 2, 4]))
+    let bench = Bench::new(home, rng.pick(&[1, 2, 4]))
         .with(|options| {
             options.tail_bytes = rng.pick(&[0, 4096, 1 << 20]);
             options.reclaim = rng.pick(&[EAGER, NEVER]);
@@ -41,7 +41,7 @@ fn run(seed: u64) {
     let oracle = Oracle::default();
     let mut run = Run { bench, rng, oracle, topic: Some(topic), now: 1_000, known: Vec::new(), seed };
     run.add();
-    for _ in 0..150 {
+    for _ in 0..operations {
         run.step();
         run.compare();
     }
@@ -376,6 +376,6 @@ impl Run {
 #[test]
 fn groups_are_as_simple_as_maps() {
     for seed in 0..30 {
-        run(seed);
+        run(seed, Home::Sim(SimFs::new()), 150);
     }
 }

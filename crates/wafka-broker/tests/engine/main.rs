@@ -28,6 +28,7 @@ mod reclaiming;
 mod reopening;
 mod routing;
 mod starting;
+mod streams;
 mod support;
 mod taken_back;
 mod transactions;

@@ -30,7 +30,7 @@ struct Run {
     values: u64,
 }
 
-fn run(seed: u64, home: Home, operations: usize) {
+pub fn run(seed: u64, home: Home, operations: usize) {
     let mut rng = Rng(seed);
     let brokers = rng.pick(&[1, 2, 4]);
     let reclaim = match rng.below(3) {

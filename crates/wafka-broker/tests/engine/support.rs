@@ -20,6 +20,7 @@ use wafka_storage::text::CommitJournalUse;
 use wafka_storage::text::{TextOptions, TextStorage};
 
 use crate::offsets_only::OffsetsOnly;
+use crate::streams::Streams;
 
 pub const DB: Database = Database(0);
 pub const EIO: FaultKind = FaultKind::Errno(5);
@@ -69,12 +70,13 @@ pub enum Home {
     OffsetsOnly(OffsetsOnly, TempDir),
     Sim(SimFs),
     Disk(TempDir),
+    Streams(Streams),
 }
 
 impl Home {
     fn fs(&self) -> Option<(Arc<dyn FileSystem>, PathBuf)> {
         match self {
-            Home::Memory(_) | Home::OffsetsOnly(..) => None,
+            Home::Memory(_) | Home::OffsetsOnly(..) | Home::Streams(_) => None,
             Home::Sim(fs) => Some((Arc::new(fs.clone()), "data".into())),
             Home::Disk(dir) => Some((Arc::new(StdFs), dir.path().join("data"))),
         }
@@ -120,11 +122,16 @@ impl Bench {
 
     pub fn start(&mut self) -> Result<(), StartError> {
         assert!(self.engine.is_none(), "stop it first");
-        let storage: Arc<dyn Storage> = match &self.home {
+        let storage: Arc<dyn Storage> = match &mut self.home {
             Home::Memory(storage) => Arc::new(storage.clone()),
             Home::OffsetsOnly(storage, dir) => {
                 self.options.index = Some(IndexPlace { fs: Arc::new(StdFs), dir: dir.path().join("index") });
                 Arc::new(storage.clone())
+            }
+            Home::Streams(streams) => {
+                let dir = streams.dir.path().join("index");
+                self.options.index = Some(IndexPlace { fs: Arc::new(StdFs), dir });
+                streams.storage()
             }
             Home::Sim(_) | Home::Disk(_) => {
                 let (fs, dir) = self.home.fs().unwrap();
@@ -168,9 +175,12 @@ impl Bench {
         self.start().unwrap();
     }
 
+    /// Power is lost; or another server has taken over when this one ends.
     pub fn crash_only(&mut self, seed: u64) {
-        if let Home::Sim(fs) = &self.home {
-            self.home = Home::Sim(fs.crash(seed));
+        match &mut self.home {
+            Home::Sim(fs) => self.home = Home::Sim(fs.crash(seed)),
+            Home::Streams(streams) => streams.take_over(),
+            Home::Memory(_) | Home::OffsetsOnly(..) | Home::Disk(_) => {}
         }
         self.stop();
     }
