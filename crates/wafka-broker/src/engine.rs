@@ -217,17 +217,17 @@ impl Engine {
         self.names.all(None).iter().filter(|topic| topic.abandon_route()).count()
     }
 
-    /// The topic called `name`.
+    /// The topic called `name`; also one that a failed transaction made, which can be neither read nor written.
     #[must_use]
     pub fn topic(&self, database: Database, name: &[u8]) -> Option<Arc<Topic>> {
         self.names.get(database, name).filter(|topic| !topic.is_expired())
     }
 
-    /// All topics of a database, in the order of their creation.
+    /// All topics of a database, in the order of their creation, but for those that a failed transaction made.
     #[must_use]
     pub fn topics(&self, database: Database) -> Vec<Arc<Topic>> {
         let mut topics = self.names.all(Some(database));
-        topics.retain(|topic| !topic.is_expired());
+        topics.retain(|topic| !topic.is_expired() && !topic.is_made_in_vain());
         topics
     }
 
@@ -242,7 +242,7 @@ impl Engine {
     #[must_use]
     pub fn scan(&self, database: Database, cursor: u64, count: usize) -> (u64, Vec<Arc<Topic>>) {
         let (next, mut topics) = self.names.scan(database, cursor, count);
-        topics.retain(|topic| !topic.is_expired());
+        topics.retain(|topic| !topic.is_expired() && !topic.is_made_in_vain());
         (next, topics)
     }
 

@@ -16,6 +16,25 @@ struct Names {
     by_name: HashMap<TopicName, Arc<Topic>>,
     /// In the order of creation: what `SCAN` walks along.
     by_uid: BTreeMap<u64, Arc<Topic>>,
+    /// How many of them a transaction made that failed.
+    made_in_vain: usize,
+}
+
+impl Names {
+    fn put_in(&mut self, topic: &Arc<Topic>) {
+        self.by_name.insert(topic.name().clone(), Arc::clone(topic));
+        if self.by_uid.insert(topic.uid, Arc::clone(topic)).is_none() {
+            self.made_in_vain += usize::from(topic.is_made_in_vain());
+        }
+    }
+
+    fn take_out(&mut self, topic: &Topic) {
+        if self.by_uid.remove(&topic.uid).is_some_and(|topic| topic.is_made_in_vain()) {
+            self.made_in_vain -= 1;
+        }
+        self.by_name.remove(topic.name().as_bytes());
+        topic.watch.modified();
+    }
 }
 
 /// All topics.
@@ -47,9 +66,7 @@ impl Namespace {
 
     pub(crate) fn remove(&self, topic: &Arc<Topic>) {
         if let Some(names) = self.databases.write().get_mut(&topic.database()) {
-            names.by_uid.remove(&topic.uid);
-            names.by_name.remove(topic.name().as_bytes());
-            topic.watch.modified();
+            names.take_out(topic);
         }
         self.deadlines.change(topic, topic.expire_at_ms(), None);
     }
@@ -59,20 +76,26 @@ impl Namespace {
         let mut databases = self.databases.write();
         for gone in gone {
             if let Some(names) = databases.get_mut(&gone.database()) {
-                names.by_uid.remove(&gone.uid);
-                names.by_name.remove(gone.name().as_bytes());
-                gone.watch.modified();
+                names.take_out(gone);
             }
         }
-        let names = databases.entry(topic.database()).or_default();
-        names.by_name.insert(topic.name().clone(), Arc::clone(topic));
-        names.by_uid.insert(topic.uid, Arc::clone(topic));
+        databases.entry(topic.database()).or_default().put_in(topic);
         topic.watch.modified();
         drop(databases);
         for gone in gone {
             self.deadlines.change(gone, gone.expire_at_ms(), None);
         }
         self.deadlines.change(topic, None, topic.expire_at_ms());
+    }
+
+    /// A transaction that failed made the topic: it counts no more.
+    pub(crate) fn set_made_in_vain(&self, topic: &Topic) {
+        let mut databases = self.databases.write();
+        if !topic.set_made_in_vain()
+            && let Some(names) = databases.get_mut(&topic.database())
+        {
+            names.made_in_vain += usize::from(names.by_uid.contains_key(&topic.uid));
+        }
     }
 
     pub(crate) fn all(&self, database: Option<Database>) -> Vec<Arc<Topic>> {
@@ -84,8 +107,9 @@ impl Namespace {
             .collect()
     }
 
+    /// How many topics a database has, those not counted that a failed transaction made.
     pub(crate) fn count(&self, database: Database) -> usize {
-        self.databases.read().get(&database).map_or(0, |names| names.by_name.len())
+        self.databases.read().get(&database).map_or(0, |names| names.by_uid.len() - names.made_in_vain)
     }
 
     /// Up to `count` topics created after the one that `cursor` stands for, and the cursor to go on with (0 = done).

@@ -90,6 +90,8 @@ pub struct Topic {
     slots_closed: AtomicBool,
     /// What memory knows of it is going to be taken back.
     hidden: AtomicBool,
+    /// A transaction that failed made it.
+    made_in_vain: AtomicBool,
     /// When the topic's time comes, in milliseconds since 1970; `u64::MAX` when it has none.
     expire_at: AtomicU64,
     deadlines: Arc<Deadlines>,

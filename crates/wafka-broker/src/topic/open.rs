@@ -190,6 +190,7 @@ pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError
         deleted: AtomicBool::new(false),
         slots_closed: AtomicBool::new(false),
         hidden: AtomicBool::new(false),
+        made_in_vain: AtomicBool::new(false),
         expire_at: AtomicU64::new(state.expire_at_ms.unwrap_or(u64::MAX)),
         used_at: AtomicU64::new(spec.deadlines.now_ms()),
         deadlines: spec.deadlines,

@@ -22,6 +22,19 @@ impl Topic {
         self.hidden.store(true, Ordering::Release);
     }
 
+    /// The topic is going to be removed as if it had never been. Only for [`Namespace`](crate::namespace::Namespace), which
+    /// counts those that are not. Whether it was said before.
+    pub(crate) fn set_made_in_vain(&self) -> bool {
+        self.made_in_vain.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether a transaction that failed made the topic, so that it is going to be removed as if it had never been: whoever
+    /// asks which names there are does not find it.
+    #[must_use]
+    pub fn is_made_in_vain(&self) -> bool {
+        self.made_in_vain.load(Ordering::Acquire)
+    }
+
     /// Whether the topic can be read.
     ///
     /// # Errors

@@ -345,6 +345,9 @@ impl Transaction {
             if let Some(topic) = self.engine.names.get(*database, name.as_bytes()) {
                 self.engine.hold_for_good(&topic, &held);
                 topic.hide();
+                if self.topics.iter().all(|(before, _)| before.uid != topic.uid) {
+                    self.engine.names.set_made_in_vain(&topic);
+                }
             }
             self.engine.transactions.bar(*database, name, Barred::Failed);
         }

@@ -34,6 +34,39 @@ fn nobody_reads_what_a_crash_would_take_back() {
     assert_eq!(values(&bench.topic("c")), strings(&[("before", 0..6)]));
 }
 
+#[test]
+fn a_topic_that_is_going_to_be_taken_back_is_among_no_names() {
+    let bench = bench(FsyncPolicy::Always);
+    prepare(&bench);
+    let listed = || {
+        let (engine, mut scanned, mut cursor) = (bench.engine(), Vec::new(), 0);
+        loop {
+            let (next, page) = engine.scan(DB, cursor, 1);
+            scanned.extend(page.iter().map(|topic| topic.name().to_string()));
+            cursor = next;
+            if cursor == 0 {
+                break;
+            }
+        }
+        scanned.sort();
+        let mut all: Vec<_> = engine.topics(DB).iter().map(|topic| topic.name().to_string()).collect();
+        all.sort();
+        assert_eq!(scanned, all);
+        assert_eq!(engine.topic_count(DB), all.len());
+        all
+    };
+    fail_to_commit(&bench, u64::MAX);
+    // "c", which it deleted, is there, and so is "a", which it wrote to.
+    assert_eq!(listed(), ["a", "b", "c"]);
+    let made = |topic: &str| bench.engine().topic(DB, topic.as_bytes()).unwrap().is_made_in_vain();
+    assert_eq!(["a", "c", "d"].map(made), [false, false, true]);
+    bench.fs().heal();
+    eventually("it is taken back", || bench.engine().topic(DB, b"d").is_none());
+    bench.add(&bench.topic("d"), "again").unwrap();
+    assert_eq!(listed(), ["a", "b", "c", "d"]);
+    assert!(!made("d"));
+}
+
 /// Of one that did not begin there is nothing to hide.
 #[test]
 fn what_was_there_before_one_that_could_not_begin_is_read() {

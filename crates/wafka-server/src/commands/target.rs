@@ -26,7 +26,7 @@ impl Target {
     /// # Errors
     /// When the topic exists but not the partition, or what there is of it may be taken back.
     pub(crate) fn find(session: &Session, key: &[u8]) -> Result<Option<Self>, CommandError> {
-        let found = Self::look_up(session.engine(), session.database(), key)?;
+        let found = Self::named(session.engine(), session.database(), key)?;
         if let Some(target) = &found {
             target.topic.check_readable()?;
             used(session, &target.topic);
@@ -34,12 +34,18 @@ impl Target {
         Ok(found)
     }
 
-    /// As [`Target::find`], for a command that leaves no trace.
+    /// As [`Target::find`], for a command that leaves no trace and reads no events: what a failed transaction made is not
+    /// there, any other topic is.
     pub(crate) fn look_up(
         engine: &Engine,
         database: Database,
         key: &[u8],
     ) -> Result<Option<Self>, CommandError> {
+        let found = Self::named(engine, database, key)?;
+        Ok(found.filter(|target| !target.topic.is_made_in_vain()))
+    }
+
+    fn named(engine: &Engine, database: Database, key: &[u8]) -> Result<Option<Self>, CommandError> {
         let parsed = TopicKey::parse(key);
         let Some(topic) = engine.topic(database, parsed.topic) else { return Ok(None) };
         match parsed.partition {
