@@ -10,6 +10,7 @@ use wafka_core::storage::{Batch, Cursor, LogName, LogSlot, OpenRequest, StorageE
 use wafka_core::{Database, Offset, TopicName};
 use wafka_storage::line::{RecordKind, RecordLine, encode_record};
 
+use crate::backends::Backends;
 use crate::broker::Broker;
 use crate::error::{StartError, TopicError};
 use crate::topic::{LaneFiles, scan};
@@ -40,20 +41,20 @@ pub(crate) struct CatalogTopic {
 
 impl CatalogTopic {
     /// Its logs; `None` when there is no such name.
-    pub(crate) fn files(&self) -> Option<LaneFiles> {
+    pub(crate) fn files(&self, backends: &Backends) -> Option<LaneFiles> {
         let name = self.name()?;
-        Some(self.files_of(&name))
+        Some(self.files_of(&name, backends))
     }
 
     /// The logs of a topic of that name.
-    pub(crate) fn files_of(&self, name: &TopicName) -> LaneFiles {
+    pub(crate) fn files_of(&self, name: &TopicName, backends: &Backends) -> LaneFiles {
         let backend = self.backend.as_deref().map(Arc::from);
-        LaneFiles::new(Database(self.database), name, self.second_files, backend)
+        LaneFiles::new(Database(self.database), name, self.second_files).in_backend(backend, backends)
     }
 
     /// All logs that it may have.
-    pub(crate) fn logs(&self) -> Vec<LogName> {
-        self.files().map_or_else(Vec::new, |files| files.all(usize::from(self.partitions)))
+    pub(crate) fn logs(&self, backends: &Backends) -> Vec<LogName> {
+        self.files(backends).map_or_else(Vec::new, |files| files.all(usize::from(self.partitions)))
     }
 
     pub(crate) fn name(&self) -> Option<TopicName> {
@@ -129,11 +130,12 @@ pub(crate) struct Loaded {
 impl Catalog {
     /// Opens the catalog, or begins one if none is `expected`; `broker` writes it. `None` when it is expected and not there.
     pub(crate) fn open(
+        backends: &Backends,
         broker: &Arc<Broker>,
         now_ms: u64,
         expected: bool,
     ) -> Result<Option<Loaded>, StartError> {
-        let log = LogName::new(Database(0), STEM);
+        let log = backends.log(STEM);
         let request = OpenRequest { create: !expected, known: None };
         let opened = match broker.with_shard(|shard| shard.open(&log, request)) {
             Err(StorageError::NotFound(_)) if expected => return Ok(None),

@@ -138,7 +138,7 @@ impl Engine {
         let logs: Vec<_> = making
             .iter()
             .flat_map(|making| {
-                let files = making.record.files_of(&making.wish.name);
+                let files = making.record.files_of(&making.wish.name, &self.storage);
                 (0..usize::from(making.record.partitions)).map(move |index| files.partition(index))
             })
             .collect();

@@ -107,7 +107,7 @@ impl Engine {
             })
             .collect::<Result<Arc<[_]>, StartError>>()?;
         let deadlines = Deadlines::new(Arc::clone(&options.clock));
-        let loaded = Catalog::open(&brokers[0], options.clock.now_ms(), options.catalog_expected)?;
+        let loaded = Catalog::open(&storage, &brokers[0], options.clock.now_ms(), options.catalog_expected)?;
         let Some(mut loaded) = loaded else {
             return Err(StartError::CatalogMissing { backend: storage.default_name().to_owned() });
         };

@@ -51,7 +51,7 @@ impl Engine {
     ) -> Result<Arc<Topic>, StorageError> {
         let database = Database(record.database);
         let backend = record.backend.as_deref();
-        let files = record.files_of(&name);
+        let files = record.files_of(&name, &self.storage);
         open_topic(OpenTopic {
             watch: self.names.watch(database, name.as_bytes()),
             database,

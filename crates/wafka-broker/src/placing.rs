@@ -176,7 +176,7 @@ impl Engine {
         record: &CatalogTopic,
         name: &TopicName,
     ) -> Result<(), TopicError> {
-        let files = record.files_of(name);
+        let files = record.files_of(name, &self.storage);
         let logs: Vec<_> = (0..usize::from(record.partitions)).map(|at| files.partition(at)).collect();
         self.storage.create(&logs)?;
         let copy = self.open_with(record, name.clone(), self.partitioner_of(record, name), Opening::New)?;
@@ -190,7 +190,7 @@ impl Engine {
 
     /// Removes what there is of a copy that does not count.
     fn drop_copy(&self, catalog: &mut Catalog, record: &CatalogTopic, name: &TopicName) {
-        match self.storage.delete(&record.logs()) {
+        match self.storage.delete(&record.logs(&self.storage)) {
             Ok(()) => catalog.note_removed(std::iter::once(record.uid), self.options.clock.now_ms()),
             Err(error) => {
                 tracing::error!(topic = %name, %error, "files of a copy not removed: the next start removes them");

@@ -45,8 +45,8 @@ impl Engine {
         topics: &[CatalogTopic],
         deleted: &[CatalogTopic],
     ) -> Result<(), StartError> {
-        let in_use: HashSet<LogName> = topics.iter().flat_map(CatalogTopic::logs).collect();
-        let gone: HashSet<LogName> = deleted.iter().flat_map(CatalogTopic::logs).collect();
+        let in_use: HashSet<LogName> = topics.iter().flat_map(|topic| topic.logs(&self.storage)).collect();
+        let gone: HashSet<LogName> = deleted.iter().flat_map(|topic| topic.logs(&self.storage)).collect();
         let backends: HashSet<Option<&Arc<str>>> = gone.iter().map(LogName::backend).collect();
         let mut unreachable = HashSet::new();
         for backend in backends {
@@ -89,7 +89,7 @@ impl Engine {
             true => Opening::Start,
             // Its events were to be thrown away; what it is made of was not.
             false => {
-                let files = record.files_of(&name);
+                let files = record.files_of(&name, &self.storage);
                 let logs: Vec<_> =
                     (0..usize::from(record.partitions)).map(|at| files.partition(at)).collect();
                 self.storage.create(&logs)?;

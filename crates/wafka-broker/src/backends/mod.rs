@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use wafka_core::BrokerId;
 use wafka_core::storage::{LogName, Options, Owner, Ownership, Shard, Storage, StorageError, StorageFactory};
+use wafka_core::{BrokerId, Database};
 
 use lease::KeptLease;
 use shard::BackendsShard;
@@ -154,6 +154,16 @@ impl Backends {
         }
     }
 
+    /// The name of a log of the default backend that is of no topic.
+    pub(crate) fn log(&self, stem: &str) -> LogName {
+        LogName::new(Database(0), stem).with_ending(ending_of(&self.all.name))
+    }
+
+    /// What the files of a backend's logs end in.
+    pub(crate) fn ending(&self, backend: Option<&str>) -> &'static str {
+        ending_of(backend.unwrap_or(&self.all.name))
+    }
+
     /// Gives up the leases on backends beside the default one, once nothing is written any more.
     pub(crate) fn end(&self) {
         for other in &self.all.others {
@@ -277,6 +287,11 @@ impl Other {
     }
 }
 
+/// What the files of a backend's logs end in, for people to find them: only in one each log is a file.
+fn ending_of(backend: &str) -> &'static str {
+    if backend == "text" { ".txt" } else { "" }
+}
+
 /// Stands for a server that has no address.
 fn nobody() -> Owner {
     Owner { id: format!("process {}", std::process::id()), address: String::new() }
@@ -351,13 +366,18 @@ impl All {
 
     /// A log's name as it is known above the backends.
     fn tagged(&self, at: usize, log: LogName) -> LogName {
-        let other = at.checked_sub(1).and_then(|at| self.others.get(at));
-        log.in_backend(other.map(|other| Arc::clone(&other.name)))
+        let other = at.checked_sub(1).and_then(|at| self.others.get(at)).map(|other| &other.name);
+        log.with_ending(ending_of(other.unwrap_or(&self.name))).in_backend(other.cloned())
     }
 
     /// An error of a backend, with the log's name as it is known above the backends.
     fn named(&self, at: usize, error: StorageError) -> StorageError {
         let Some(other) = at.checked_sub(1).and_then(|at| self.others.get(at)) else { return error };
+        let named = |log: String| match ending_of(&other.name) {
+            "" => format!("{}:{log}", other.name),
+            // A file's name, or a path, says enough.
+            _ => log,
+        };
         match error {
             StorageError::NotFound(log) => StorageError::NotFound(self.tagged(at, log)),
             StorageError::Exists(log) => StorageError::Exists(self.tagged(at, log)),
@@ -371,11 +391,9 @@ impl All {
                 StorageError::Damaged { log: self.tagged(at, log), position, reason }
             }
             StorageError::Io { log, operation, source } => {
-                StorageError::Io { log: format!("{}:{log}", other.name), operation, source }
+                StorageError::Io { log: named(log), operation, source }
             }
-            StorageError::NotOwner { log, reason } => {
-                StorageError::NotOwner { log: format!("{}:{log}", other.name), reason }
-            }
+            StorageError::NotOwner { log, reason } => StorageError::NotOwner { log: named(log), reason },
             // The others name the backend.
             error => error,
         }

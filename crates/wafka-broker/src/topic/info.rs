@@ -126,10 +126,7 @@ impl Topic {
 
     /// Where a log is, for people to find it.
     fn file(&self, log: &LogName) -> String {
-        match &*self.backend {
-            "text" => log.clone().in_backend(None).to_string(),
-            _ => log.clone().in_backend(Some(Arc::clone(&self.backend))).to_string(),
-        }
+        log.clone().in_backend(Some(Arc::clone(&self.backend))).to_string()
     }
 
     fn partition_info(&self, state: &super::State, at: usize) -> PartitionInfo {

@@ -15,6 +15,7 @@ use super::lane::Pending;
 use super::presence::Presence;
 use super::unread;
 use super::{Deletions, Journal, Lane, LaneState, Limits, Nodes, State, Strategy, Topic};
+use crate::backends::Backends;
 use crate::broker::Broker;
 use crate::expiry::Deadlines;
 use crate::group::Groups;
@@ -38,15 +39,23 @@ pub(crate) struct LaneFiles {
     pub(crate) second: bool,
     /// The backend they are in; `None` is the default one.
     pub(crate) backend: Option<Arc<str>>,
+    /// What their names end in.
+    ending: &'static str,
 }
 
 impl LaneFiles {
-    pub(crate) fn new(database: Database, name: &TopicName, second: bool, backend: Option<Arc<str>>) -> Self {
+    pub(crate) fn new(database: Database, name: &TopicName, second: bool) -> Self {
         let mut stem = name.file_stem();
         if second {
             stem.push('%');
         }
-        LaneFiles { database, stem, second, backend }
+        LaneFiles { database, stem, second, backend: None, ending: "" }
+    }
+
+    /// The logs of these names in a backend.
+    pub(crate) fn in_backend(self, backend: Option<Arc<str>>, backends: &Backends) -> Self {
+        let ending = backends.ending(backend.as_deref());
+        LaneFiles { backend, ending, ..self }
     }
 
     pub(crate) fn partition(&self, index: usize) -> LogName {
@@ -58,7 +67,7 @@ impl LaneFiles {
     }
 
     fn log(&self, stem: &str) -> LogName {
-        LogName::new(self.database, stem).in_backend(self.backend.clone())
+        LogName::new(self.database, stem).in_backend(self.backend.clone()).with_ending(self.ending)
     }
 
     /// All logs that a topic of so many partitions may have.

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use wafka_core::storage::{Batch, Cursor, LogName, LogSlot, OpenRequest, RewritePlan, Shard, StorageError};
-use wafka_core::{Clock, Database, Offset};
+use wafka_core::{Clock, Offset};
 use wafka_storage::line::{RecordKind, RecordLine, encode_record};
 
 use super::record::TransactionRecord;
+use crate::backends::Backends;
 use crate::broker::Broker;
 use crate::error::StartError;
 use crate::topic::scan;
@@ -28,6 +29,7 @@ pub(crate) struct NotWritten {
 
 /// The log of transactions.
 pub(crate) struct TransactionLog {
+    name: LogName,
     broker: Arc<Broker>,
     clock: Arc<dyn Clock>,
     /// Lines that nobody has written yet.
@@ -63,10 +65,11 @@ pub(crate) struct LoadedTransactions {
 impl TransactionLog {
     /// Opens the log if there is one; `broker` writes it.
     pub(crate) fn open(
+        backends: &Backends,
         broker: &Arc<Broker>,
         clock: Arc<dyn Clock>,
     ) -> Result<LoadedTransactions, StartError> {
-        let name = name();
+        let name = backends.log(STEM);
         let mut file = LogFile::default();
         let mut records = Vec::new();
         let opened = broker.with_shard(|shard| shard.open(&name, OpenRequest::default()));
@@ -100,6 +103,7 @@ impl TransactionLog {
             }
         }
         let log = TransactionLog {
+            name,
             broker: Arc::clone(broker),
             clock,
             queue: Mutex::default(),
@@ -159,7 +163,7 @@ impl TransactionLog {
             let (slot, end) = match slot {
                 Some(slot) => (slot, end),
                 None => {
-                    let opened = shard.open(&name(), OpenRequest { create: true, known: None })?;
+                    let opened = shard.open(&self.name, OpenRequest { create: true, known: None })?;
                     (opened.slot, opened.end)
                 }
             };
@@ -226,10 +230,6 @@ impl TransactionLog {
         file.bytes = 0;
         Ok(())
     }
-}
-
-fn name() -> LogName {
-    LogName::new(Database(0), STEM)
 }
 
 fn parse(line: &[u8]) -> Result<(Offset, TransactionRecord), String> {

@@ -32,7 +32,7 @@ impl Undo<'_> {
     /// Opens the log of transactions and does what it asks for.
     pub(crate) fn run(&self, catalog: &mut Loaded) -> Result<TransactionLog, StartError> {
         let LoadedTransactions { log, records } =
-            TransactionLog::open(&self.brokers[0], Arc::clone(&self.options.clock))?;
+            TransactionLog::open(self.storage, &self.brokers[0], Arc::clone(&self.options.clock))?;
         let mut open: BTreeMap<u64, Begun> = BTreeMap::new();
         let mut deleted = BTreeSet::new();
         for (offset, record) in records {
@@ -115,7 +115,7 @@ impl Undo<'_> {
         topic: &CatalogTopic,
         before: &TopicBefore,
     ) -> Result<Option<LogName>, StartError> {
-        let Some(files) = topic.files() else { return Ok(None) };
+        let Some(files) = topic.files(self.storage) else { return Ok(None) };
         if !self.storage.keeps(topic.backend.as_deref()) {
             // It is empty as it is.
             return Ok(None);

@@ -69,13 +69,14 @@ impl From<OptionsError> for Told {
     }
 }
 
-/// Whether a text is the name of a log, as [`wafka_core::storage::LogName`] is shown, and no path.
+/// Whether a text is the name of a log, as [`wafka_core::storage::LogName`] is shown in a backend, and no path.
 fn is_log(text: &str) -> bool {
     let stem = match text.strip_prefix("db").and_then(|rest| rest.split_once('/')) {
         Some((number, stem)) if number.bytes().all(|byte| byte.is_ascii_digit()) => stem,
         _ => text,
     };
-    stem.ends_with(".txt") && !stem.contains('/')
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-%".contains(&byte);
+    !stem.is_empty() && stem.bytes().all(plain)
 }
 
 /// Whether something behind a handle panicked: the handle is used no more, as nobody knows what state it is in.
@@ -138,9 +139,10 @@ mod tests {
             operation: "open",
             source: std::io::Error::other("no"),
         };
-        assert_eq!(told(io("a-1.txt")), (status::IO, "no".to_owned()));
-        assert_eq!(told(io("db12/a-1.txt")), (status::IO, "no".to_owned()));
-        assert_eq!(told(io("/data/a-1.txt")), (status::IO, "/data/a-1.txt: open: no".to_owned()));
+        assert_eq!(told(io("a-1")), (status::IO, "no".to_owned()));
+        assert_eq!(told(io("db12/a.journal")), (status::IO, "no".to_owned()));
+        assert_eq!(told(io("/data/a-1")), (status::IO, "/data/a-1: open: no".to_owned()));
+        assert_eq!(told(io("the servers")), (status::IO, "the servers: open: no".to_owned()));
         assert_eq!(told(io("data/x.sqlite")), (status::IO, "data/x.sqlite: open: no".to_owned()));
     }
 

@@ -120,7 +120,7 @@ impl Storage for TextStorage {
             for entry in home.fs.read_dir(&dir).map_err(|source| home.error("list", source))? {
                 let stem = entry.name.to_str().and_then(|name| name.strip_suffix(LOG_ENDING));
                 if let Some(stem) = stem.filter(|stem| !entry.is_dir && is_stem(stem)) {
-                    logs.push(LogName::new(database, stem));
+                    logs.push(LogName::new(database, stem).with_ending(LOG_ENDING));
                 }
             }
         }
@@ -303,6 +303,7 @@ fn database_number(name: &str) -> Option<u16> {
 }
 
 fn log_error(log: &LogName, operation: &'static str, source: io::Error) -> StorageError {
+    let log = log.clone().with_ending(LOG_ENDING);
     StorageError::Io { log: log.to_string(), operation, source: explained(source) }
 }
 

@@ -17,7 +17,7 @@ use super::put_off::PutOff;
 use super::reader::TextReader;
 use super::recover::{Recovered, recover};
 use super::rewrite::TextRewrite;
-use super::{CHUNK_BYTES, Home, log_error};
+use super::{CHUNK_BYTES, Home, LOG_ENDING, log_error};
 use crate::fs::{File, OpenMode, read_full_at, write_all_at};
 
 /// The logs that one broker has open.
@@ -129,6 +129,7 @@ impl TextShard {
 impl Shard for TextShard {
     fn open(&mut self, log: &LogName, request: OpenRequest) -> Result<Opened, StorageError> {
         let home = Arc::clone(&self.home);
+        let log = &log.clone().with_ending(LOG_ENDING);
         home.check_name(log, "open")?;
         let claim = home.claim(log, "open")?;
         let file = self.open_file(log, request.create)?;

@@ -229,3 +229,26 @@ fn an_older_sync_that_went_well_does_not_hide_a_failure() {
     append(&mut *shard, x, 0);
     assert_eq!(failed(&shard.begin_sync().wait()), []);
 }
+
+/// An error text and a line of the server's log name a log as whoever looks for it finds it.
+#[test]
+fn a_log_is_named_as_its_backend_calls_it() {
+    use crate::topic::LaneFiles;
+    let factory = Arc::new(Other(SimFs::new()));
+    let source =
+        || BackendSource { factory: factory.clone(), data_dir: "data".into(), options: Options::new() };
+    let topic = wafka_core::TopicName::new(b"t").unwrap();
+    let names = |default: &str, backend: Option<&str>| {
+        let backends = Backends::new(default, text(&SimFs::new()), [source()]).unwrap();
+        let files = LaneFiles::new(Database(3), &topic, false).in_backend(backend.map(Arc::from), &backends);
+        [
+            backends.log("wafka.catalog").to_string(),
+            files.partition(0).to_string(),
+            files.journal().to_string(),
+        ]
+    };
+    assert_eq!(names("text", None), ["wafka.catalog.txt", "db3/t-1.txt", "db3/t.journal.txt"]);
+    assert_eq!(names("text", Some("other")), ["wafka.catalog.txt", "other:db3/t-1", "other:db3/t.journal"]);
+    assert_eq!(names("remote", None), ["wafka.catalog", "db3/t-1", "db3/t.journal"]);
+    assert_eq!(names("remote", Some("text")), ["wafka.catalog", "db3/t-1.txt", "db3/t.journal.txt"]);
+}

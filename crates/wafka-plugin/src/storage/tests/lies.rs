@@ -153,7 +153,7 @@ fn two_logs_in_one_slot_end_the_shard() {
     let mut shard = storage.shard(BrokerId(1)).unwrap();
     let a = shard.open(&log("a-1"), CREATE).unwrap();
     append(&mut *shard, a.slot, 0, 2).unwrap();
-    let said = "gives slot 0 to b-1.txt, expected another one than that of a-1.txt";
+    let said = "gives slot 0 to b-1, expected another one than that of a-1";
     assert_faulty(shard.open(&log("b-1"), CREATE).map(|_| ()), said);
     assert_faulty(append(&mut *shard, a.slot, 2, 3), said);
     assert_eq!(sync(&mut *shard).len(), 1);

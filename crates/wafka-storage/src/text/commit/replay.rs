@@ -116,7 +116,7 @@ fn parse(displayed: &str) -> Option<LogName> {
         Some((directory, name)) => (database_number(directory)?, name),
     };
     let stem = name.strip_suffix(LOG_ENDING).filter(|stem| is_stem(stem))?;
-    Some(LogName::new(Database(database), stem))
+    Some(LogName::new(Database(database), stem).with_ending(LOG_ENDING))
 }
 
 fn holds(file: &dyn File, bytes: &[u8], position: u64) -> io::Result<bool> {
