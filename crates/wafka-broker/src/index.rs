@@ -12,7 +12,9 @@
 //! | 48·n.. | entries: `ms`, `seq`, `offset`, `position`, `ordinal` (u64 each), CRC-32C of these 40 bytes (u32), zero (u32) |
 
 pub(crate) mod claim;
+mod removed;
 mod search;
+mod unread;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,7 +27,10 @@ use wafka_core::{EventId, Offset};
 use wafka_storage::fs::{File, OpenMode, read_full_at, write_all_at};
 
 use crate::options::IndexPlace;
+pub(crate) use removed::{Fate, Gaps, Removed};
 use search::Search;
+use unread::Unread;
+pub(crate) use unread::{Between, Counted};
 
 const MAGIC: &[u8; 8] = b"WAFKAIDX";
 const VERSION: u32 = 1;
@@ -91,6 +96,8 @@ struct Inner {
     flushed: u64,
     /// Entries that come after those in the file.
     recent: Vec<IndexEntry>,
+    /// Of a log that was not read when it was opened.
+    unread: Option<Unread>,
 }
 
 impl SparseIndex {
@@ -108,7 +115,8 @@ impl SparseIndex {
                 }
             },
         };
-        let inner = Inner { generation: 0, place, aside: false, file, flushed, recent: Vec::new() };
+        let inner =
+            Inner { generation: 0, place, aside: false, file, flushed, recent: Vec::new(), unread: None };
         SparseIndex {
             inner: RwLock::new(inner),
             listed: AtomicBool::new(false),
@@ -145,12 +153,16 @@ impl SparseIndex {
         let recent = usize::try_from(keep - flushed).unwrap_or(usize::MAX);
         inner.flushed = flushed;
         inner.recent.truncate(recent);
+        if let Some(unread) = &mut inner.unread {
+            unread.truncate_from(offset);
+        }
     }
 
     /// Forgets everything and removes the file.
     pub(crate) fn reset(&self) -> io::Result<()> {
         let mut inner = self.inner.write();
         inner.recent.clear();
+        inner.unread = None;
         inner.flushed = 0;
         inner.file = None;
         inner.aside = false;
@@ -228,11 +240,6 @@ impl SparseIndex {
     }
 
     /// Where to begin to read for the first event at or above `id`: at or before it.
-    pub(crate) fn seek(&self, id: EventId) -> Option<(Cursor, u64)> {
-        self.last_where(|entry| entry.id <= id)
-    }
-
-    /// As [`SparseIndex::seek`], with the entry.
     pub(crate) fn seek_entry(&self, id: EventId) -> Option<(Cursor, IndexEntry)> {
         self.last_entry_where(|entry| entry.id <= id)
     }
@@ -272,6 +279,7 @@ impl SparseIndex {
     pub(crate) fn replace(&self, entries: Vec<IndexEntry>, generation: u32) {
         let mut inner = self.inner.write();
         inner.recent = entries;
+        inner.unread = None;
         inner.flushed = 0;
         inner.file = None;
         inner.aside = false;

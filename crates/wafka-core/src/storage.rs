@@ -105,6 +105,9 @@ pub struct Opened {
     pub torn: Option<TornTail>,
     /// Damage found between the known cursor and the end.
     pub damage: Vec<Damage>,
+    /// How many lines there are from `first` to `end`, exactly, where the backend knows without going through them: then
+    /// nobody else needs to, to open the log. Such a backend also finds single lines by their offsets fast.
+    pub lines: Option<u64>,
 }
 
 /// How to open a log.

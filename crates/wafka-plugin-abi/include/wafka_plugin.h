@@ -263,6 +263,13 @@ typedef struct wafka_opened {
     uint64_t torn_position;
     /* How many bytes were cut; 0: there was no torn tail. */
     uint64_t torn_bytes;
+    /* How many lines there are from first to end, exactly, when knows_lines is 1. */
+    uint64_t lines;
+    /* 1: the backend knows how many lines there are without going through them, and finds single ones by their offsets
+       fast, so that the log is opened without being read. 0: it is read once where no index of it is there. */
+    uint32_t knows_lines;
+    /* Zero. */
+    uint32_t reserved;
 } wafka_opened;
 
 /* The lines that a read gave. */

@@ -128,6 +128,7 @@ impl Shard for VecShard {
             end,
             torn: None,
             damage: vec![],
+            lines: Some(end.offset),
         })
     }
 

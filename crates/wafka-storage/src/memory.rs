@@ -182,8 +182,12 @@ impl Shard for MemoryShard {
         let slot = LogSlot(self.next_slot);
         self.next_slot += 1;
         self.open.insert(slot, OpenLog { name: name.clone(), log: Arc::clone(&log), epoch });
-        let (first, end) = (log.read().first(), log.read().end());
-        Ok(Opened { slot, reader: Arc::new(MemoryReader(log)), first, end, torn: None, damage: Vec::new() })
+        let (first, end, lines) = {
+            let content = log.read();
+            (content.first(), content.end(), Some(content.lines()))
+        };
+        let reader = Arc::new(MemoryReader(log));
+        Ok(Opened { slot, reader, first, end, torn: None, damage: Vec::new(), lines })
     }
 
     fn append(&mut self, slot: LogSlot, batch: Batch<'_>) -> Result<Cursor, StorageError> {

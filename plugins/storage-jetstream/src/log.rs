@@ -137,6 +137,8 @@ pub(crate) struct Loaded {
     pub segments: Segments,
     pub first: Offset,
     pub any_from: Offset,
+    /// How many lines there are, where that is known.
+    pub lines: Option<u64>,
     pub end: Offset,
     pub last_sequence: u64,
     pub last_cut: u64,

@@ -17,6 +17,7 @@ use wafka_core::storage::{LogName, StorageError};
 use crate::api::{Api, Failure, Stored, StreamInfo, bytes_beside, bytes_beside_cut};
 use crate::batches::Batches;
 use crate::directory::Place;
+use crate::gaps::Counts;
 use crate::home::failed;
 use crate::log::Loaded;
 use crate::segments::{Cut, Segments};
@@ -194,6 +195,10 @@ impl Found {
         if let Some(last) = last {
             api.remove(stream, last.sequence).await?;
         }
+        if info.state.last_seq + 1 != sequence {
+            // What came before the mark was not counted.
+            info.state.subjects.clear();
+        }
         info.state.last_seq = sequence;
         let cut = serde_json::from_slice(&body).map_err(|error| Failure::Strange(error.to_string()))?;
         let last = Some(LastCut { sequence, cut, bytes: body.len() as u64 });
@@ -205,14 +210,15 @@ impl Found {
         let state = &info.state;
         let end = segments.offset_from(state.last_seq + 1);
         let first = first(api, stream, lines, &segments, state.last_seq, end).await?;
-        let any_from = api.any_from(stream, lines, &info, &segments, first..end).await?;
+        let Counts { any_from, lines: count } =
+            api.counts(stream, lines, &info, &segments, first..end).await?;
         let bytes = if first == end { 0 } else { bytes };
         let leader = info.cluster.as_ref().and_then(|cluster| cluster.leader.as_deref()).unwrap_or_default();
         ::log::debug!("{name}, stream {stream}: offsets {first} to {end}, leader {leader}");
         let last_cut = last.map_or(0, |last| last.sequence);
         let batches = Batches::new(info.config.num_replicas, info.config.allow_atomic);
         let last_sequence = info.state.last_seq;
-        Ok(Loaded { first, any_from, end, last_sequence, last_cut, bytes, segments, batches })
+        Ok(Loaded { first, any_from, lines: count, end, last_sequence, last_cut, bytes, segments, batches })
     }
 }
 

@@ -87,7 +87,7 @@ impl Shard for JetStreamShard {
         let highest = before.map_or(0, |before| self.settle(&before));
         let place = self.place(&tenure, name, request.create)?;
         let loaded = home.block_on(home.load(&tenure, name, &place))?;
-        let stream = place.stream;
+        let (stream, lines) = (place.stream, loaded.lines);
         let mut state = State::loaded(loaded, home.next_generation());
         let (last, end) = (state.highest, state.end);
         if let Some(known) = request.known.filter(|known| known.offset >= end) {
@@ -129,7 +129,7 @@ impl Shard for JetStreamShard {
             (state.cursor(state.first), state.cursor(state.end))
         };
         let reader = Arc::new(JetStreamReader::new(&home, log));
-        Ok(Opened { slot, reader, first, end, torn: None, damage: Vec::new() })
+        Ok(Opened { slot, reader, first, end, torn: None, damage: Vec::new(), lines })
     }
 
     fn append(&mut self, slot: LogSlot, batch: Batch<'_>) -> Result<Cursor, StorageError> {

@@ -170,7 +170,7 @@ impl Shard for RedbShard {
         let (first, end) = (state.cursor(state.first), state.cursor(state.end));
         drop(state);
         let reader = Arc::new(RedbReader::new(&home, log));
-        Ok(Opened { slot, reader, first, end, torn: None, damage: Vec::new() })
+        Ok(Opened { slot, reader, first, end, torn: None, damage: Vec::new(), lines: None })
     }
 
     fn append(&mut self, slot: LogSlot, batch: Batch<'_>) -> Result<Cursor, StorageError> {

@@ -147,6 +147,7 @@ impl Shard for SqliteShard {
             end: log.cursor(found.end),
             torn: None,
             damage: Vec::new(),
+            lines: None,
         };
         self.logs.insert(slot, OpenLog { log, end: found.end, dirty: false, reopened: 0, _claim: claim });
         Ok(opened)

@@ -107,16 +107,11 @@ impl<'v> Forward<'v> {
         if lane.is_past {
             return Ok(Self { next: Cursor::at_offset(lane.end), ..Self::empty(lane, Lines::none()) });
         }
-        let (start, last_id) = match lane.index.seek_entry(from) {
-            // When the line that the index names is damaged, at least its id is known.
-            Some((cursor, entry)) => (cursor, entry.id.prev().unwrap_or(EventId::MIN)),
-            None => {
-                let start = Cursor { offset: 0, position: 0, generation: lane.reader.generation() };
-                (start, EventId::MIN)
-            }
-        };
+        let start = lane.seek(from)?;
+        // When the line there is damaged, at least its id is known.
+        let last_id = start.id.prev().unwrap_or(EventId::MIN);
         let forward = Self::empty(lane, Lines::none());
-        Forward { next: start, chunk_bytes: chunk, last_id, ..forward }.begin(from)
+        Forward { next: start.cursor, chunk_bytes: chunk, last_id, ..forward }.begin(from)
     }
 
     /// Begins to read the file at `start` and goes to the first event at or above `from`.

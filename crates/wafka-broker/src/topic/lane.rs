@@ -8,7 +8,7 @@ use wafka_core::storage::{Batch, Cursor, Damage, LogName, LogReader, LogSlot};
 use wafka_core::{EventId, Offset};
 use wafka_storage::line::EventEncoder;
 
-use crate::index::{IndexEntry, SparseIndex};
+use crate::index::{IndexEntry, Removed, SparseIndex};
 use crate::tail::{Block, Tail};
 
 /// How many failures of a log are remembered, to tell late askers which one took their write.
@@ -104,6 +104,14 @@ pub(crate) struct Lane {
     pub(crate) last_sequence_committed: u64,
     /// Lines in the log up to `end`.
     pub(crate) lines: u64,
+    /// Where the log began when it was opened.
+    pub(crate) first: Offset,
+    /// Whether the backend says how many lines a log has: then `removed` says which there are.
+    pub(crate) counts: bool,
+    /// Which lines between the first one and the end are no more, as far as the journal was told.
+    pub(crate) removed: Removed,
+    /// Whether the log was not read when it was opened.
+    pub(crate) is_index_partial: bool,
     /// Of these and the pending ones, how many are neither trimmed nor deleted.
     pub(crate) live: u64,
     /// Bytes appended since the last line the index knows.

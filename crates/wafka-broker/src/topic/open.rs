@@ -7,22 +7,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use parking_lot::{Condvar, Mutex};
 use wafka_core::partitioner::{Options, Partitioner, PartitionerError, Route, RouteRequest};
-use wafka_core::storage::{Cursor, LogName, LogReader, OpenRequest, Opened, Shard, StorageError};
+use wafka_core::storage::{Cursor, LogName, LogReader, Opened, StorageError};
 use wafka_core::{Database, EventId, PartitionId, TopicName};
-use wafka_storage::line::{self, EventEncoder};
 
-use super::lane::Pending;
-use super::presence::Presence;
+use super::open_lane::OpenLane;
 use super::unread;
-use super::{Deletions, Journal, Lane, LaneState, Limits, Nodes, State, Strategy, Topic};
+use super::{Deletions, Journal, Limits, Nodes, State, Strategy, Topic};
 use crate::backends::Backends;
 use crate::broker::Broker;
 use crate::expiry::Deadlines;
 use crate::group::Groups;
-use crate::index::{IndexEntry, SparseIndex};
-use crate::lines::{self, Lines};
+use crate::index::SparseIndex;
+use crate::lines::Lines;
 use crate::options::IndexPlace;
-use crate::tail::Tail;
 use crate::ticket::TicketKind;
 use crate::watch::WatchPoint;
 
@@ -133,8 +130,9 @@ pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError
         if spec.create {
             sparse.reset().map_err(|source| io("remove an old index", &files.partition(index), source))?;
         }
-        let opening =
-            OpenLane { spec: &spec, log: files.partition(index), index: Arc::new(sparse), number: index };
+        let interval = spec.limits.index_interval_bytes;
+        let (log, sparse) = (files.partition(index), Arc::new(sparse));
+        let opening = OpenLane { topic: &spec.name, log, index: sparse, interval, number: index };
         lanes.push(match brokers[broker].with_shard(|shard| opening.open(shard, broker)) {
             Err(error) if spec.tolerant => {
                 unread::lane(&spec.name, index, broker, files.partition(index), &error)
@@ -181,6 +179,7 @@ pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError
     if !spec.create {
         state.load_journal(&brokers[home], spec.tolerant)?;
     }
+    state.settle_logs(spec.limits.index_interval_bytes)?;
     state.settle()?;
     state.step_over_unread(spec.deadlines.now_ms());
     state.complete_idempotence(spec.deadlines.now_ms())?;
@@ -216,7 +215,7 @@ pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError
     Ok(topic)
 }
 
-fn io(operation: &'static str, log: &LogName, source: std::io::Error) -> StorageError {
+pub(super) fn io(operation: &'static str, log: &LogName, source: std::io::Error) -> StorageError {
     StorageError::Io { log: log.to_string(), operation, source }
 }
 
@@ -235,195 +234,6 @@ impl Topic {
             self.brokers[self.home].register(slot, self, TicketKind::Journal);
         }
     }
-}
-
-impl State {
-    /// Works out what follows from files and journal together.
-    fn settle(&mut self) -> Result<(), StorageError> {
-        let read = self.lanes.iter().filter(|lane| !lane.unread);
-        let newest = read.map(|lane| lane.last_id).max().unwrap_or(EventId::MIN);
-        self.last_id = self.last_id.max(newest).max(self.floor).max(self.max_deleted_id);
-        self.visible_id = self.last_id;
-        self.journal.durable_floor = self.floor;
-        if self.journal.held.is_some() {
-            // A line that cannot be read may have said that it lives on.
-            self.expire_at_ms = None;
-        }
-        self.journal.durable_expire_at_ms = self.expire_at_ms;
-        let partitions = self.lanes.len() as u64;
-        let offsets: u64 = self.lanes.iter().map(|lane| lane.next_offset).sum();
-        self.cycle = u16::try_from((offsets + partitions - 1) % partitions).unwrap_or(0);
-        self.forget_missing_deletions()?;
-        let deleted = self.deletions.count_up_to(EventId::MAX, self.lanes.len());
-        let floor = self.floor;
-        for (lane, deleted) in self.lanes.iter_mut().zip(deleted).filter(|(lane, _)| !lane.unread) {
-            let trimmed = if floor == EventId::MIN { 0 } else { lane.rank(floor).map_err(into_storage)? };
-            lane.live = lane.lines.saturating_sub(trimmed).saturating_sub(deleted);
-        }
-        Ok(())
-    }
-
-    /// A rewrite may have removed deleted events without the journal having been told.
-    fn forget_missing_deletions(&mut self) -> Result<(), StorageError> {
-        let floor = self.floor;
-        let mut gone = Vec::new();
-        let mut lanes: Vec<_> = self.lanes.iter().map(|lane| (lane, Presence::new(lane))).collect();
-        for (id, deleted) in self.deletions.iter() {
-            let present = match lanes.get_mut(usize::from(deleted.lane)) {
-                Some((lane, _)) if lane.unread => true,
-                Some((_, presence)) if id > floor => presence.holds(id, deleted.offset)?,
-                _ => false,
-            };
-            if !present {
-                gone.push(id);
-            }
-        }
-        if !gone.is_empty() {
-            Arc::make_mut(&mut self.deletions).forget(|id, _| gone.binary_search(&id).is_ok());
-        }
-        Ok(())
-    }
-}
-
-fn into_storage(error: crate::error::ReadError) -> StorageError {
-    match error {
-        crate::error::ReadError::Storage(error) => error,
-        other => StorageError::Io {
-            log: String::new(),
-            operation: "read",
-            source: std::io::Error::other(other.to_string()),
-        },
-    }
-}
-
-/// Opens one partition.
-struct OpenLane<'a> {
-    spec: &'a OpenTopic<'a>,
-    log: LogName,
-    index: Arc<SparseIndex>,
-    number: usize,
-}
-
-impl OpenLane<'_> {
-    fn open(self, shard: &mut dyn Shard, broker: usize) -> Result<Lane, StorageError> {
-        let last = self.index.last();
-        let known = self.index.last_known();
-        let opened = shard.open(&self.log, OpenRequest { create: false, known })?;
-        let slot = opened.slot;
-        let lane = self.read(opened, last, broker);
-        if lane.is_err() {
-            shard.close(slot);
-        }
-        lane
-    }
-
-    /// Looks through what the index does not know of a log; `last` is the last entry that it had.
-    fn read(self, opened: Opened, last: Option<IndexEntry>, broker: usize) -> Result<Lane, StorageError> {
-        report(&self.log, &opened);
-        let generation = opened.reader.generation();
-        self.index.set_generation(generation);
-        self.index.truncate_from(opened.end.offset);
-        let start = match self.index.last() {
-            Some(entry) if stands(&*opened.reader, &entry)? => Some(entry),
-            Some(_) => {
-                tracing::warn!(log = %self.log, "the index does not fit the log, it is rebuilt");
-                self.index.reset().map_err(|source| io("reset the index", &self.log, source))?;
-                None
-            }
-            None => None,
-        };
-        let mut tally = Tally {
-            index: &self.index,
-            interval: self.spec.limits.index_interval_bytes,
-            lines: start.map_or(0, |entry| entry.ordinal),
-            since_mark: if start.is_some() { 0 } else { u64::MAX },
-            last_id: start.map_or(EventId::MIN, |entry| entry.id),
-            skip_mark: start.is_some(),
-            // Only what stands behind the entry that was given as known was verified when the log was opened.
-            unverified: !opened.damage.is_empty() || start != last,
-        };
-        let from = start.map_or(Cursor { generation, ..opened.first }, |entry| Cursor {
-            offset: entry.offset,
-            position: entry.position,
-            generation,
-        });
-        scan(&*opened.reader, from, |cursor, line| tally.line(cursor, line))?;
-        let (lines, since_mark, last_id) = (tally.lines, tally.since_mark, tally.last_id);
-        let partition = PartitionId::from_index(self.number);
-        Ok(Lane {
-            broker,
-            slot: opened.slot,
-            encoder: EventEncoder::new(self.spec.name.as_bytes(), partition),
-            tail: Tail::default(),
-            pending: Pending::default(),
-            spare: Vec::new(),
-            in_flight: None,
-            queued: false,
-            next_offset: opened.end.offset,
-            end: opened.end,
-            last_id,
-            last_sequence_committed: 0,
-            lines,
-            live: 0,
-            since_mark,
-            state: LaneState::Online,
-            epoch: 0,
-            failures: VecDeque::new(),
-            damage: opened.damage,
-            rewriting: false,
-            swapping: false,
-            rewrite_after: None,
-            unread: false,
-            reader: opened.reader,
-            index: self.index,
-            log: self.log,
-        })
-    }
-}
-
-/// Counts lines and fills the index while a log is looked through.
-struct Tally<'a> {
-    index: &'a SparseIndex,
-    interval: u64,
-    lines: u64,
-    since_mark: u64,
-    last_id: EventId,
-    /// The first line is in the index already.
-    skip_mark: bool,
-    /// Lines may be damaged: none is believed without being verified.
-    unverified: bool,
-}
-
-impl Tally<'_> {
-    fn line(&mut self, cursor: Cursor, line: &[u8]) {
-        let mark = self.since_mark >= self.interval && !self.skip_mark;
-        // A wrong id in the index would mislead every search: a mark is verified whatever is known.
-        let believed = !(self.unverified || mark) || line::verify(line).is_ok();
-        if let Some((id, offset)) = lines::peek(line).filter(|_| believed) {
-            if mark {
-                let entry = IndexEntry { id, offset, position: cursor.position, ordinal: self.lines };
-                self.index.push(std::iter::once(entry));
-                self.since_mark = 0;
-            }
-            self.last_id = self.last_id.max(id);
-        } else {
-            // It had some id above the one before it, and that must not be given to another event.
-            self.last_id = self.last_id.next().unwrap_or(EventId::MAX);
-        }
-        self.skip_mark = false;
-        self.since_mark = self.since_mark.saturating_add(line.len() as u64);
-        self.lines += 1;
-    }
-}
-
-/// Whether the line that an index entry names stands where it says.
-fn stands(reader: &dyn LogReader, entry: &IndexEntry) -> Result<bool, StorageError> {
-    let cursor = Cursor { offset: entry.offset, position: entry.position, generation: reader.generation() };
-    let mut lines = Lines::none();
-    lines.fill(reader, cursor, 1)?;
-    Ok(lines.advance()
-        && lines::peek(lines.current()) == Some((entry.id, entry.offset))
-        && line::verify(lines.current()).is_ok())
 }
 
 /// Hands out every line from `from` on, with its place.

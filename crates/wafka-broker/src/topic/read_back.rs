@@ -64,11 +64,13 @@ impl<'v> Backward<'v> {
         };
         if lane.blocks.is_empty()
             && let Some(next) = to.next()
-            && let Some((cursor, _)) = lane.index.seek(next)
         {
-            // The entry behind the one that holds the end of the range bounds the search.
-            let (seen, start) = backward.first_above(cursor, to)?;
-            (backward.seen, backward.start) = (seen, start.min(lane.end));
+            let near = lane.seek(next)?;
+            if near.is_known {
+                // The entry behind the one that holds the end of the range bounds the search.
+                let (seen, start) = backward.first_above(near.cursor, to)?;
+                (backward.seen, backward.start) = (seen, start.min(lane.end));
+            }
         }
         backward.advance()?;
         Ok(backward)

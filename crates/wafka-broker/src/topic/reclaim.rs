@@ -9,10 +9,11 @@ use wafka_core::storage::{Cursor, KeptLine, LogSlot, Rewrite, RewritePlan, Shard
 use wafka_core::{EventId, Offset};
 use wafka_storage::line;
 
+use super::journal::JournalRecord;
 use super::view::LaneView;
 use super::{Lane, State, Topic};
 use crate::error::ReadError;
-use crate::index::IndexEntry;
+use crate::index::{Gaps, IndexEntry, Removed};
 use crate::lines;
 
 /// After a rewrite that failed, so long none of that log is tried.
@@ -130,7 +131,7 @@ impl Topic {
     /// Puts the rewritten log in the place of the old one; returns how many bytes that freed. The broker's writer lock
     /// is held, so nothing is appended meanwhile; the state's lock is not, so events are accepted and read.
     fn swap(
-        &self,
+        self: &Arc<Self>,
         shard: &mut dyn Shard,
         number: usize,
         rewrite: Box<dyn Rewrite>,
@@ -174,10 +175,33 @@ impl Topic {
         let rewritten = result?;
         let gone = entries.dropped;
         let lane_number = u16::try_from(number).unwrap_or(u16::MAX);
+        self.note_removed(state, number, entries.gaps.end(rewritten.end.offset));
         state.deletions_forgotten += 1;
         Arc::make_mut(&mut state.deletions)
             .forget(|_, deleted| deleted.lane == lane_number && gone.contains(&deleted.offset));
         Ok(rewritten.bytes_freed)
+    }
+
+    /// Journals which lines of a log are no more, for who opens it without its index.
+    fn note_removed(self: &Arc<Self>, state: &mut State, number: usize, removed: Removed) {
+        let lane = &mut state.lanes[number];
+        if !lane.counts || lane.removed == removed {
+            return;
+        }
+        lane.removed = removed;
+        if state.journal_reason().is_some() {
+            // It begins with a snapshot when it is back.
+            return;
+        }
+        if state.lanes[number].removed.is_exact() {
+            state.journal.push(JournalRecord::removed(number, &state.lanes[number].removed));
+        } else {
+            // Which of the deletions in the journal are among these would have to be looked up.
+            state.journal.want_snapshot();
+        }
+        self.journal_ticket(state);
+        // Nobody waits for it, so nobody kicks.
+        self.brokers[self.home].wake();
     }
 
     fn reclaim_journal(self: &Arc<Self>) -> Result<(), StorageError> {
@@ -229,6 +253,7 @@ struct Entries {
     entries: Vec<IndexEntry>,
     lines: u64,
     since_mark: u64,
+    gaps: Gaps,
     /// What was to be dropped and was not kept: a log's last line stays even so.
     dropped: BTreeSet<Offset>,
 }
@@ -236,11 +261,19 @@ struct Entries {
 impl Entries {
     fn new(interval: u64, dropped: Vec<Offset>) -> Self {
         let dropped = dropped.into_iter().collect();
-        Entries { interval, entries: Vec::new(), lines: 0, since_mark: u64::MAX, dropped }
+        Entries {
+            interval,
+            entries: Vec::new(),
+            lines: 0,
+            since_mark: u64::MAX,
+            gaps: Gaps::default(),
+            dropped,
+        }
     }
 
     fn kept(&mut self, line: KeptLine<'_>) {
         self.dropped.remove(&line.cursor.offset);
+        self.gaps.line(line.cursor.offset);
         if self.since_mark >= self.interval
             && let Some((id, offset)) = lines::peek(line.bytes)
             // A rewrite keeps damaged lines as they are, and the header of one may name any id.

@@ -13,7 +13,7 @@ use wafka_storage::line::EventEncoder;
 
 use super::lane::Pending;
 use super::{Lane, LaneState, State, Topic, scan};
-use crate::index::SparseIndex;
+use crate::index::{Removed, SparseIndex};
 use crate::options::IndexPlace;
 use crate::tail::Tail;
 
@@ -69,6 +69,10 @@ pub(super) fn lane(
         last_id: EventId::MAX,
         last_sequence_committed: 0,
         lines: 1,
+        first: 0,
+        counts: false,
+        removed: Removed::default(),
+        is_index_partial: false,
         live: 0,
         since_mark: u64::MAX,
         state: LaneState::Offline { reason, retry_at: Instant::now() },

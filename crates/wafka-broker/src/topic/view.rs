@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wafka_core::storage::{Cursor, LogName, LogReader};
+use wafka_core::storage::{LogName, LogReader};
 use wafka_core::{EventId, Offset};
 
 use super::deletions::Deletions;
@@ -154,9 +154,7 @@ impl LaneView {
     /// The offset of the first committed line above `id`; the end when there is none.
     pub(super) fn first_above(&self, id: EventId) -> Result<Offset, ReadError> {
         let Some(above) = id.next() else { return Ok(self.end) };
-        let first = Cursor { offset: 0, position: 0, generation: self.reader.generation() };
-        let (start, _) = self.index.seek(id).unwrap_or((first, 0));
-        let forward = Forward::at(self, start, above, CHUNK_MIN)?;
+        let forward = Forward::at(self, self.seek(id)?.cursor, above, CHUNK_MIN)?;
         Ok(forward.item().map_or(self.end, |(_, offset)| offset))
     }
 }
@@ -215,9 +213,9 @@ impl RankView {
         if self.lines == 0 || id >= self.last_id {
             return Ok(self.lines);
         }
-        let first = Cursor { offset: 0, position: 0, generation: self.view.reader.generation() };
-        let (start, mut rank) = self.view.index.seek(id).unwrap_or((first, 0));
-        let mut forward = Forward::at(&self.view, start, EventId::MIN, CHUNK_MIN)?;
+        let start = self.view.seek(id)?;
+        let mut rank = self.view.lines_before(&start)?;
+        let mut forward = Forward::at(&self.view, start.cursor, EventId::MIN, CHUNK_MIN)?;
         while forward.item().is_some_and(|(found, _)| found <= id) {
             rank += forward.damaged_lines().max(1);
             forward.advance()?;

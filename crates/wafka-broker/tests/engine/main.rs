@@ -31,6 +31,7 @@ mod starting;
 mod streams;
 mod support;
 mod taken_back;
+mod takeover;
 mod transactions;
 mod trimming;
 mod unread;

@@ -160,7 +160,7 @@ fn the_index_of_the_last_owner_is_kept() {
     let owner = second.start(&memory);
     owner.end();
     let owner = first.start(&memory);
-    owner.topic();
+    owner.add(millis(101..=102));
     owner.end();
     assert_ne!(first.index_of("t-1.idx").modified().unwrap(), made);
 }

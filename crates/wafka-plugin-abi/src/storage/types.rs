@@ -117,10 +117,18 @@ pub struct Opened {
     pub torn_position: u64,
     /// How many bytes were cut; 0: there was no torn tail.
     pub torn_bytes: u64,
+    /// How many lines there are from `first` to `end`, exactly, when `knows_lines` is 1.
+    pub lines: u64,
+    /// 1: the backend knows how many lines there are without going through them, and finds single ones by their offsets
+    /// fast, so that the log is opened without being read. 0: it is read once where no index of it is there.
+    pub knows_lines: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
-layout! { OPENED: Opened = "wafka_opened", 80 {
-    struct_size 0, slot 4, reader 8, first 16, end 40, torn_position 64, torn_bytes 72
+layout! { OPENED: Opened = "wafka_opened", 96 {
+    struct_size 0, slot 4, reader 8, first 16, end 40, torn_position 64, torn_bytes 72, lines 80, knows_lines 88,
+    reserved 92
 } }
 
 /// The lines that a read gave.

@@ -52,6 +52,9 @@ pub(super) unsafe extern "C" fn log_open(
             end: abi_cursor(found.end),
             torn_position: found.torn.map_or(0, |torn| torn.position),
             torn_bytes: found.torn.map_or(0, |torn| torn.bytes),
+            lines: found.lines.unwrap_or(0),
+            knows_lines: u32::from(found.lines.is_some()),
+            reserved: 0,
         };
         // SAFETY: lent by the host for the call.
         unsafe { put_sized(opened, &result) }

@@ -32,6 +32,9 @@ pub(super) fn not_opened() -> abi::Opened {
         end: abi::Cursor::default(),
         torn_position: 0,
         torn_bytes: 0,
+        lines: 0,
+        knows_lines: 0,
+        reserved: 0,
     }
 }
 
@@ -44,10 +47,21 @@ pub(super) fn checked(opened: &abi::Opened) -> Result<(), String> {
             first.offset, end.offset
         ));
     }
+    let offsets = end.offset - first.offset;
+    if let Some(lines) = lines(opened)
+        && (lines > offsets || (lines == 0) != (offsets == 0))
+    {
+        return Err(format!("it has {lines} lines between offset {} and {}", first.offset, end.offset));
+    }
     if end.generation == 0 {
         return Err("its positions are of generation 0, expected at least 1".to_owned());
     }
     Ok(())
+}
+
+/// How many lines there are, where the plugin knows.
+pub(super) fn lines(opened: &abi::Opened) -> Option<u64> {
+    (opened.knows_lines == 1).then_some(opened.lines)
 }
 
 pub(super) fn torn(opened: &abi::Opened) -> Option<TornTail> {

@@ -14,7 +14,7 @@ use wafka_plugin_abi::{Bytes, ErrorOut, NOTHING_DUE, status};
 
 use super::backend::Handle;
 use super::book::{Book, Entry, LogEnd};
-use super::opening::{Damages, checked, lent_request, not_opened, torn};
+use super::opening::{Damages, checked, lent_request, lines, not_opened, torn};
 use super::reader::HostReader;
 use super::rewrite::HostRewrite;
 use super::sync::{Failures, HostPending};
@@ -193,7 +193,15 @@ impl Shard for HostShard {
         let entry = Entry { name: log.clone(), end, has_lines, poisoned: None };
         self.shard.book.lock().logs.insert(slot, entry);
         let (first, end) = (core_cursor(out.first), core_cursor(out.end));
-        Ok(Opened { slot, reader: Arc::new(reader), first, end, torn: torn(&out), damage })
+        Ok(Opened {
+            slot,
+            reader: Arc::new(reader),
+            first,
+            end,
+            torn: torn(&out),
+            damage,
+            lines: lines(&out),
+        })
     }
 
     fn append(&mut self, slot: LogSlot, batch: Batch<'_>) -> Result<Cursor, StorageError> {

@@ -114,6 +114,14 @@ fn create(shard: &mut dyn Shard, log: &LogName) -> Opened {
     let opened = shard.open(log, CREATE).expect("open");
     assert!(opened.damage.is_empty() && opened.torn.is_none(), "{:?} {:?}", opened.damage, opened.torn);
     assert!(opened.end.generation > 0 && opened.reader.generation() > 0);
+    if let Some(said) = opened.lines {
+        let lines = read_all(&*opened.reader, opened.first, 1 << 20);
+        assert_eq!(
+            said,
+            memchr::memchr_iter(b'\n', &lines).count() as u64,
+            "the lines that {log} is said to have"
+        );
+    }
     opened
 }
 

@@ -59,6 +59,11 @@ impl Content {
         first.unwrap_or(self.end())
     }
 
+    /// How many lines there are.
+    pub fn lines(&self) -> u64 {
+        self.blocks.iter().map(|block| block.lines.len() as u64).sum()
+    }
+
     /// Adds a line at the end.
     pub fn push(&mut self, offset: Offset, line: &[u8]) {
         if self.blocks.back().is_none_or(|block| block.bytes.len() >= BLOCK_BYTES) {

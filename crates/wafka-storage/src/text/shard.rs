@@ -157,6 +157,7 @@ impl Shard for TextShard {
             end: opened.end(),
             torn: found.torn,
             damage: found.damage,
+            lines: None,
         };
         self.logs.insert(slot, opened);
         Ok(result)

@@ -73,6 +73,7 @@ fn where_lines_were_removed_the_leader_is_asked() {
     shard.close(slot);
     let opened = create(&mut *shard, "a-1");
     assert_eq!(any_from(&storage, "a-1"), 300, "some line was removed, nobody knows which");
+    assert_eq!(opened.lines, Some(277));
     assert_holds(&*opened.reader, kept);
     rewrite(&mut *shard, opened.slot, 60, &[]);
     shard.close(opened.slot);
@@ -85,11 +86,13 @@ fn where_lines_were_removed_the_leader_is_asked() {
     shard.reopen(opened.slot, Cursor::at_offset(300)).expect("reopen");
     shard.close(opened.slot);
     let opened = create(&mut *shard, "a-1");
-    assert_eq!(any_from(&storage, "a-1"), 300, "their number says nothing");
+    assert_eq!(any_from(&storage, "a-1"), 300, "two lines were removed");
+    assert_eq!(opened.lines, Some(238), "those that were cut do not count");
     assert_holds(&*opened.reader, (60..300).filter(|offset| ![70, 71].contains(offset)));
     rewrite(&mut *shard, opened.slot, 80, &[]);
     shard.close(opened.slot);
     let opened = create(&mut *shard, "a-1");
+    assert_eq!((any_from(&storage, "a-1"), opened.lines), (80, Some(220)), "whatever was cut");
     append(&mut *shard, opened.slot, 300, 310);
     assert!(sync(&mut *shard).is_empty());
     assert_holds(&*opened.reader, 80..310);

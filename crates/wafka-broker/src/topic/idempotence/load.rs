@@ -1,6 +1,6 @@
 //! A topic's idempotence records at start: what the journal tells, and what the lines behind that say.
 
-use wafka_core::storage::{Cursor, StorageError};
+use wafka_core::storage::StorageError;
 use wafka_core::{EventId, Offset, PartitionId};
 use wafka_storage::line::EventLine;
 
@@ -8,6 +8,7 @@ use super::record::{ProducedRecord, ProducerRecord, SentRecord, SettingsRecord};
 use super::{Idempotence, IdempotenceSettings, Idempotent};
 use crate::topic::journal::{BytesText, IdText, JournalRecord};
 use crate::topic::open::scan;
+use crate::topic::settle::into_storage;
 use crate::topic::{Lane, State};
 
 /// The keys of an event's line that name its producer and its idempotence id.
@@ -105,9 +106,8 @@ impl Idempotence {
         if lane.last_id < from {
             return Ok(());
         }
-        let start = Cursor { offset: 0, position: 0, generation: lane.reader.generation() };
-        let start = lane.index.seek(from).map_or(start, |(cursor, _)| cursor);
-        scan(&*lane.reader, start, |_, line| {
+        let start = lane.file_view(usize::from(number)).seek(from).map_err(into_storage)?;
+        scan(&*lane.reader, start.cursor, |_, line| {
             // A damaged line is told of by who reads its event.
             if let Ok(line) = EventLine::parse(line)
                 && line.id >= from

@@ -5,6 +5,7 @@ use wafka_core::Offset;
 
 use super::group_record::GroupRecord;
 use super::text::IdText;
+use crate::index::Removed;
 use crate::topic::idempotence::{ProducedRecord, SettingsRecord};
 
 /// A deleted event: id, partition, offset.
@@ -32,6 +33,8 @@ pub(crate) enum JournalRecord {
     Idempotence(SettingsRecord),
     /// Idempotent producing: which events were sent.
     Produced(ProducedRecord),
+    /// Which lines between the first and the last one of a partition's log were removed one by one, all of them.
+    Removed { partition: u16, runs: Removed },
     /// All that came before, in this line and the `parts` lines behind it: it counts when all of them are there.
     Snapshot {
         last_id: IdText,

@@ -9,6 +9,7 @@ use super::super::{Deletions, Idempotence, State};
 use super::group_snapshot;
 use super::record::{DeletedEvent, JournalRecord};
 use super::text::IdText;
+use crate::index::Removed;
 
 /// The lines of a snapshot that are there so far, while a journal is read back.
 #[derive(Default)]
@@ -18,9 +19,22 @@ pub(in crate::topic) struct Replay {
     parts: u64,
 }
 
+impl JournalRecord {
+    /// What was removed from the log of the partition with this index.
+    pub(in crate::topic) fn removed(number: usize, runs: &Removed) -> Self {
+        JournalRecord::Removed { partition: PartitionId::from_index(number).0, runs: runs.clone() }
+    }
+}
+
 impl State {
     /// Everything, as records: a [`JournalRecord::Snapshot`] and its parts, whatever records these are.
     pub(super) fn snapshot(&mut self) -> Vec<JournalRecord> {
+        let removed = self.removed_parts();
+        self.snapshot_with(removed)
+    }
+
+    /// Everything but what is said of the logs alone, and the records `of_logs`.
+    fn snapshot_with(&mut self, of_logs: Vec<JournalRecord>) -> Vec<JournalRecord> {
         let idempotence = self.idempotence_parts();
         let mut records = vec![JournalRecord::Snapshot {
             last_id: IdText(self.last_id),
@@ -37,7 +51,8 @@ impl State {
             expire_at_ms: self.expire_at_ms,
             parts: 0,
         }];
-        let parts = group_snapshot::parts(&self.groups).map(JournalRecord::Group).chain(idempotence);
+        let parts = group_snapshot::parts(&self.groups).map(JournalRecord::Group);
+        let parts = parts.chain(idempotence).chain(of_logs);
         records.extend(
             parts.zip(1..).map(|(record, number)| JournalRecord::Part { number, record: record.into() }),
         );
@@ -51,7 +66,8 @@ impl State {
     /// Everything, as the journal of a copy says it: nothing here counts as told.
     pub(in crate::topic) fn snapshot_of_copy(&mut self) -> Vec<JournalRecord> {
         let told = self.idempotence.as_deref().map(Idempotence::telling);
-        let mut records = self.snapshot();
+        // Its logs have all lines.
+        let mut records = self.snapshot_with(Vec::new());
         if let (Some(idempotence), Some(told)) = (&mut self.idempotence, told) {
             idempotence.take_back(told);
         }
@@ -115,10 +131,16 @@ impl State {
                 self.added_extra = added_extra;
                 self.deletions = Arc::new(Deletions::default());
                 self.groups.clear();
+                self.lanes.iter_mut().for_each(|lane| lane.removed = Removed::default());
                 self.replay_deleted(&deleted);
                 self.expire_at_ms = expire_at_ms;
                 self.idempotence = None;
                 self.max_deleted_id = max_deleted.0;
+            }
+            JournalRecord::Removed { partition, runs } => {
+                if let Some(lane) = self.lanes.get_mut(usize::from(partition.saturating_sub(1))) {
+                    lane.removed = if runs.is_sound() { runs } else { Removed::default() };
+                }
             }
             // Of a snapshot that was cut short.
             JournalRecord::Part { .. } => {}
@@ -128,6 +150,12 @@ impl State {
                 record.apply(&mut self.groups);
             }
         }
+    }
+
+    /// What is to be known of logs where the backend counts their lines, to open them without reading.
+    fn removed_parts(&self) -> Vec<JournalRecord> {
+        let lanes = self.lanes.iter().enumerate().filter(|(_, lane)| !lane.removed.is_empty());
+        lanes.map(|(number, lane)| JournalRecord::removed(number, &lane.removed)).collect()
     }
 
     fn replay_deleted(&mut self, events: &[DeletedEvent]) {
