@@ -246,6 +246,12 @@ impl Engine {
         (next, topics)
     }
 
+    /// How many partitions have an index that is yet to have a file, and then keeps it open.
+    #[must_use]
+    pub fn indexes_without_file(&self) -> usize {
+        self.names.all(None).iter().map(|topic| topic.indexes_without_file()).sum()
+    }
+
     /// Where to wait for a name to change, whether or not there is a topic of that name.
     #[must_use]
     pub fn watch(&self, database: Database, name: &[u8]) -> Arc<WatchPoint> {

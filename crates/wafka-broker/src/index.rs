@@ -203,6 +203,12 @@ impl SparseIndex {
         }
     }
 
+    /// Whether it is yet to have a file.
+    pub(crate) fn lacks_file(&self) -> bool {
+        let inner = self.inner.read();
+        inner.place.is_some() && inner.file.is_none()
+    }
+
     /// Notes whether a list names the index; returns what was noted before.
     pub(crate) fn set_listed(&self, listed: bool) -> bool {
         self.listed.swap(listed, Ordering::AcqRel)

@@ -4,6 +4,9 @@ use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::clients::Signals;
+use crate::shared::Shared;
+
 /// Descriptors that no client gets, beside those that are open when the server starts: for logs of new topics, for
 /// rewriting, for connections that are turned away. Redis reserves as many.
 const RESERVE: u64 = 32;
@@ -20,9 +23,27 @@ pub(crate) fn raise_limit() {
     }
 }
 
-/// The most clients that leave enough descriptors to the logs, given those open now; `u32::MAX` without a limit. Tells
-/// in the log when these are fewer than `wanted`.
-pub(crate) fn clients_max(wanted: u32) -> u32 {
+/// Sees to it that clients leave enough descriptors to the logs and their indexes, as many as these are by now: sets how many
+/// clients there may be, and closes those that are too many by then, the newest first. A server that does not own the data
+/// cannot know how many logs it will open; its clients have half of what there is.
+pub(crate) fn limit_clients(shared: &Shared) {
+    shared.settings.limit_maxclients(|wanted| clients_max(shared, wanted));
+    let max = usize::try_from(shared.settings.maxclients()).unwrap_or(usize::MAX);
+    let mut clients = shared.clients.all();
+    if clients.len() > max {
+        tracing::warn!(
+            clients = clients.len(),
+            max,
+            "closing the newest clients: the logs need their descriptors (ulimit -n)"
+        );
+        clients.sort_unstable_by_key(|client| client.id);
+        clients[max..].iter().for_each(|client| client.signal(Signals::KILL));
+    }
+}
+
+/// The most clients that leave enough descriptors to the logs; `u32::MAX` without a limit. Tells in the log when these are
+/// fewer than `wanted`.
+fn clients_max(shared: &Shared, wanted: u32) -> u32 {
     let Some(limit) = getrlimit(Resource::Nofile).current else { return u32::MAX };
     let open = match count_open() {
         Ok(open) => open,
@@ -31,13 +52,19 @@ pub(crate) fn clients_max(wanted: u32) -> u32 {
             return u32::MAX;
         }
     };
-    let max = clients_within(limit, open);
+    let open = open.saturating_sub(shared.clients.len() as u64);
+    let engine = shared.engine();
+    // The file of an index is made when there is something to put into it.
+    let to_come = engine.map_or(0, |engine| engine.indexes_without_file() as u64);
+    let max = clients_within(limit, open + to_come, engine.is_none());
     if max < wanted {
         tracing::warn!(
             wanted,
             limit,
             open,
+            to_come,
             reserve = RESERVE,
+            stands_by = engine.is_none(),
             max,
             "the limit on open files (ulimit -n) allows fewer clients than server.maxclients: max is used"
         );
@@ -46,8 +73,9 @@ pub(crate) fn clients_max(wanted: u32) -> u32 {
 }
 
 /// At least one: a server that serves nobody could not even be asked why.
-fn clients_within(limit: u64, open: u64) -> u32 {
+fn clients_within(limit: u64, open: u64, stands_by: bool) -> u32 {
     let left = limit.saturating_sub(open).saturating_sub(RESERVE);
+    let left = if stands_by { left / 2 } else { left };
     u32::try_from(left).unwrap_or(u32::MAX).max(1)
 }
 
@@ -66,10 +94,11 @@ mod tests {
 
     #[test]
     fn logs_come_before_clients() {
-        assert_eq!(clients_within(1024, 24), 968);
-        assert_eq!(clients_within(100, 68), 1);
-        assert_eq!(clients_within(100, 1000), 1);
-        assert_eq!(clients_within(u64::MAX, 0), u32::MAX);
+        assert_eq!(clients_within(1024, 24, false), 968);
+        assert_eq!(clients_within(1024, 24, true), 484);
+        assert_eq!(clients_within(100, 68, false), 1);
+        assert_eq!(clients_within(100, 1000, true), 1);
+        assert_eq!(clients_within(u64::MAX, 0, false), u32::MAX);
         assert!(count_open().unwrap() >= 3);
     }
 }

@@ -151,8 +151,8 @@ impl Server {
                 }
             }
         }
-        // Now that all logs and event queues are open.
-        shared.settings.limit_maxclients(descriptors::clients_max(shared.config.server.maxclients));
+        // Now that all event queues are open, and all logs, unless another server owns them.
+        descriptors::limit_clients(&shared);
         let serving = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("wafka-accept".to_owned()).spawn(move || {
             let shared = serving;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use wafka_broker::IdempotenceSettings;
 use wafka_protocol::Limits;
 
@@ -18,7 +18,7 @@ const MAX_INLINE_LEN: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Settings {
     maxclients: AtomicU32,
-    maxclients_max: AtomicU32,
+    maxclients_max: Mutex<u32>,
     timeout_secs: AtomicU32,
     protected_mode: AtomicBool,
     proto_max_bulk_len: AtomicUsize,
@@ -41,7 +41,7 @@ impl Settings {
         let config = &config.server;
         Settings {
             maxclients: AtomicU32::new(config.maxclients),
-            maxclients_max: AtomicU32::new(u32::MAX),
+            maxclients_max: Mutex::new(u32::MAX),
             timeout_secs: AtomicU32::new(config.timeout),
             protected_mode: AtomicBool::new(config.protected_mode),
             proto_max_bulk_len: AtomicUsize::new(config.proto_max_bulk_len.as_usize()),
@@ -64,7 +64,7 @@ impl Settings {
     /// The most clients connected at a time.
     #[must_use]
     pub fn maxclients(&self) -> u32 {
-        self.maxclients.load(Ordering::Relaxed)
+        self.maxclients.load(Ordering::Relaxed).min(self.maxclients_max())
     }
 
     /// Sets the most clients connected at a time; those connected stay.
@@ -75,13 +75,14 @@ impl Settings {
     /// What [`Settings::set_maxclients`] may be given at most: the system has descriptors for so many.
     #[must_use]
     pub fn maxclients_max(&self) -> u32 {
-        self.maxclients_max.load(Ordering::Relaxed)
+        *self.maxclients_max.lock()
     }
 
-    /// Notes for how many clients the system has descriptors; more than that are not let in.
-    pub fn limit_maxclients(&self, max: u32) {
-        self.maxclients_max.store(max, Ordering::Relaxed);
-        self.maxclients.fetch_min(max, Ordering::Relaxed);
+    /// Notes for how many clients the system has descriptors; more than that are not let in. `find` is told how many are
+    /// wanted. What is found later counts, whoever else finds out meanwhile.
+    pub fn limit_maxclients(&self, find: impl FnOnce(u32) -> u32) {
+        let mut max = self.maxclients_max.lock();
+        *max = find(self.maxclients.load(Ordering::Relaxed));
     }
 
     /// Seconds after which an idle client is closed; 0 is never.

@@ -124,6 +124,10 @@ impl Topic {
         (0..state.lanes.len()).map(|at| self.partition_info(&state, at)).collect()
     }
 
+    pub(crate) fn indexes_without_file(&self) -> usize {
+        self.state.lock().lanes.iter().filter(|lane| lane.index.lacks_file()).count()
+    }
+
     /// Where a log is, for people to find it.
     fn file(&self, log: &LogName) -> String {
         log.clone().in_backend(Some(Arc::clone(&self.backend))).to_string()

@@ -11,6 +11,7 @@ use wafka_broker::Engine;
 use wafka_broker::lease::{AskKeeper, KeeperEnd, LeaseClock, LeaseNews, acted_on_until, keep, retry_after};
 use wafka_core::storage::{Acquired, Holder, Lease, Owner, Ownership};
 
+use crate::descriptors;
 use crate::engine::EngineError;
 use crate::shared::Shared;
 
@@ -266,6 +267,7 @@ impl Work {
 /// Lets the commands have the engine, unless the data was lost meanwhile.
 fn serve(shared: &Arc<Shared>, engine: Arc<Engine>) {
     shared.set_engine(engine);
+    descriptors::limit_clients(shared);
     if shared.standing.opened() {
         tracing::info!("all topics are open");
     }
