@@ -13,9 +13,10 @@ server=.venv/bin/nats-server
 # Whether the process is there that its file names, and is no other's that has the number by now.
 runs() {
     pid=$(cat "data-jetstream/nats-$1.pid" 2>/dev/null) || return 1
-    case $(ps -p "$pid" -o stat=,comm=) in
-    Z*) return 1 ;; # Killed, in a container where nobody looks after it.
-    *nats-server) return 0 ;;
+    # Without ps, which the images of containers lack.
+    case $(cat "/proc/$pid/stat" 2>/dev/null) in
+    *"(nats-server) Z"*) return 1 ;; # Killed, in a container where nobody looks after it.
+    *"(nats-server)"*) return 0 ;;
     *) return 1 ;;
     esac
 }

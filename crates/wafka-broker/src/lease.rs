@@ -7,7 +7,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use wafka_core::storage::{Holder, Lease, Ownership, Renewed, StorageError};
+use wafka_core::storage::{Acquired, Holder, Lease, Owner, Ownership, Renewed, StorageError};
+
+/// How often a lease is renewed in its time to live.
+const RENEWALS: u32 = 3;
 
 /// The clock that an owner counts its time by.
 pub trait LeaseClock: Send + Sync {
@@ -52,6 +55,8 @@ pub enum LeaseNews<'a> {
 pub enum KeeperEnd {
     /// It was asked to, and the lease may still be ours.
     Asked,
+    /// Nobody can ask it for anything any more. The lease may still be ours, and somebody at work who relies on it.
+    Forgotten,
     /// The lease is lost.
     Lost,
 }
@@ -68,8 +73,36 @@ pub fn retry_after(time_to_live: Duration) -> Duration {
     (time_to_live / 12).clamp(Duration::from_millis(5), Duration::from_secs(1))
 }
 
+/// Asks for the lease. One that took so long to get that it would be renewed by now is, before anybody relies on it: another
+/// server may have waited for its end, and this one goes on standing by then. With it comes what the clock showed
+/// before the lease was asked for last.
+///
+/// # Errors
+/// As [`Ownership::acquire`]; also where another server, of which no more is known, has had the lease since it was given.
+pub fn acquire(
+    ownership: &dyn Ownership,
+    me: &Owner,
+    clock: &dyn LeaseClock,
+) -> Result<(Acquired, Duration), StorageError> {
+    let asked_at = clock.now();
+    let acquired = ownership.acquire(me)?;
+    let Acquired::Ours(lease) = &acquired else { return Ok((acquired, asked_at)) };
+    if clock.now() < asked_at + lease.time_to_live / RENEWALS {
+        return Ok((acquired, asked_at));
+    }
+    let asked_at = clock.now();
+    match ownership.renew()? {
+        Renewed::Ours => Ok((acquired, asked_at)),
+        Renewed::Lost(Some(holder)) => Ok((Acquired::HeldBy(holder), asked_at)),
+        Renewed::Lost(None) => Err(StorageError::NotOwner {
+            log: "the lease".to_owned(),
+            reason: "it took so long to get that another server has had it since".to_owned(),
+        }),
+    }
+}
+
 /// Renews a lease, which was asked for when the clock showed `asked_at`, at a third of its time to live, until it is lost or
-/// `asks` says [`AskKeeper::End`] or has no sender any more. Blocks the calling thread, which does nothing else.
+/// `asks` says [`AskKeeper::End`], or has no sender any more. Blocks the calling thread, which does nothing else.
 pub fn keep(
     ownership: &dyn Ownership,
     lease: &Lease,
@@ -79,11 +112,12 @@ pub fn keep(
     mut tell: impl FnMut(LeaseNews<'_>),
 ) -> KeeperEnd {
     // Counted from the question, as the lease is: an engine that takes its time to answer leaves so much less of it.
-    let due_behind = |asked_at: Duration| asked_at + lease.time_to_live / 3;
+    let due_behind = |asked_at: Duration| asked_at + lease.time_to_live / RENEWALS;
     let mut due = due_behind(asked_at);
     loop {
         match asks.recv_timeout(due.saturating_sub(clock.now())) {
-            Ok(AskKeeper::End) | Err(RecvTimeoutError::Disconnected) => return KeeperEnd::Asked,
+            Ok(AskKeeper::End) => return KeeperEnd::Asked,
+            Err(RecvTimeoutError::Disconnected) => return KeeperEnd::Forgotten,
             Ok(AskKeeper::Renew) | Err(RecvTimeoutError::Timeout) => {}
         }
         // Many logs may have had the same doubt.
@@ -120,13 +154,13 @@ mod tests {
 
     use super::*;
 
-    /// Answers renewals as told, and loses the lease behind that.
+    /// Gives its lease, answers renewals as told, and loses the lease behind that.
     #[derive(Default)]
     struct Told(Mutex<VecDeque<bool>>);
 
     impl Ownership for Told {
         fn acquire(&self, _: &Owner) -> Result<Acquired, StorageError> {
-            unreachable!("a keeper has it")
+            Ok(Acquired::Ours(LEASE))
         }
 
         fn renew(&self) -> Result<Renewed, StorageError> {
@@ -146,12 +180,13 @@ mod tests {
         }
     }
 
-    struct Ticking(Mutex<Duration>);
+    /// Each look takes so many seconds.
+    struct Ticking(Mutex<Duration>, u64);
 
     impl LeaseClock for Ticking {
         fn now(&self) -> Duration {
             let mut now = self.0.lock();
-            *now += Duration::from_secs(1);
+            *now += Duration::from_secs(self.1);
             *now
         }
     }
@@ -165,7 +200,7 @@ mod tests {
         // A third of the time to live never passes here: each renewal is asked for.
         sender.send(AskKeeper::Renew).unwrap();
         let mut news = Vec::new();
-        let end = keep(&told, &LEASE, Duration::ZERO, &Ticking(Mutex::default()), &asks, |new| {
+        let end = keep(&told, &LEASE, Duration::ZERO, &Ticking(Mutex::default(), 1), &asks, |new| {
             news.push(match new {
                 LeaseNews::Until(until) => until.as_secs().to_string(),
                 LeaseNews::Unknown(error) => error.to_string(),
@@ -186,7 +221,7 @@ mod tests {
         let told = Told(Mutex::new([true, true].into()));
         let mut renewed = 0;
         let begun = std::time::Instant::now();
-        let end = keep(&told, &lease, Duration::ZERO, &Ticking(Mutex::default()), &asks, |new| {
+        let end = keep(&told, &lease, Duration::ZERO, &Ticking(Mutex::default(), 1), &asks, |new| {
             renewed += usize::from(matches!(new, LeaseNews::Until(_)));
         });
         assert_eq!((end, renewed), (KeeperEnd::Lost, 2));
@@ -197,13 +232,29 @@ mod tests {
     fn a_lease_that_took_long_to_acquire_is_renewed_at_once() {
         let told = Told(Mutex::new([true].into()));
         let (sender, asks) = channel();
-        let clock = Ticking(Mutex::new(LEASE.time_to_live));
+        let clock = Ticking(Mutex::new(LEASE.time_to_live), 1);
         let mut renewed = 0;
         let end = keep(&told, &LEASE, Duration::ZERO, &clock, &asks, |new| {
             renewed += u32::from(matches!(new, LeaseNews::Until(_)));
             sender.send(AskKeeper::End).unwrap();
         });
         assert_eq!((end, renewed), (KeeperEnd::Asked, 1));
+    }
+
+    #[test]
+    fn one_that_took_long_to_get_is_ours_when_it_is_renewed() {
+        let me = Owner { id: "me".to_owned(), address: String::new() };
+        // Each look at the clock takes so many seconds.
+        let acquire = |steps: u64, answers: &[bool]| {
+            let told = Told(Mutex::new(answers.iter().copied().collect()));
+            let clock = Ticking(Mutex::default(), steps);
+            acquire(&told, &me, &clock).map(|(acquired, asked_at)| (acquired, asked_at.as_secs()))
+        };
+        // A lease of 100 s is not renewed before 33 s.
+        assert_eq!(acquire(30, &[]).unwrap(), (Acquired::Ours(LEASE), 30));
+        assert_eq!(acquire(40, &[true]).unwrap(), (Acquired::Ours(LEASE), 120));
+        assert!(matches!(acquire(40, &[false]), Err(StorageError::Io { .. })));
+        assert!(matches!(acquire(40, &[]), Err(StorageError::NotOwner { .. })));
     }
 
     #[test]
@@ -216,7 +267,7 @@ mod tests {
             let kept = says_so.then_some(sender);
             let now = BootClock.now();
             let end = keep(&Told::default(), &LEASE, now, &BootClock, &asks, |new| panic!("{new:?}"));
-            assert_eq!(end, KeeperEnd::Asked);
+            assert_eq!(end, if says_so { KeeperEnd::Asked } else { KeeperEnd::Forgotten });
             drop(kept);
         }
     }

@@ -143,7 +143,8 @@ fn produce(mut producer: u64, mut caller: Caller, accounts: &Accounts) {
                 let before = accounts.added.lock().unwrap().insert((producer, n), Id::parse(reply.text()));
                 assert_eq!(before, None);
                 answers += 1;
-            } else if reply.is_error("LOADING") {
+            } else if ["LOADING", "LAPSED", "FENCED"].iter().any(|code| reply.is_error(code)) {
+                // Said before anything is done.
                 accounts.refused.lock().unwrap().insert((producer, n));
             }
         }

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use wafka_core::storage::{Acquired, Owner, Ownership};
 
-use crate::lease::{AskKeeper, BootClock, KeeperEnd, LeaseClock, LeaseNews, keep};
+use crate::lease::{AskKeeper, BootClock, KeeperEnd, LeaseNews, acquire, keep};
 
 /// A lease that is kept.
 pub(super) struct KeptLease {
@@ -23,10 +23,9 @@ impl KeptLease {
         ownership: Arc<dyn Ownership>,
         me: &Owner,
     ) -> Result<Self, String> {
-        let asked_at = BootClock.now();
-        let lease = match ownership.acquire(me) {
-            Ok(Acquired::Ours(lease)) => lease,
-            Ok(Acquired::HeldBy(holder)) => {
+        let (lease, asked_at) = match acquire(&*ownership, me, &BootClock) {
+            Ok((Acquired::Ours(lease), asked_at)) => (lease, asked_at),
+            Ok((Acquired::HeldBy(holder), _)) => {
                 return Err(format!(
                     "{} at {} owns the data since epoch {}, unless it renews until its lease ends",
                     holder.owner.id, holder.owner.address, holder.epoch

@@ -1,14 +1,16 @@
 //! The thread that asks for the lease, has the data opened once it is ours, and keeps the lease.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use wafka_broker::Engine;
-use wafka_broker::lease::{AskKeeper, KeeperEnd, LeaseClock, LeaseNews, acted_on_until, keep, retry_after};
+use wafka_broker::lease::{
+    AskKeeper, KeeperEnd, LeaseClock, LeaseNews, acquire, acted_on_until, keep, retry_after,
+};
 use wafka_core::storage::{Acquired, Holder, Lease, Owner, Ownership};
 
 use crate::descriptors;
@@ -30,7 +32,8 @@ pub(crate) type First = Receiver<Result<(), EngineError>>;
 
 /// The handle on the thread.
 pub(crate) struct Keeper {
-    asks: Sender<AskKeeper>,
+    /// The thread forgets about the lease when this is gone.
+    asks: Arc<Sender<AskKeeper>>,
     opening: Arc<Opening>,
     thread: JoinHandle<()>,
 }
@@ -48,11 +51,12 @@ impl Keeper {
         open: Open,
     ) -> io::Result<(Self, First)> {
         let (asks, asked) = channel();
+        let asks = Arc::new(asks);
         let (first, of_first) = sync_channel(1);
         let opening = Arc::new(Opening::default());
         let first = Arc::new(Mutex::new(Some(first)));
-        let work =
-            Work { ownership, me, clock, shared, opening: Arc::clone(&opening), first, doubts: asks.clone() };
+        let doubts = Arc::downgrade(&asks);
+        let work = Work { ownership, me, clock, shared, opening: Arc::clone(&opening), first, doubts };
         let thread = std::thread::Builder::new()
             .name("wafka-lease".to_owned())
             .spawn(move || work.run(open, &asked))?;
@@ -154,7 +158,7 @@ struct Work {
     opening: Arc<Opening>,
     first: FirstSender,
     /// To be asked for a renewal when an append was refused.
-    doubts: Sender<AskKeeper>,
+    doubts: Weak<Sender<AskKeeper>>,
 }
 
 impl Work {
@@ -189,10 +193,9 @@ impl Work {
         // Right after a renewal what remains of a lease is its whole length.
         let mut longest = Duration::ZERO;
         loop {
-            let asked_at = self.clock.now();
-            let pause = match self.ownership.acquire(&self.me) {
-                Ok(Acquired::Ours(lease)) => return Some((lease, asked_at)),
-                Ok(Acquired::HeldBy(holder)) => {
+            let pause = match acquire(&*self.ownership, &self.me, &*self.clock) {
+                Ok((Acquired::Ours(lease), asked_at)) => return Some((lease, asked_at)),
+                Ok((Acquired::HeldBy(holder), asked_at)) => {
                     longest = longest.max(holder.remaining);
                     let pause = retry_after(longest).min(holder.remaining).max(ASK_PAUSE_MIN);
                     let (owner, epoch) = (holder.owner.clone(), holder.epoch);
@@ -242,7 +245,7 @@ impl Work {
             let result = open().map(|engine| {
                 // What was refused to this server tells sooner than the next renewal who owns the data.
                 engine.on_not_owner(move || {
-                    let _ = doubts.send(AskKeeper::Renew);
+                    let _ = doubts.upgrade().map(|asks| asks.send(AskKeeper::Renew));
                 });
                 serve(shared, engine);
             });
