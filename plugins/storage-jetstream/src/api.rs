@@ -28,6 +28,10 @@ const STREAM_NOT_FOUND: u64 = 10_059;
 const NO_MESSAGE_FOUND: u64 = 10_037;
 const SEQUENCE_NOT_FOUND: u64 = 10_043;
 /// A message was not removed, for one of many reasons …
+/// A batch has more messages than the servers are configured to take; or, as whoever sent too many in it is told at its end,
+/// and whoever ends it twice: nobody knows its beginning.
+const BATCH_TOO_LARGE: u64 = 10_199;
+const BATCH_INCOMPLETE: u64 = 10_176;
 const DELETE_FAILED: u64 = 10_057;
 /// … of which these say that there is none.
 const NOT_THERE: [&str; 3] = ["stream store EOF", "no message found", "deleted message"];
@@ -72,6 +76,11 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn is_wrong_last(&self) -> bool {
         matches!(self, Failure::Refused { code: WRONG_LAST_SEQUENCE | WRONG_LAST_SEQUENCE_UNNAMED, .. })
+    }
+
+    /// Whether what was to be stored all or none was none, as it may have been too much.
+    pub(crate) fn is_batch_refused(&self) -> bool {
+        matches!(self, Failure::Refused { code: BATCH_TOO_LARGE | BATCH_INCOMPLETE, .. })
     }
 
     /// Whether a message was not removed as it is not there. There is no number of its own for all of that.

@@ -10,6 +10,8 @@
 //! As nobody else writes, what was read after it is true from then on, and is kept in memory. Whatever goes wrong, the
 //! epoch is written once more, which nothing that was sent before can follow, and everything is read again.
 
+mod write;
+
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::time::{Duration, SystemTime};
@@ -421,36 +423,6 @@ impl Directory {
     async fn drop_stream(&self, found: &Found) -> Result<(), Failure> {
         self.api.delete_stream(&found.record.stream).await?;
         self.api.remove(&self.stream(), found.sequence).await
-    }
-
-    /// Writes records, all or none; returns the first one's sequence.
-    async fn write(&self, tenure: &Tenure, last: &mut u64, records: &[Record]) -> Result<u64, Failure> {
-        let mut messages = Vec::with_capacity(records.len());
-        for record in records {
-            let body = Bytes::from(serde_json::to_vec(record).map_err(strange)?);
-            messages.push((self.subject(&record.log()), body));
-        }
-        let Some((subject, body)) = messages.first().cloned() else { return Ok(*last + 1) };
-        let (first, count) = (*last + 1, messages.len() as u64);
-        match self.api.publish_together(*last, messages).await {
-            Ok(end) if end + 1 == first + count => {}
-            Ok(end) => {
-                let reason = format!("{count} records behind {last} of the names end at {end}");
-                return Err(Failure::Strange(reason));
-            }
-            Err(refused) if refused.is_wrong_last() => {
-                // It was sent again because its answer did not come: then it is there.
-                let found = self.api.at(&self.stream(), first).await?;
-                if !found.is_some_and(|found| found.subject == subject && found.data == body) {
-                    let Some(by) = self.taken_by(tenure).await? else { return Err(refused) };
-                    tenure.end(&by);
-                    return Err(Failure::Strange(by));
-                }
-            }
-            Err(failure) => return Err(failure),
-        }
-        *last = first + count - 1;
-        Ok(first)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::NAME;
 const MIB: usize = 1 << 20;
 
 /// The backend's options.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
     /// Where the engine's servers listen: `host:port` or `nats://host:port`, at least one.
@@ -69,6 +69,49 @@ impl std::fmt::Debug for Login {
             .field("credentials", &self.credentials)
             .finish_non_exhaustive()
     }
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // All of them are named, so that one that is added is not forgotten here.
+        let Options {
+            servers,
+            login,
+            system_login,
+            accept_unsynced_loss,
+            tls_required,
+            tls_ca,
+            prefix,
+            replicas,
+            publish_timeout_ms,
+            give_up_ms,
+            request_timeout_ms,
+            pending_mib,
+            lease_ms,
+        } = self;
+        let servers: Vec<&str> = servers.iter().map(|server| without_login(server)).collect();
+        f.debug_struct("Options")
+            .field("servers", &servers)
+            .field("login", login)
+            .field("system_login", system_login)
+            .field("accept_unsynced_loss", accept_unsynced_loss)
+            .field("tls_required", tls_required)
+            .field("tls_ca", tls_ca)
+            .field("prefix", prefix)
+            .field("replicas", replicas)
+            .field("publish_timeout_ms", publish_timeout_ms)
+            .field("give_up_ms", give_up_ms)
+            .field("request_timeout_ms", request_timeout_ms)
+            .field("pending_mib", pending_mib)
+            .field("lease_ms", lease_ms)
+            .finish()
+    }
+}
+
+/// An address without the user, password or token that may stand before it: nothing up to the last `@`, which a password
+/// that was written as it is may have, too.
+fn without_login(server: &str) -> &str {
+    server.rsplit_once('@').map_or(server, |(_, address)| address)
 }
 
 impl Default for Options {

@@ -138,7 +138,11 @@ impl Cluster {
         Err(NatsError::Late { what: format!("servers, in {ATTEMPTS} attempts"), logs: reason })
     }
 
-    fn configure(config: &Config) -> Result<Self, NatsError> {
+    /// Servers that are configured, and not started.
+    ///
+    /// # Errors
+    /// Their configuration cannot be written.
+    pub fn configure(config: &Config) -> Result<Self, NatsError> {
         let mut builder = tempfile::Builder::new();
         builder.prefix("wafka-nats-");
         let dir = match &config.dir {

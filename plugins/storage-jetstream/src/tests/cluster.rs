@@ -30,6 +30,11 @@ impl Cluster {
         Cluster(wafka_test_nats::Cluster::start(&config).unwrap_or_else(|error| panic!("{error}")))
     }
 
+    /// Servers that are not started.
+    pub(crate) fn configured(config: &Config) -> Self {
+        Cluster(wafka_test_nats::Cluster::configure(config).unwrap_or_else(|error| panic!("{error}")))
+    }
+
     pub(crate) fn options(&self) -> Options {
         let login = |login: wafka_test_nats::Login| Login {
             user: Some(login.user.into()),

@@ -1,7 +1,7 @@
 //! Tests of the backend, against real servers of the engine.
 
 mod batches;
-mod cluster;
+pub(crate) mod cluster;
 mod conforms;
 mod cuts;
 mod failures;
@@ -133,7 +133,7 @@ fn own_as(storage: &JetStreamStorage, id: &str) -> Lease {
 }
 
 /// A prefix for each backend of a cluster.
-fn prefix() -> String {
+pub(crate) fn prefix() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     format!("test-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }

@@ -42,6 +42,30 @@ fn options_are_checked() {
     assert!(unknown.expect_err("an unknown key").to_string().contains("replica"));
     let shown = format!("{:?}", Login { password: Some("secret".into()), ..Login::default() });
     assert!(!shown.contains("secret"), "{shown}");
+    let servers = ["nats://user:secret@a:1", "nats://secret@b:2", "tls://user:sec@ret@c:3", "d:4"];
+    let servers = servers.map(str::to_owned).to_vec();
+    let shown = format!("{:?}", Options { servers, ..defaults() });
+    assert!(!shown.contains("secret") && !shown.contains("sec@"), "{shown}");
+    assert!(shown.contains(r#"["a:1", "b:2", "c:3", "d:4"]"#), "{shown}");
+}
+
+/// Right after its start a server of several may not know yet how many there are, and no leader who does.
+#[test]
+fn a_server_that_knows_none_of_the_others_is_not_most_of_them() {
+    let config = wafka_test_nats::Config { servers: 3, ..wafka_test_nats::Config::one() };
+    let mut cluster = Cluster::configured(&config);
+    cluster.launch(0);
+    let begun = Instant::now();
+    let error = loop {
+        let options = Options { servers: vec![cluster.addresses()[0].clone()], ..cluster.options() };
+        match crate::open(Path::new(""), options).map(|_| ()) {
+            Err(error) if error.to_string().contains("connect") => {
+                assert!(begun.elapsed() < PATIENCE, "{error}");
+            }
+            refused => break refused.expect_err("it is one of three").to_string(),
+        }
+    };
+    assert!(error.contains("only 1 of 3 servers"), "{error}");
 }
 
 #[test]
