@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use wafka_core::storage::Storage;
 use wafka_core::{BrokerId, Database, EventId, Offset, TopicName};
 
-use crate::backends::Backends;
+use crate::backends::{Backends, TellLost};
 use crate::broker::{Broker, Shared};
 use crate::catalog::{Catalog, CatalogRecord, CatalogTopic};
 use crate::creation::Wanted;
@@ -22,7 +22,7 @@ use crate::starting::claim_indexes;
 use crate::topic::RETRY_AFTER;
 use crate::topic::{PartitionInfo, PartitionState, Topic};
 use crate::transaction::{Transactions, Undo};
-use crate::watch::WatchPoint;
+use crate::watch::{Change, WatchPoint};
 
 /// Everything that holds topics. Shared by all connections.
 pub struct Engine {
@@ -130,6 +130,7 @@ impl Engine {
             switching: Mutex::new(()),
             options,
         });
+        engine.tell_lost_backends();
         engine.remove_left_behind(&loaded.topics, &loaded.deleted)?;
         for topic in &loaded.topics {
             engine.open(topic)?;
@@ -142,6 +143,19 @@ impl Engine {
             }
         }
         Ok(engine)
+    }
+
+    /// Sees to it that who waits for a topic is answered when its backend's data is another server's.
+    fn tell_lost_backends(self: &Arc<Self>) {
+        let engine = Arc::downgrade(self);
+        let tell = move |backend: &str| {
+            let topics = engine.upgrade().map_or_else(Vec::new, |engine| engine.names.all(None));
+            for topic in topics.iter().filter(|topic| &*topic.backend == backend) {
+                topic.watch.notify(Change::Any);
+            }
+        };
+        let tell: Arc<TellLost> = Arc::new(tell);
+        self.storage.on_lost(&tell);
     }
 
     fn start_threads(self: &Arc<Self>, receiver: Receiver<Arc<Topic>>) -> Result<(), StartError> {

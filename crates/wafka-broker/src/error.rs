@@ -41,6 +41,9 @@ pub enum AppendError {
         /// Why.
         reason: Arc<str>,
     },
+    /// The topic's backend holds data that several servers reach, and this one does not own it now, or any more.
+    #[error("{0}")]
+    NotOwned(Arc<str>),
     /// The topic was deleted meanwhile; the caller looks its name up again.
     #[error("ERR the topic was deleted")]
     Deleted,

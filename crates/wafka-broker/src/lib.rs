@@ -30,7 +30,7 @@ mod transaction;
 mod wait;
 mod watch;
 
-pub use backends::{BackendSource, Backends};
+pub use backends::{BackendLease, BackendSource, Backends};
 pub use broker::NODE_ENTRIES;
 pub use engine::{BrokerInfo, BrokerPartition, Engine};
 pub use error::{AppendError, NoSuchPartition, ReadError, SetIdError, StartError, TopicError};

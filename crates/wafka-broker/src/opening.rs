@@ -63,6 +63,7 @@ impl Engine {
             options: record.options.clone(),
             files,
             backend: backend.unwrap_or(self.storage.default_name()).into(),
+            standing: self.storage.standing(backend),
             partitioner,
             brokers: Arc::clone(&self.brokers),
             deadlines: Arc::clone(&self.deadlines),

@@ -1,6 +1,5 @@
 //! The lease on a backend beside the default one, where several servers reach that: acquired when the backend is first
-//! needed, and kept by a thread of its own. While it lapses, and when it is lost, the backend refuses to append, which takes
-//! its topics offline with the reason.
+//! needed, and kept by a thread of its own. What becomes of it the topics learn by its [`Standing`].
 
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -8,7 +7,8 @@ use std::thread::JoinHandle;
 
 use wafka_core::storage::{Acquired, Owner, Ownership};
 
-use crate::lease::{AskKeeper, BootClock, KeeperEnd, LeaseNews, acquire, keep};
+use super::standing::Standing;
+use crate::lease::{AskKeeper, BootClock, KeeperEnd, LeaseNews, acquire, acted_on_until, keep};
 
 /// A lease that is kept.
 pub(super) struct KeptLease {
@@ -17,11 +17,12 @@ pub(super) struct KeptLease {
 }
 
 impl KeptLease {
-    /// Acquires the lease on `backend` for `me`; the reason when it is not ours.
+    /// Acquires the lease on `backend` for `me`, and says so to `standing` from then on; the reason when it is not ours.
     pub(super) fn acquire(
         backend: &Arc<str>,
         ownership: Arc<dyn Ownership>,
         me: &Owner,
+        standing: &Arc<Standing>,
     ) -> Result<Self, String> {
         let (lease, asked_at) = match acquire(&*ownership, me, &BootClock) {
             Ok((Acquired::Ours(lease), asked_at)) => (lease, asked_at),
@@ -35,15 +36,19 @@ impl KeptLease {
         };
         let (asks, asked) = channel();
         let (keeps, name) = (Arc::clone(&ownership), Arc::clone(backend));
+        standing.acquired(lease.epoch, acted_on_until(asked_at, &lease));
+        let told = Arc::clone(standing);
         let work = move || {
             let end = keep(&*keeps, &lease, asked_at, &BootClock, &asked, |news| match news {
-                LeaseNews::Until(_) => {}
+                LeaseNews::Until(until) => told.renewed(until),
                 LeaseNews::Unknown(error) => {
                     tracing::warn!(backend = %name, %error, "cannot renew the lease on the backend's data");
+                    told.unknown(error.to_string());
                 }
                 LeaseNews::Lost(holder) => {
-                    let by = holder.map_or_else(String::new, |holder| holder.owner.id);
+                    let by = holder.as_ref().map_or("", |holder| &holder.owner.id);
                     tracing::error!(backend = %name, by, "the backend's data is another server's now: restart this one");
+                    told.lost(holder);
                 }
             });
             if end == KeeperEnd::Asked

@@ -8,6 +8,7 @@
 
 mod lease;
 mod shard;
+mod standing;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +20,9 @@ use wafka_core::{BrokerId, Database};
 
 use lease::KeptLease;
 use shard::BackendsShard;
+
+pub use standing::BackendLease;
+pub(crate) use standing::{Standing, TellLost};
 
 /// A backend that did not open is not tried again before.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -47,6 +51,8 @@ struct Other {
     data_dir: PathBuf,
     options: Options,
     opened: Mutex<Attempt>,
+    /// What is known of the lease on its data, where there is one.
+    standing: Arc<Standing>,
 }
 
 /// What became of opening a backend.
@@ -114,7 +120,8 @@ impl Backends {
             if let Some(reason) = refused {
                 return Err(StorageError::Unavailable { backend: name.to_string(), reason });
             }
-            all.others.push(Other { name, factory, data_dir, options, opened: Mutex::new(Attempt::None) });
+            let (opened, standing) = (Mutex::new(Attempt::None), Standing::new(Arc::clone(&name)));
+            all.others.push(Other { name, factory, data_dir, options, opened, standing });
         }
         Ok(Backends { all: Arc::new(all) })
     }
@@ -135,6 +142,22 @@ impl Backends {
     /// The names there are, the default one first.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         std::iter::once(&*self.all.name).chain(self.all.others.iter().map(|other| &*other.name))
+    }
+
+    /// What became of the leases on backends beside the default one, those that there are.
+    pub fn leases(&self) -> impl Iterator<Item = BackendLease> {
+        self.all.others.iter().filter_map(|other| other.standing.info())
+    }
+
+    /// The standing of a backend, unless it is the default one.
+    pub(crate) fn standing(&self, backend: Option<&str>) -> Option<Arc<Standing>> {
+        let other = self.all.others.iter().find(|other| Some(&*other.name) == backend);
+        other.map(|other| Arc::clone(&other.standing))
+    }
+
+    /// Has `tell` called with a backend's name when the lease on its data is lost.
+    pub(crate) fn on_lost(&self, tell: &Arc<TellLost>) {
+        self.all.others.iter().for_each(|other| other.standing.on_lost(Arc::clone(tell)));
     }
 
     /// Whether what the default backend holds, and with it the catalog, is there after a restart.
@@ -279,7 +302,10 @@ impl Other {
             StorageError::Unavailable { reason, .. } => (reason, None),
             error => (error.to_string(), None),
         })?;
-        match storage.ownership().map(|ownership| KeptLease::acquire(&self.name, ownership, me)) {
+        match storage
+            .ownership()
+            .map(|ownership| KeptLease::acquire(&self.name, ownership, me, &self.standing))
+        {
             None => Ok((storage, None)),
             Some(Ok(lease)) => Ok((storage, Some(lease))),
             Some(Err(reason)) => Err((reason, Some(storage))),

@@ -125,6 +125,7 @@ impl Topic {
         if self.is_absent() {
             return Err(AppendError::Deleted);
         }
+        self.check_owned(true)?;
         if let Some(reason) = state.read_only.as_ref().or(state.held()) {
             return Err(AppendError::ReadOnly { topic: self.name.to_string(), reason: Arc::clone(reason) });
         }

@@ -68,6 +68,7 @@ pub(crate) use publish::{Outcome, RETRY_AFTER};
 pub(crate) use strategy::Strategy;
 pub(crate) use view::{OldEvent, RankView, View};
 
+use crate::backends::Standing;
 use crate::broker::Broker;
 use crate::error::NoSuchPartition;
 use crate::expiry::Deadlines;
@@ -83,6 +84,8 @@ pub struct Topic {
     pub(crate) files: LaneFiles,
     /// The name of the backend that they are in.
     pub(crate) backend: Arc<str>,
+    /// Whether this server owns what that backend holds, where it is not the default one.
+    standing: Option<Arc<Standing>>,
     pub(crate) brokers: Arc<[Arc<Broker>]>,
     /// The broker that writes the journal.
     pub(crate) home: usize,

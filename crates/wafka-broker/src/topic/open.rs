@@ -13,7 +13,7 @@ use wafka_core::{Database, EventId, PartitionId, TopicName};
 use super::open_lane::OpenLane;
 use super::unread;
 use super::{Deletions, Journal, Limits, Nodes, State, Strategy, Topic};
-use crate::backends::Backends;
+use crate::backends::{Backends, Standing};
 use crate::broker::Broker;
 use crate::expiry::Deadlines;
 use crate::group::Groups;
@@ -91,6 +91,8 @@ pub(crate) struct OpenTopic<'a> {
     pub(crate) files: LaneFiles,
     /// The name of the backend that they are in.
     pub(crate) backend: Arc<str>,
+    /// Where it is not the default one.
+    pub(crate) standing: Option<Arc<Standing>>,
     /// The strategy, or why there is none.
     pub(crate) partitioner: Result<Box<dyn Partitioner>, String>,
     pub(crate) brokers: Arc<[Arc<Broker>]>,
@@ -191,6 +193,7 @@ pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError
         uid: spec.uid,
         files,
         backend: spec.backend,
+        standing: spec.standing,
         brokers,
         home,
         limits: spec.limits,

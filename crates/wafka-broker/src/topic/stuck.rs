@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Topic;
-use crate::error::ReadError;
+use crate::error::{AppendError, ReadError};
 
 impl Topic {
     /// Refuses writes until the topic is opened afresh, whatever else holds it and is over.
@@ -38,14 +38,21 @@ impl Topic {
     /// Whether the topic can be read.
     ///
     /// # Errors
-    /// When what there is of it may be taken back.
+    /// When what there is of it may be taken back, or is another server's.
     pub fn check_readable(&self) -> Result<(), ReadError> {
+        self.check_owned(false)?;
         if !self.hidden.load(Ordering::Acquire) {
             return Ok(());
         }
         let reason = self.state.lock().until_reopened.clone();
         let reason = reason.unwrap_or_else(|| Arc::from("it is going to be opened afresh"));
         Err(ReadError::Hidden { topic: self.name.to_string(), reason })
+    }
+
+    /// Whether it is this server's to read, or to write.
+    pub(crate) fn check_owned(&self, writes: bool) -> Result<(), AppendError> {
+        let Some(standing) = &self.standing else { return Ok(()) };
+        standing.check(writes).map_err(AppendError::NotOwned)
     }
 
     /// Whether the topic's slots at its brokers are closed: they may be other logs' by now.

@@ -81,6 +81,7 @@ impl Topic {
         if self.is_absent() {
             return Err(AppendError::Deleted);
         }
+        self.check_owned(true)?;
         if let Some(reason) = state.held() {
             return Err(AppendError::ReadOnly { topic: self.name.to_string(), reason: Arc::clone(reason) });
         }

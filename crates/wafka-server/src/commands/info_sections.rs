@@ -4,6 +4,7 @@
 use std::fmt::{Display, Write};
 use std::sync::atomic::Ordering;
 
+use wafka_broker::BackendLease;
 use wafka_core::Database;
 
 use super::process;
@@ -74,8 +75,18 @@ fn server(shared: &Shared, text: &mut String) {
     ownership(shared, text);
 }
 
-/// Where several servers reach the data: whether this one owns it, and who does since which epoch, by id and address.
+/// Where several servers reach the data: whether this one owns it, and who does since which epoch, by id and address; and
+/// the same of backends beside the default one.
 fn ownership(shared: &Shared, text: &mut String) {
+    for BackendLease { backend, epoch, role, refusal } in
+        shared.engine().iter().flat_map(|engine| engine.backends().leases())
+    {
+        field(text, &format!("wafka_backend_{backend}"), format!("role={role},epoch={epoch}"));
+        if let Some(reason) = refusal {
+            let reason = reason.replace(|char: char| char.is_control(), " ");
+            field(text, &format!("wafka_backend_{backend}_refusal"), reason);
+        }
+    }
     let Some((role, epoch, owner)) = shared.standing.info() else { return };
     field(text, "wafka_role", role.name());
     if let Some(epoch) = epoch {

@@ -69,6 +69,11 @@ impl Cluster {
         self.server_with(|_| {}, clock).unwrap()
     }
 
+    /// A further server, whose own data is in files: the memory is beside that.
+    pub fn server_beside(&self) -> Node {
+        self.server_with(|config| config.storage.backend = "text".to_owned(), self.clock.clone()).unwrap()
+    }
+
     pub fn server_with(
         &self,
         change: impl FnOnce(&mut Config),
