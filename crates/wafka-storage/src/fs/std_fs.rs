@@ -124,6 +124,11 @@ impl File for StdFile {
         self.0.set_len(len)
     }
 
+    #[cfg(target_os = "linux")]
+    fn write_back(&self, from: u64, to: u64) -> io::Result<()> {
+        super::write_back::write_back(&self.0, from, to)
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()
     }

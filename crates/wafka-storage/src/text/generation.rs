@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use wafka_core::storage::{LogName, StorageError};
 
-use super::log_error;
+use super::{PAGE_BYTES, log_error};
 use crate::fs::{File, write_all_at};
 
 /// A log's file from one rewrite (or reopening) to the next. Reads and syncs under way hold it, so that a file that was
@@ -33,6 +33,9 @@ pub(super) struct Generation {
 
 /// Room for what is put off, in bytes: enough for the few lines that come together in most files.
 const PUT_OFF_BYTES: usize = 2 << 10;
+
+/// With less than so many bytes that no sync covers, a sync of the file does not hold up appends for long.
+const WRITE_BACK_MIN: u64 = 1 << 20;
 
 /// What was appended and is not in the file yet: lines that the commit journal makes durable, so that writing them into
 /// the file, a few to each of many, can wait until more have come together. Whoever reads the file has them written first.
@@ -160,12 +163,17 @@ impl Generation {
         self.written.load(Ordering::Acquire)
     }
 
-    /// Appends whole lines, in one write with those that were put off before; or puts them off, too. Nothing of a failed
-    /// append counts.
-    pub fn append(&self, bytes: &[u8], put_off: bool) -> io::Result<()> {
+    /// Appends whole lines by `write`, or by one write with those that were put off before; or puts them off, too.
+    /// Nothing of a failed append counts.
+    pub fn append(
+        &self,
+        bytes: &[u8],
+        put_off: bool,
+        write: impl FnOnce(&dyn File, u64) -> io::Result<()>,
+    ) -> io::Result<()> {
         let mut waiting = self.put_off.lock();
         if !put_off && waiting.bytes.is_empty() {
-            write_all_at(&*self.file, bytes, self.end())?;
+            write(&*self.file, self.end())?;
             self.written.store(self.end() + bytes.len() as u64, Ordering::Release);
         } else {
             let before = waiting.bytes.len();
@@ -220,6 +228,16 @@ impl Generation {
         self.fail("the log was reopened meanwhile".to_owned());
     }
 
+    /// Syncs the file, which reaches to `end`. Of much, most is written before, up to the block that the next append begins in:
+    /// a sync takes hold of that block first and of the disk then, and appends would wait for both.
+    fn sync_file(&self, end: u64) -> io::Result<()> {
+        let (from, to) = (self.synced(), end / PAGE_BYTES * PAGE_BYTES);
+        if to.saturating_sub(from) >= WRITE_BACK_MIN {
+            self.file.write_back(from, to)?;
+        }
+        self.file.sync_data()
+    }
+
     /// Makes everything appended before the call durable.
     pub fn sync(&self, log: &LogName) -> Result<(), StorageError> {
         let mut failed = self.sync_failed.lock();
@@ -231,7 +249,7 @@ impl Generation {
             self.has_failed.store(true, Ordering::Release);
             log_error(log, "append", source)
         })?;
-        self.file.sync_data().map_err(|source| {
+        self.sync_file(end).map_err(|source| {
             *failed = Some(format!("sync: {source}"));
             self.has_failed.store(true, Ordering::Release);
             log_error(log, "sync", source)

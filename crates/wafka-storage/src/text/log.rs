@@ -10,14 +10,12 @@ use wafka_core::Offset;
 use wafka_core::storage::{Batch, Cursor, LogName, StorageError};
 
 use super::commit::CommitJournal;
+use super::direct::DirectWrites;
 use super::generation::Generation;
 use super::lines::{Lines, start_of_segment};
-use super::{CHUNK_BYTES, Claim, Home, bisect, log_error};
+use super::{CHUNK_BYTES, Claim, Home, PAGE_BYTES, bisect, log_error};
 use crate::fs::{File, OpenMode, read_full_at, write_all_at};
 use crate::line;
-
-/// What the operating system writes to disk as one piece of a file.
-const PAGE_BYTES: u64 = 4096;
 
 /// What the writer, the readers and the rewrites of a log share.
 pub(super) struct SharedLog {
@@ -102,8 +100,13 @@ impl OpenLog {
         }
     }
 
-    /// Appends lines in one write, which may be put off.
-    pub fn append(&mut self, batch: Batch<'_>, put_off: bool) -> Result<Cursor, StorageError> {
+    /// Appends lines in one write, which may be put off; or by `direct` writes.
+    pub fn append(
+        &mut self,
+        batch: Batch<'_>,
+        put_off: bool,
+        direct: Option<(&Home, &mut DirectWrites)>,
+    ) -> Result<Cursor, StorageError> {
         self.check_writable()?;
         let log = &self.shared.name;
         if batch.first_offset != self.end_offset {
@@ -118,7 +121,12 @@ impl OpenLog {
             return Err(log_error(log, "append", source));
         };
         let start = self.end();
-        if let Err(source) = self.generation.append(batch.bytes, put_off) {
+        let (shared, number) = (&*self.shared, self.generation.number);
+        let write = |file: &dyn File, position| match direct {
+            Some((home, direct)) => direct.write(home, shared, (number, file), batch.bytes, position),
+            None => write_all_at(file, batch.bytes, position),
+        };
+        if let Err(source) = self.generation.append(batch.bytes, put_off, write) {
             let error = log_error(log, "append", source);
             self.poison(&error);
             return Err(error);

@@ -14,7 +14,9 @@
 //!   lines; readers that come with an older position look the offset up by bisection.
 
 mod bisect;
+mod blocks;
 mod commit;
+mod direct;
 mod generation;
 mod lines;
 mod log;
@@ -53,6 +55,9 @@ pub const LINE_BYTES_MAX: u64 = 1 << 30;
 /// How much is read at once where a whole file is gone through.
 const CHUNK_BYTES: usize = 1 << 20;
 
+/// What the operating system writes to disk as one piece of a file.
+const PAGE_BYTES: u64 = 4096;
+
 /// How the text backend works.
 #[derive(Clone, Debug)]
 pub struct TextOptions {
@@ -63,8 +68,11 @@ pub struct TextOptions {
     /// How large a broker's commit journal is, in bytes. It is made when it is first needed, in the background.
     pub commit_journal_bytes: u64,
     /// With [`wafka_core::storage::Shard::set_synced_first`], what is appended to further logs than so many between two
-    /// syncs may wait in memory, for a tenth of a second: the commit journal holds it.
+    /// syncs may wait in memory, for a fifth of a second: the commit journal holds it.
     pub written_at_once: usize,
+    /// With [`wafka_core::storage::Shard::set_synced_first`], batches of at least so many bytes are written past the page
+    /// cache where the file system can do that.
+    pub direct_bytes: usize,
     /// Whether what belongs into the background happens in the foreground, in a fixed order.
     #[cfg(test)]
     pub inline: bool,
@@ -77,6 +85,7 @@ impl Default for TextOptions {
             commit_journal: CommitJournalUse::Auto,
             commit_journal_bytes: 32 << 20,
             written_at_once: 16,
+            direct_bytes: 64 << 10,
             #[cfg(test)]
             inline: false,
         }

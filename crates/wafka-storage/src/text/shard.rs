@@ -11,6 +11,7 @@ use wafka_core::storage::{
 };
 
 use super::commit::{CommitJournal, Dirty, Turn};
+use super::direct::DirectWrites;
 use super::generation::Generation;
 use super::log::{OpenLog, SharedLog, write_again};
 use super::put_off::PutOff;
@@ -35,6 +36,7 @@ pub(super) struct TextShard {
     outstanding: VecDeque<(u64, Arc<[Dirty]>)>,
     journal: Arc<CommitJournal>,
     put_off: PutOff,
+    direct: DirectWrites,
 }
 
 impl TextShard {
@@ -51,6 +53,7 @@ impl TextShard {
             outstanding: VecDeque::new(),
             journal,
             put_off: PutOff::default(),
+            direct: DirectWrites::default(),
         }
     }
 
@@ -81,15 +84,11 @@ impl TextShard {
     fn forget(&mut self, slot: LogSlot) {
         self.dirty.retain(|dirty| *dirty != slot);
         self.turn.retain(|taken| taken != slot);
+        self.direct.release();
     }
 
     fn log(&mut self, slot: LogSlot, operation: &'static str) -> Result<&mut OpenLog, StorageError> {
-        let broker = self.broker;
-        self.logs.get_mut(&slot).ok_or_else(|| StorageError::Io {
-            log: format!("log {} of broker {broker}", slot.0),
-            operation,
-            source: io::Error::new(io::ErrorKind::NotFound, "no log is open in this slot"),
-        })
+        self.logs.get_mut(&slot).ok_or_else(|| unknown_slot(self.broker, slot, operation))
     }
 
     /// Opens or makes a log's file; its name is durable afterwards.
@@ -123,6 +122,14 @@ impl TextShard {
             io::ErrorKind::NotFound if !create => StorageError::NotFound(log.clone()),
             _ => log_error(log, "open", error),
         })
+    }
+}
+
+fn unknown_slot(broker: BrokerId, slot: LogSlot, operation: &'static str) -> StorageError {
+    StorageError::Io {
+        log: format!("log {} of broker {broker}", slot.0),
+        operation,
+        source: io::Error::new(io::ErrorKind::NotFound, "no log is open in this slot"),
     }
 }
 
@@ -173,8 +180,13 @@ impl Shard for TextShard {
             && dirty > self.home.options.written_at_once
             && self.turn.fits()
             && self.journal.is_ready();
-        let log = self.log(slot, "append")?;
-        let start = log.append(batch, put_off)?;
+        // What the commit journal makes durable may stay in the page cache until the next checkpoint.
+        let direct = self.put_off.is_allowed
+            && batch.bytes.len() >= self.home.options.direct_bytes
+            && !(copy && self.turn.fits());
+        let direct = direct.then_some((&*self.home, &mut self.direct));
+        let log = self.logs.get_mut(&slot).ok_or_else(|| unknown_slot(self.broker, slot, "append"))?;
+        let start = log.append(batch, put_off, direct)?;
         let shared = Arc::clone(&log.shared);
         if !was_dirty {
             self.dirty.push(slot);

@@ -34,6 +34,8 @@ pub enum Operation {
     SetLen,
     /// [`File::sync_data`].
     Sync,
+    /// [`File::write_back`].
+    WriteBack,
     /// [`FileSystem::rename`].
     Rename,
     /// [`FileSystem::remove`].
@@ -155,6 +157,18 @@ impl SimFs {
         self.state.lock().bytes_read
     }
 
+    /// How many files are open.
+    #[must_use]
+    pub fn files_open(&self) -> u64 {
+        self.state.lock().files_open
+    }
+
+    /// How many bytes direct writes wrote.
+    #[must_use]
+    pub fn bytes_written_directly(&self) -> u64 {
+        self.state.lock().bytes_direct
+    }
+
     /// What a process finds in a file.
     #[must_use]
     pub fn content(&self, path: &Path) -> Option<Vec<u8>> {
@@ -189,6 +203,7 @@ impl SimFs {
                 (None, OpenMode::Read | OpenMode::Write) => Err(io::ErrorKind::NotFound.into()),
                 (None, _) => state.create(path),
             }?;
+            state.files_open += 1;
             Ok((file, state.images[file].errors()))
         })?;
         let (fs, path, errors_seen) = (self.clone(), path.to_owned(), AtomicU64::new(errors));
@@ -267,6 +282,12 @@ struct SimFile {
     errors_seen: AtomicU64,
 }
 
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        self.fs.state.lock().files_open -= 1;
+    }
+}
+
 impl File for SimFile {
     fn read_at(&self, into: &mut [u8], position: u64) -> io::Result<usize> {
         self.fs.locked(|state| {
@@ -295,6 +316,7 @@ impl File for SimFile {
                 *space -= grows - lacks;
             }
             state.images[self.file].write(&bytes[..taken], position)?;
+            state.bytes_direct += if self.direct { taken as u64 } else { 0 };
             Ok(taken)
         })
     }
@@ -304,6 +326,11 @@ impl File for SimFile {
             state.meet_fault(Operation::SetLen, &self.path)?;
             state.images[self.file].set_len(len)
         })
+    }
+
+    fn write_back(&self, from: u64, to: u64) -> io::Result<()> {
+        let _ = (from, to);
+        self.fs.locked(|state| state.meet_fault(Operation::WriteBack, &self.path).map(|_| ()))
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -50,8 +50,11 @@ pub(super) struct State {
     pub direct_allowed: bool,
     /// How many operations that change something there may still be.
     pub changes_left: Option<u64>,
-    pub counts: [u64; 10],
+    pub counts: [u64; 11],
     pub bytes_read: u64,
+    pub files_open: u64,
+    /// How many bytes direct writes wrote.
+    pub bytes_direct: u64,
     pub run: u64,
     live: BTreeMap<PathBuf, Node>,
     durable: BTreeMap<PathBuf, Node>,

@@ -19,7 +19,6 @@
 //!
 //! A journal that fails is given up: the files are synced directly, and the journal's file is removed.
 
-mod buffer;
 mod record;
 mod replay;
 mod ring;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::lines::Lines;
 use rustix::io::Errno;
 
-use super::buffer::RecordBuffer;
+use super::super::blocks::BlockBuffer;
 use super::record::{HEADER_BYTES, Header, RECORDS_START, RecordLine};
 use crate::fs::{DIRECT_ALIGN, File, FileSystem, OpenMode, read_full_at, write_all_at};
 
@@ -121,7 +121,7 @@ impl Ring {
     }
 
     /// Writes a record durably at the place that [`Ring::room_for`] named.
-    pub fn write(&mut self, record: &mut RecordBuffer, position: u64) -> io::Result<()> {
+    pub fn write(&mut self, record: &mut BlockBuffer, position: u64) -> io::Result<()> {
         let from = self.head.position;
         let skipped = position.checked_sub(from).unwrap_or(self.bytes() - from);
         let len = self.write_at(record, RECORDS_START + position)?;
@@ -135,7 +135,7 @@ impl Ring {
     }
 
     /// Returns how many bytes the record takes.
-    fn write_at(&mut self, record: &mut RecordBuffer, position: u64) -> io::Result<u64> {
+    fn write_at(&mut self, record: &mut BlockBuffer, position: u64) -> io::Result<u64> {
         if let Some(direct) = &self.direct {
             let blocks = record.blocks();
             match write_all_at(&**direct, blocks, position) {
@@ -234,14 +234,14 @@ mod tests {
     }
 
     /// A record without entries whose line is as long as wanted.
-    fn record_of(ring: &Ring, len: usize) -> RecordBuffer {
+    fn record_of(ring: &Ring, len: usize) -> BlockBuffer {
         let (commit, run) = (ring.head().commit, ring.run());
         let mut record =
             format!("{{\"commit\":{commit},\"run\":{run},\"entries\":[],\"bytes\":0,").into_bytes();
         record.extend_from_slice(b"\"data_crc32c\":\"00000000\"");
         record.resize(record.len() + len, b' ');
         line::seal(&mut record, 0);
-        let mut buffer = RecordBuffer::default();
+        let mut buffer = BlockBuffer::default();
         buffer.begin(record.len()).extend_from_slice(&record);
         buffer
     }

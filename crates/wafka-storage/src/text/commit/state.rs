@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::buffer::RecordBuffer;
+use super::super::blocks::BlockBuffer;
 use super::ring::Ring;
 use super::{Dirty, Generation, SharedLog};
 use crate::text::Claim;
@@ -50,7 +50,7 @@ pub(super) struct State {
     /// Logs that were closed and that records still hold bytes of.
     pub kept: Vec<Claim>,
     /// Buffers for the next record.
-    pub record: RecordBuffer,
+    pub record: BlockBuffer,
     pub early: Vec<u8>,
 }
 

@@ -1,3 +1,4 @@
+mod direct;
 mod faults;
 mod journal;
 mod model;

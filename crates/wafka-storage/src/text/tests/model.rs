@@ -445,6 +445,15 @@ proptest! {
     }
 
     #[test]
+    fn the_same_with_direct_writes_of_the_logs(steps in steps(), journal: bool) {
+        let fs = SimFs::new();
+        fs.allow_direct(true);
+        let commit_journal = if journal { CommitJournalUse::Auto } else { CommitJournalUse::Never };
+        let options = journaled(commit_journal, 1 << 14, true);
+        run_on(fs, steps, TextOptions { direct_bytes: 1, ..options });
+    }
+
+    #[test]
     fn the_same_with_writing_put_off(steps in steps(), bytes in 1u64 << 12..1 << 16) {
         let options = journaled(CommitJournalUse::Auto, bytes, true);
         run(steps, TextOptions { written_at_once: 0, ..options });

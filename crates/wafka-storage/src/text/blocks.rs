@@ -1,17 +1,17 @@
-//! The buffer in which a record is put together: it lies as direct writes want it.
+//! The buffer in which bytes for direct writes are put together: it lies as they want it.
 
 use crate::fs::DIRECT_ALIGN;
 
-/// A record; its bytes begin at a multiple of [`DIRECT_ALIGN`] in memory, unless the vector moved while it was filled.
+/// A run of bytes that begins at a multiple of [`DIRECT_ALIGN`] in memory, unless the vector moved while it was filled.
 #[derive(Default)]
-pub(super) struct RecordBuffer {
+pub(super) struct BlockBuffer {
     bytes: Vec<u8>,
-    /// Where the record begins.
+    /// Where the run begins.
     start: usize,
 }
 
-impl RecordBuffer {
-    /// Begins a record of about so many bytes: it is to be appended to the vector returned.
+impl BlockBuffer {
+    /// Begins a run of about so many bytes: it is to be appended to the vector returned, behind what that holds.
     pub fn begin(&mut self, bytes: usize) -> &mut Vec<u8> {
         self.bytes.clear();
         // Blanks before the first block, and those that fill the last one up.
@@ -21,12 +21,12 @@ impl RecordBuffer {
         &mut self.bytes
     }
 
-    /// The record.
+    /// The run.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[self.start..]
     }
 
-    /// The record, filled up to whole blocks with blanks and a newline, where a block begins.
+    /// The run, filled up to whole blocks with blanks and a newline, where a block begins.
     pub fn blocks(&mut self) -> &[u8] {
         let end = self.bytes.len();
         let missing = self.bytes().len().next_multiple_of(DIRECT_ALIGN) - self.bytes().len();
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn whole_blocks_begin_at_a_block() {
-        let mut buffer = RecordBuffer::default();
+        let mut buffer = BlockBuffer::default();
         for (room, len) in [(10, 10), (0, 5000), (4096, 4096), (100, 20_000), (0, 1), (9000, 8192)] {
             let record: Vec<u8> = (0..len).map(|n| (n % 251) as u8).collect();
             buffer.begin(room).extend_from_slice(&record);
