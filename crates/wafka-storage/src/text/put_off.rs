@@ -2,7 +2,7 @@
 //!
 //! A turn over a thousand topics appends one or two lines to each file, and writing those costs more than all the rest of
 //! it. The commit journal's record makes them durable anyway, so they may wait until more have come together: for a
-//! tenth of a second at most, so that `tail -f` shows them soon. A turn's first files are written at once: with few
+//! fifth of a second at most, so that `tail -f` shows them soon. A turn's first files are written at once: with few
 //! topics nothing is put off.
 
 use std::time::{Duration, Instant};
@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use wafka_core::storage::LogSlot;
 
 /// When lines that wait are to be written. Whoever looks only now and then writes them later by that much.
-const WAIT: Duration = Duration::from_millis(80);
+const WAIT: Duration = Duration::from_millis(160);
 /// Nothing waits once so many bytes do.
-const BYTES_MAX: u64 = 4 << 20;
+const BYTES_MAX: u64 = 12 << 20;
 
 /// The logs of one broker that have lines waiting.
 #[derive(Default)]
