@@ -1,19 +1,33 @@
 //! Where syncs are slow, a turn waits a little for who was answered by the last one.
 //!
-//! Clients that wait for each reply before they send the next event fall into two halves otherwise: one half's events are
-//! being synced while those of the other queue up, and each sync carries half of what it could. A sync that takes
+//! Clients that wait for each reply before they send the next event fall into groups otherwise: one group's events are
+//! being synced while those of the others queue up, and each sync carries a part of what it could. A sync that takes
 //! milliseconds, over a network or on a slow disk, costs about the same for all of them. PostgreSQL has the same idea as
 //! `commit_delay` and `commit_siblings`.
+//!
+//! As many events are waited for as the last turn had and as came meanwhile: when all who waited for a reply are back, so
+//! are they. Who waits for another partition of the topic to be synced is answered, and back, after that: in a topic, nothing
+//! is visible before what comes before it is. So that is waited for too, and the time counts from the last turn that any broker
+//! ended.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+
+use super::Broker;
 
 /// With shorter syncs than this nothing is waited for.
 const SLOW_SYNC: Duration = Duration::from_millis(1);
-/// The part of a sync's time that is waited at most.
-const SHARE: u32 = 3;
-const WAIT_MAX: Duration = Duration::from_millis(1);
-/// The events of a turn with which waiting is worth it: who sends alone is answered at once, and large turns carry enough.
+/// The part of a sync's time that is waited at most for who was answered.
+const SHARE: u32 = 2;
+const WAIT_MAX: Duration = Duration::from_millis(2);
+/// Another partition is waited for as long as a sync takes at most, and no longer than this.
+const HELD_MAX: Duration = Duration::from_millis(5);
+/// So often it is looked whether that is done.
+const LOOK_EVERY: Duration = Duration::from_micros(200);
+/// For so many events waiting is worth it: who sends alone is answered at once, and large turns carry enough.
 const EVENTS: std::ops::Range<u64> = 4..256;
+/// What more logs than this have waiting is not counted.
+const COUNTED_MAX: usize = 64;
 
 /// What the last turns were like.
 #[derive(Debug)]
@@ -21,27 +35,109 @@ pub(super) struct Gathering {
     /// The shorter of the last two syncs: a single slow one says little.
     sync: Duration,
     last_sync: Duration,
-    ended: Instant,
+    /// The events of the last turn and those that came meanwhile.
+    expected: u64,
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Gather {
+    /// So many events.
     events: u64,
+    /// So long after the last answers.
+    patience: Duration,
+    /// How long, while who is to come cannot be answered yet.
+    held_until: Instant,
+}
+
+/// What there is for the next turn.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Queued {
+    pub(super) events: u64,
+    /// Something of the same topics is being written elsewhere.
+    held: bool,
 }
 
 impl Gathering {
     pub(super) fn new() -> Self {
-        Gathering { sync: Duration::ZERO, last_sync: Duration::ZERO, ended: Instant::now(), events: 0 }
+        Gathering { sync: Duration::ZERO, last_sync: Duration::ZERO, expected: 0 }
     }
 
-    /// Takes note of a turn with so many events that was synced and published.
-    pub(super) fn turned(&mut self, events: u64, sync: Duration, ended: Instant) {
-        *self = Gathering { sync: sync.min(self.last_sync), last_sync: sync, ended, events };
+    /// Takes note of a turn that was synced. `events` is what it had and what came meanwhile.
+    pub(super) fn turned(&mut self, events: u64, sync: Duration) {
+        *self = Gathering { sync: sync.min(self.last_sync), last_sync: sync, expected: events };
     }
 
-    /// How long the turn that is about to begin is better put off.
-    pub(super) fn wait(&self, now: Instant) -> Duration {
-        if self.sync < SLOW_SYNC || !EVENTS.contains(&self.events) {
+    /// What the turn that is about to begin is better put off for.
+    fn plan(&self, now: Instant) -> Option<Gather> {
+        if self.sync < SLOW_SYNC || !EVENTS.contains(&self.expected) {
+            return None;
+        }
+        let patience = (self.sync / SHARE).min(WAIT_MAX);
+        Some(Gather { events: self.expected, patience, held_until: now + self.sync.min(HELD_MAX) })
+    }
+}
+
+impl Gather {
+    /// How much longer is waited, where a turn of any broker last ended at `answered`.
+    fn left(&self, now: Instant, answered: Instant, queued: Queued) -> Duration {
+        if queued.events >= self.events {
             return Duration::ZERO;
         }
-        let until = self.ended + (self.sync / SHARE).min(WAIT_MAX);
-        until.saturating_duration_since(now)
+        let left = (answered + self.patience).saturating_duration_since(now);
+        if !queued.held {
+            return left;
+        }
+        left.max(self.held_until.saturating_duration_since(now)).min(LOOK_EVERY)
+    }
+}
+
+/// Whether what came during a sync is counted.
+pub(super) fn counts(sync: Duration) -> bool {
+    sync >= SLOW_SYNC
+}
+
+impl Broker {
+    /// Puts a turn off, if that is worth it.
+    pub(super) fn gather(&self) {
+        let Some(plan) = self.writer.lock().gathering.plan(Instant::now()) else { return };
+        self.gathers.store(plan.events, Ordering::SeqCst);
+        loop {
+            let queued = self.queued();
+            let left = plan.left(Instant::now(), self.shared.answered(), queued);
+            if left.is_zero() {
+                break;
+            }
+            std::thread::park_timeout(left);
+        }
+        self.gathers.store(0, Ordering::SeqCst);
+    }
+
+    /// Ends [`Broker::gather`] if what it waits for has come.
+    pub(super) fn gathered(&self) {
+        let events = self.gathers.load(Ordering::SeqCst);
+        if events > 0
+            && self.queued().events >= events
+            && let Some(thread) = self.thread.get()
+        {
+            thread.unpark();
+        }
+    }
+
+    /// What waits for the next turn; of very many logs, it is as if there were very much.
+    pub(super) fn queued(&self) -> Queued {
+        let queue = {
+            let queue = self.queue.lock();
+            if queue.len() > COUNTED_MAX {
+                return Queued { events: u64::MAX, held: false };
+            }
+            // A topic's lock is taken before that of the queue, never behind it.
+            queue.clone()
+        };
+        queue.iter().fold(Queued::default(), |all, (topic, kind)| {
+            let (events, is_under_way) = topic.queued(*kind);
+            Queued { events: all.events + events, held: all.held || is_under_way }
+        })
     }
 }
 
@@ -49,28 +145,48 @@ impl Gathering {
 mod tests {
     use super::*;
 
+    const MS: Duration = Duration::from_millis(1);
+
     #[test]
     fn only_several_events_behind_slow_syncs_are_waited_for() {
-        let ms = Duration::from_millis;
         let now = Instant::now();
         let mut gathering = Gathering::new();
-        assert_eq!(gathering.wait(now), Duration::ZERO);
+        assert_eq!(gathering.plan(now), None);
         // One long sync among short ones is a hiccup.
-        for sync in [ms(0), ms(8), ms(0)] {
-            gathering.turned(25, sync, now);
-            assert_eq!(gathering.wait(now), Duration::ZERO);
+        for sync in [0, 8, 0] {
+            gathering.turned(25, sync * MS);
+            assert_eq!(gathering.plan(now), None);
         }
-        gathering.turned(25, ms(2), now);
-        gathering.turned(25, Duration::from_micros(1_500), now);
-        assert_eq!(gathering.wait(now), Duration::from_micros(500));
-        assert_eq!(gathering.wait(now + Duration::from_micros(400)), Duration::from_micros(100));
-        assert_eq!(gathering.wait(now + ms(1)), Duration::ZERO);
-        gathering.turned(25, ms(90), now);
-        gathering.turned(25, ms(90), now);
-        assert_eq!(gathering.wait(now), WAIT_MAX);
+        gathering.turned(25, 3 * MS);
+        gathering.turned(26, 2 * MS);
+        assert_eq!(gathering.plan(now), Some(Gather { events: 26, patience: MS, held_until: now + 2 * MS }));
+        gathering.turned(25, 90 * MS);
+        gathering.turned(25, 90 * MS);
+        let longest = Gather { events: 25, patience: WAIT_MAX, held_until: now + HELD_MAX };
+        assert_eq!(gathering.plan(now), Some(longest));
         for events in [0, 1, 3, 256, 10_000] {
-            gathering.turned(events, ms(90), now);
-            assert_eq!(gathering.wait(now), Duration::ZERO, "{events}");
+            gathering.turned(events, 90 * MS);
+            assert_eq!(gathering.plan(now), None, "{events}");
         }
+    }
+
+    #[test]
+    fn it_is_waited_for_who_was_answered_and_for_who_will_be() {
+        let answered = Instant::now();
+        let at = |ms: u32| answered + ms * MS;
+        let plan = Gather { events: 25, patience: 2 * MS, held_until: at(4) };
+        let left = |now, events, held| plan.left(now, answered, Queued { events, held });
+        assert_eq!(left(at(0), 24, false), 2 * MS);
+        assert_eq!(left(at(1), 24, false), MS);
+        assert_eq!(left(at(2), 1, false), Duration::ZERO);
+        // All are there, or so many that they do not matter.
+        assert_eq!(left(at(0), 25, false), Duration::ZERO);
+        assert_eq!(left(at(0), u64::MAX, true), Duration::ZERO);
+        // Others cannot come before another partition is written: nobody tells when that is, and it is not waited for ever.
+        assert_eq!(left(at(0), 24, true), LOOK_EVERY);
+        assert_eq!(left(at(3), 24, true), LOOK_EVERY);
+        assert_eq!(left(at(4), 24, true), Duration::ZERO);
+        // Somebody was answered since.
+        assert_eq!(plan.left(at(5), at(4), Queued { events: 24, held: false }), MS);
     }
 }

@@ -50,6 +50,9 @@ pub(crate) struct Shared {
     reclaim: Mutex<Option<Sender<Arc<Topic>>>>,
     /// To be told when the backend says that this server does not own the data.
     not_owner: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    started: Instant,
+    /// When a turn of any broker last ended, in microseconds since `started`.
+    answered: AtomicU64,
 }
 
 impl Shared {
@@ -67,7 +70,19 @@ impl Shared {
             stopping: AtomicBool::new(false),
             reclaim: Mutex::new(Some(reclaim)),
             not_owner: OnceLock::new(),
+            started: Instant::now(),
+            answered: AtomicU64::new(0),
         }
+    }
+
+    /// When a turn of any broker last ended that was synced.
+    fn answered(&self) -> Instant {
+        self.started + Duration::from_micros(self.answered.load(Ordering::Relaxed))
+    }
+
+    fn note_answered(&self, now: Instant) {
+        let micros = now.saturating_duration_since(self.started).as_micros();
+        self.answered.store(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     pub(crate) fn fsync(&self) -> FsyncPolicy {
@@ -126,6 +141,8 @@ pub(crate) struct Broker {
     writer: Mutex<Writer>,
     thread: OnceLock<Thread>,
     asleep: AtomicBool,
+    /// How many events the thread waits for before it takes its turn; 0 when it does not.
+    gathers: AtomicU64,
     /// Whether the shard put something off.
     behind: AtomicBool,
     /// How long syncs took of late, in microseconds.
@@ -178,6 +195,7 @@ impl Broker {
             }),
             thread: OnceLock::new(),
             asleep: AtomicBool::new(false),
+            gathers: AtomicU64::new(0),
             behind: AtomicBool::new(false),
             sync_micros: AtomicU64::new(0),
             tail_bytes: AtomicUsize::new(0),
@@ -258,6 +276,8 @@ impl Broker {
             && let Some(thread) = self.thread.get()
         {
             thread.unpark();
+        } else {
+            self.gathered();
         }
     }
 
@@ -297,10 +317,7 @@ impl Broker {
         let mut to_reopen = 0;
         loop {
             if self.has_work.load(Ordering::SeqCst) {
-                let wait = self.writer.lock().gathering.wait(Instant::now());
-                if !wait.is_zero() {
-                    std::thread::sleep(wait);
-                }
+                self.gather();
                 let mut writer = self.writer.lock();
                 self.turn(&mut writer);
                 drop(writer);

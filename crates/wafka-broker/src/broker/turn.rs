@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use wafka_core::storage::{Cursor, LogSlot, OpenRequest};
 
-use super::{Broker, TAILS_PRUNE_MIN, Writer};
+use super::{Broker, TAILS_PRUNE_MIN, Writer, gather};
 use crate::options::FsyncPolicy;
 use crate::ticket::TicketKind;
 use crate::topic::{JournalBatch, Outcome, Pending, Topic};
@@ -66,10 +66,15 @@ impl Broker {
             writer.work = work;
             return;
         }
-        let synced = always.then(|| (self.sync(writer, &mut work), work.iter().map(Work::events).sum()));
+        let synced = always.then(|| {
+            let took = self.sync(writer, &mut work);
+            let came = if gather::counts(took) { self.queued().events } else { 0 };
+            (took, work.iter().map(Work::events).sum::<u64>().saturating_add(came))
+        });
         self.publish(writer, &mut work);
         if let Some((took, events)) = synced {
-            writer.gathering.turned(events, took, Instant::now());
+            writer.gathering.turned(events, took);
+            self.shared.note_answered(Instant::now());
         }
         writer.work = work;
         self.catch_up(writer, false);

@@ -61,6 +61,17 @@ impl Topic {
         Some((lane.slot, pending))
     }
 
+    /// How many events or records wait to be appended to one of its logs, what its journal is about to say being one, and
+    /// whether events are on their way to any of its partitions.
+    pub(crate) fn queued(&self, kind: TicketKind) -> (u64, bool) {
+        let state = self.state.lock();
+        let events = match kind {
+            TicketKind::Partition(lane) => state.lanes[usize::from(lane)].pending.lines,
+            TicketKind::Journal => 1,
+        };
+        (events, state.lanes.iter().any(|lane| lane.in_flight.is_some()))
+    }
+
     /// Publishes what became of a partition's batch: moves the watermark and collects the wakers of those who waited.
     pub(crate) fn publish(
         self: &Arc<Self>,
