@@ -9,8 +9,9 @@
 const BATCH_MAX: u64 = 1000;
 /// So many bytes of lines, if it is more than one: the engine holds a batch in memory.
 const BATCH_BYTES: usize = 4 << 20;
-/// With one replica a batch takes as long as so many single lines, by measurement: it makes and syncs files of its own.
-const WORTH_IT_UNREPLICATED: u64 = 16;
+/// With one replica a batch takes as long as so many single lines, one after the other, by measurement: it makes and syncs
+/// files of its own.
+const WORTH_IT_UNREPLICATED: u64 = 8;
 /// With several each line by itself takes a round trip.
 const WORTH_IT_REPLICATED: u64 = 2;
 /// So often a batch is tried again, before the lines go by themselves: it may be the batch that is refused.
@@ -103,8 +104,8 @@ mod tests {
         assert_eq!(next(replicated, 0, 1001, 100), Group::Batch(501));
         assert_eq!(next(replicated, 0, 5000, 100), Group::Batch(1000));
         let alone = Batches::new(1, true);
-        assert_eq!(next(alone, 0, 15, 100), Group::Single);
-        assert_eq!(next(alone, 0, 16, 100), Group::Batch(16));
+        assert_eq!(next(alone, 0, 7, 100), Group::Single);
+        assert_eq!(next(alone, 0, 8, 100), Group::Batch(8));
     }
 
     #[test]

@@ -38,7 +38,7 @@ fn many_lines_go_as_batches_where_the_stream_takes_them() {
     let mut first = shard(&storage);
     let opened = create(&mut *first, "a-1");
     let mut end = 0;
-    for (lines, batches) in [(15, 0), (16, 1), (1000, 2), (2500, 5)] {
+    for (lines, batches) in [(7, 0), (8, 1), (1000, 2), (2500, 5)] {
         append(&mut *first, opened.slot, end, end + lines);
         assert!(sync(&mut *first).is_empty());
         end += lines;
