@@ -62,7 +62,7 @@ impl Home {
             // Nobody waits for it any longer, or believes an acknowledgement of it.
             state.poisoned.get_or_insert_with(|| Poison::Failed("the log is being reopened".into()));
             state.life = state.life.wrapping_add(1);
-            log.changed.notify_all();
+            log.tell();
         }
         if let Err(failure) = self.api().within(probe).stream(&log.stream).await {
             return Err(error(failure.to_string()));

@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use parking_lot::Mutex;
-use tokio::runtime::Runtime;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
+use wafka_core::Offset;
 use wafka_core::storage::{LogName, StorageError};
 
 use crate::api::{Api, Failure, TRY};
 use crate::direct::Direct;
 use crate::directory::{Directory, Place};
-use crate::log::{Loaded, Log};
+use crate::driver::Driver;
+use crate::log::{Loaded, Log, Poison};
 use crate::mark::Known;
 use crate::options::Options;
 use crate::tenure::{Tenure, not_owner};
@@ -28,8 +29,7 @@ const AT_ONCE: usize = 32;
 
 /// What all parts share.
 pub(crate) struct Home {
-    /// There until the end.
-    runtime: Option<Runtime>,
+    driver: Driver,
     pub sender: Arc<Sender>,
     pub directory: Arc<Directory>,
     pub direct: Direct,
@@ -52,14 +52,9 @@ pub(crate) struct Home {
 
 impl Home {
     pub(crate) fn open(options: Options) -> Result<Self, StorageError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("jetstream")
-            .enable_all()
-            .build()
-            .map_err(|source| io_error("the backend's thread", "start", source))?;
+        let driver = Driver::start().map_err(|source| io_error("the backend's thread", "start", source))?;
         let by_key: Arc<Mutex<HashMap<u64, Weak<Log>>>> = Arc::default();
-        let (sender, directory, direct) = runtime.block_on(async {
+        let (sender, directory, direct) = driver.block_on(async {
             connect::check_syncs(&options).await?;
             let client = connect::connect(&options, &options.login).await?;
             let inbox = client.new_inbox();
@@ -97,7 +92,7 @@ impl Home {
             Ok::<_, StorageError>((Arc::new(sender), directory, direct))
         })?;
         Ok(Home {
-            runtime: Some(runtime),
+            driver,
             session: sender.inbox.clone(),
             sender,
             directory,
@@ -141,9 +136,7 @@ impl Home {
     pub(crate) fn begin(&self, tenure: &Arc<Tenure>) {
         *self.tenure.lock() = Some(Arc::clone(tenure));
         let (api, directory, tenure) = (self.api().clone(), Arc::clone(&self.directory), Arc::clone(tenure));
-        if let Some(runtime) = &self.runtime {
-            runtime.spawn(async move { take_over(&api, &directory, &tenure).await });
-        }
+        self.driver.spawn(async move { take_over(&api, &directory, &tenure).await });
     }
 
     /// Ends a tenure: nothing is written any more.
@@ -204,9 +197,18 @@ impl Home {
         self.leader_alone.store(u64::try_from(until).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Waits for something on the backend's own thread.
+    /// Waits for something.
     pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
-        self.runtime.as_ref().expect("invariant: it is there until the end").block_on(future)
+        self.driver.block_on(future)
+    }
+
+    /// Waits for a sync, as [`Log::wait_acked`] does, and sends and receives meanwhile.
+    pub(crate) fn wait_acked(&self, log: &Log, life: u32, end: Offset) -> Result<(), Poison> {
+        let longest = self.longest_wait();
+        self.driver.run_until(async {
+            let _late = timeout(longest, log.acked(life, end)).await;
+        });
+        log.wait_acked(life, end, longest)
     }
 
     /// How long an append may take at most before it is known to have failed.
@@ -218,10 +220,8 @@ impl Home {
     /// Begins to write a log, unless its writer runs.
     pub(crate) fn start_writer(&self, log: &Arc<Log>) {
         self.by_key.lock().insert(log.key, Arc::downgrade(log));
-        if let Some(runtime) = &self.runtime
-            && !std::mem::replace(&mut log.state.lock().writing, true)
-        {
-            runtime.spawn(writer::run(Arc::clone(&self.sender), Arc::clone(log)));
+        if !std::mem::replace(&mut log.state.lock().writing, true) {
+            self.driver.spawn(writer::run(Arc::clone(&self.sender), Arc::clone(log)));
         }
     }
 
@@ -283,7 +283,6 @@ pub(crate) fn failed_as_owner(
 
 impl Drop for Home {
     fn drop(&mut self) {
-        let Some(runtime) = self.runtime.take() else { return };
         // What was appended and not synced is sent, if the engine takes it.
         let deadline = std::time::Instant::now() + self.sender.options.publish_timeout();
         for log in self.logs.get_mut().values() {
@@ -297,6 +296,5 @@ impl Drop for Home {
                 let _unsynced = log.wait_acked(life, end, left);
             }
         }
-        runtime.shutdown_background();
     }
 }

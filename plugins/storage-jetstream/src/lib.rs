@@ -82,7 +82,7 @@
 //!
 //! # Inside
 //!
-//! A thread of the backend's own runs the connection and a *writer* for each log. It has one publication under way at a time:
+//! A thread of the backend's own, or whoever waits for a sync, runs the connection and a *writer* for each log. That has one publication under way at a time:
 //! so everything of a log that was ever sent follows a message that stands before whatever comes next, and is refused if that
 //! is another owner's mark. What was appended meanwhile goes together, as an *atomic batch* of up to 1,000 lines, which the
 //! engine stores as a whole or not at all. A sync waits for the acknowledgements. What is not acknowledged is in memory, where
@@ -95,6 +95,7 @@ mod connect;
 mod cut;
 mod direct;
 mod directory;
+mod driver;
 mod gaps;
 mod home;
 mod keeps;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub(crate) struct Log {
     pub state: Mutex<State>,
     /// Lines that somebody waits for were acknowledged, or the log was poisoned.
     pub changed: Condvar,
+    /// The same for tasks.
+    pub told: Notify,
     /// There is something for the writer to do.
     pub work: Notify,
     /// Who sends, or cuts: one at a time.
@@ -248,6 +251,7 @@ impl Log {
             cut_subject: format!("{subject}.cut"),
             state: Mutex::new(state),
             changed: Condvar::new(),
+            told: Notify::new(),
             work: Notify::new(),
             turn: tokio::sync::Mutex::new(()),
         })
@@ -266,7 +270,7 @@ impl Log {
         }
         if state.wanted.is_some_and(|wanted| wanted <= state.acked) {
             state.wanted = None;
-            self.changed.notify_all();
+            self.tell();
         }
         // There is room to send more, or nothing left to do.
         if state.sent < state.end || !state.open {
@@ -303,7 +307,7 @@ impl Log {
             ::log::warn!("{failure} (stream {})", self.stream);
             state.poisoned = Some(poison);
         }
-        self.changed.notify_all();
+        self.tell();
         self.work.notify_one();
     }
 
@@ -315,8 +319,30 @@ impl Log {
             let by = Some(Arc::clone(by));
             state.poisoned = Some(Poison::Fenced { batch: state.acked, end: state.acked, by });
         }
-        self.changed.notify_all();
+        self.tell();
         self.work.notify_one();
+    }
+
+    /// Wakes who waits for acknowledgements.
+    pub(crate) fn tell(&self) {
+        self.changed.notify_all();
+        self.told.notify_waiters();
+    }
+
+    /// Waits until everything below `end` is acknowledged, or never will be.
+    pub(crate) async fn acked(&self, life: u32, end: Offset) {
+        loop {
+            let mut told = pin!(self.told.notified());
+            told.as_mut().enable();
+            {
+                let mut state = self.state.lock();
+                if state.life != life || state.acked >= end || state.poisoned.is_some() {
+                    return;
+                }
+                state.wanted = Some(state.wanted.map_or(end, |wanted| wanted.min(end)));
+            }
+            told.await;
+        }
     }
 
     /// Waits until everything below `end` is acknowledged, as long as something is acknowledged every `longest`.
@@ -350,7 +376,7 @@ impl Log {
                 let reason = "what writes the log does not answer";
                 ::log::warn!("{}: {reason} (stream {})", self.name, self.stream);
                 state.poisoned = Some(Poison::Failed(reason.into()));
-                self.changed.notify_all();
+                self.tell();
                 self.work.notify_one();
             } else {
                 // If it was this process that slept, acknowledgements wait to be taken.

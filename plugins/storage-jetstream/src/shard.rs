@@ -303,10 +303,9 @@ struct Sync {
 
 impl PendingSync for Sync {
     fn wait(self: Box<Self>) -> Vec<SyncFailure> {
-        let longest = self.home.longest_wait();
         let mut failures = Vec::new();
         for Waiting { slot, log, life, end } in &self.logs {
-            if let Err(poison) = log.wait_acked(*life, *end, longest) {
+            if let Err(poison) = self.home.wait_acked(log, *life, *end) {
                 failures.push(SyncFailure { slot: *slot, error: poison.failure(&log.name, "sync") });
             }
         }
