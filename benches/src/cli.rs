@@ -84,21 +84,14 @@ pub struct CompareArgs {
     /// Runs of each cell against each server.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
-    /// Only these cells, by name (`--cells help` lists them).
-    #[arg(long, value_delimiter = ',')]
-    pub cells: Vec<String>,
     /// How long a load cell produces.
     #[arg(long, default_value_t = 5.0, value_parser = positive)]
     pub seconds: f64,
-    /// One short round, to see that everything works; its figures mean little.
-    #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
-    pub quick: bool,
     /// Redis on both sides: shows what ratios this machine's noise makes of 1.
     #[arg(long, conflicts_with = "wafka")]
     pub control: bool,
-    /// Write each run's figures to this file, a line of JSON for each.
-    #[arg(long)]
-    pub json: Option<PathBuf>,
+    #[command(flatten)]
+    pub cells: CellsArgs,
     /// Redis's server.
     #[arg(long, default_value = "redis-server")]
     pub redis: PathBuf,
@@ -117,18 +110,11 @@ pub struct BackendsArgs {
     /// Runs of each cell on each backend.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
-    /// Only these cells, by name (`--cells help` lists them).
-    #[arg(long, value_delimiter = ',')]
-    pub cells: Vec<String>,
     /// How long a load cell produces.
     #[arg(long, default_value_t = 3.0, value_parser = positive)]
     pub seconds: f64,
-    /// One short round, to see that everything works; its figures mean little.
-    #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
-    pub quick: bool,
-    /// Write each run's figures to this file, a line of JSON for each.
-    #[arg(long)]
-    pub json: Option<PathBuf>,
+    #[command(flatten)]
+    pub cells: CellsArgs,
     #[command(flatten)]
     pub common: CommonArgs,
 }
@@ -141,18 +127,11 @@ pub struct JetStreamArgs {
     /// Runs of each cell on each side.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
-    /// Only these cells, by name (`--cells help` lists them).
-    #[arg(long, value_delimiter = ',')]
-    pub cells: Vec<String>,
     /// How long a load cell produces.
     #[arg(long, default_value_t = 3.0, value_parser = positive)]
     pub seconds: f64,
-    /// One short round, to see that everything works; its figures mean little.
-    #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
-    pub quick: bool,
-    /// Write each run's figures to this file, a line of JSON for each.
-    #[arg(long)]
-    pub json: Option<PathBuf>,
+    #[command(flatten)]
+    pub cells: CellsArgs,
     #[command(flatten)]
     pub common: CommonArgs,
 }
@@ -185,6 +164,19 @@ pub struct LongArgs {
     pub size: usize,
     #[command(flatten)]
     pub common: CommonArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct CellsArgs {
+    /// Only these cells, by name (`--cells help` lists them).
+    #[arg(long, value_delimiter = ',')]
+    pub cells: Vec<String>,
+    /// One short round, to see that everything works; its figures mean little.
+    #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
+    pub quick: bool,
+    /// Write each run's figures to this file, a line of JSON for each.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

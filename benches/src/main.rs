@@ -26,8 +26,8 @@ use wafka_bench::trial::{Workplace, beside_this_program};
 use wafka_bench::{BenchError, Result, long};
 
 use cli::{
-    BackendsArgs, Cli, Command, CommonArgs, CompareArgs, JetStreamArgs, LoadArgs, LongArgs, ReadArgs,
-    TakeoverArgs,
+    BackendsArgs, CellsArgs, Cli, Command, CommonArgs, CompareArgs, JetStreamArgs, LoadArgs, LongArgs,
+    ReadArgs, TakeoverArgs,
 };
 
 fn main() -> ExitCode {
@@ -114,7 +114,7 @@ fn read_command(args: &ReadArgs) -> Result<()> {
 }
 
 fn compare_command(args: CompareArgs) -> Result<()> {
-    let Some(cells) = chosen(&args.cells, cell::all())? else {
+    let Some(cells) = chosen(&args.cells.cells, cell::all())? else {
         for cell in cell::all() {
             say(&format!(
                 "{:<18} {}",
@@ -124,14 +124,11 @@ fn compare_command(args: CompareArgs) -> Result<()> {
         }
         return Ok(());
     };
-    let (rounds, scale) = extent(args.quick, args.rounds, args.seconds);
+    let (rounds, scale) = extent(args.cells.quick, args.rounds, args.seconds);
     let reference = Program::Redis(args.redis);
     let subject = if args.control { reference.clone() } else { wafka(&args.common)? };
     let mut workplace = Workplace::new(args.common.dir.as_deref())?;
-    let mut json = match &args.json {
-        Some(path) => Some(File::create(path).doing(|| path.display().to_string())?),
-        None => None,
-    };
+    let mut json = args.cells.file()?;
     let comparison = Comparison {
         reference,
         subject,
@@ -149,6 +146,14 @@ fn compare_command(args: CompareArgs) -> Result<()> {
     say(table::render(&measured).trim_end())
 }
 
+impl CellsArgs {
+    /// Where each run's figures go.
+    fn file(&self) -> Result<Option<File>> {
+        let create = |path: &PathBuf| File::create(path).doing(|| path.display().to_string());
+        self.json.as_ref().map(create).transpose()
+    }
+}
+
 /// How many rounds, and how much in each.
 fn extent(quick: bool, rounds: u32, seconds: f64) -> (usize, Scale) {
     if quick {
@@ -159,19 +164,16 @@ fn extent(quick: bool, rounds: u32, seconds: f64) -> (usize, Scale) {
 }
 
 fn backends_command(args: &BackendsArgs) -> Result<()> {
-    let Some(cells) = chosen(&args.cells, backends::cells())? else {
+    let Some(cells) = chosen(&args.cells.cells, backends::cells())? else {
         for cell in backends::cells() {
             say(&format!("{:<15} {}", cell.name, cell.rows.first().map_or("", |row| row.title)))?;
         }
         return Ok(());
     };
-    let (rounds, scale) = extent(args.quick, args.rounds, args.seconds);
+    let (rounds, scale) = extent(args.cells.quick, args.rounds, args.seconds);
     let chosen = args.backends.iter().map(|name| backend(name, args.plugins.as_deref()));
     let mut workplace = Workplace::new(args.common.dir.as_deref())?;
-    let mut json = match &args.json {
-        Some(path) => Some(File::create(path).doing(|| path.display().to_string())?),
-        None => None,
-    };
+    let mut json = args.cells.file()?;
     let comparison = Backends {
         wafka: server_path(&args.common)?,
         backends: chosen.collect::<Result<_>>()?,
@@ -212,13 +214,10 @@ fn plugin_path(name: &str, plugins: Option<&Path>) -> Result<PathBuf> {
 fn jetstream_command(args: &JetStreamArgs) -> Result<()> {
     let all = jetstream::cells();
     let names: Vec<&str> = all.iter().map(|cell| cell.name.as_str()).collect();
-    let Some(wanted) = wanted(&args.cells, &names)? else { return say(&names.join("\n")) };
-    let (rounds, scale) = extent(args.quick, args.rounds, args.seconds);
+    let Some(wanted) = wanted(&args.cells.cells, &names)? else { return say(&names.join("\n")) };
+    let (rounds, scale) = extent(args.cells.quick, args.rounds, args.seconds);
     let mut workplace = Workplace::new(args.common.dir.as_deref())?;
-    let mut json = match &args.json {
-        Some(path) => Some(File::create(path).doing(|| path.display().to_string())?),
-        None => None,
-    };
+    let mut json = args.cells.file()?;
     let comparison = JetStream {
         wafka: server_path(&args.common)?,
         plugin: plugin_path("jetstream", args.plugins.as_deref())?,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Client, Reply};
+use crate::{Client, Reply, client};
 
 /// An event's id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -116,4 +116,18 @@ pub fn assert_ascending(events: &[Event]) {
     for pair in events.windows(2) {
         assert!(pair[0].0 < pair[1].0, "{} stands before {}", pair[0].0, pair[1].0);
     }
+}
+
+/// Adds `count` events to a topic at once, with one field `n` that counts up from `from`; their ids.
+///
+/// # Panics
+/// When one is refused.
+#[track_caller]
+pub fn add(client: &mut Client, topic: &str, from: usize, count: usize) -> Vec<String> {
+    let mut request = Vec::new();
+    for number in from..from + count {
+        client::encode(&mut request, &["XADD", topic, "*", "n", &number.to_string()]);
+    }
+    client.send_raw(&request);
+    (0..count).map(|_| client.reply().text().to_owned()).collect()
 }

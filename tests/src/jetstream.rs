@@ -1,7 +1,5 @@
 //! Servers whose logs are streams of NATS.
 
-use std::fs;
-
 use wafka_test_nats::{Cluster, Config};
 
 use crate::{Setup, plugins};
@@ -37,13 +35,6 @@ pub fn setup(cluster: &Cluster, options: &str) -> Setup {
 /// When the configuration cannot be written.
 #[must_use]
 pub fn setup_with(backend: &str) -> Setup {
-    let setup = Setup::new().brokers(2);
-    let config = setup.dir().join("wafka.toml");
-    let library = plugins::path("wafka_storage_jetstream");
-    let text = format!(
-        "[storage]\nbackend = \"jetstream\"\nfsync = \"always\"\n[[plugins]]\npath = {library:?}\n{backend}"
-    );
-    fs::write(&config, text).unwrap();
-    let config = config.to_str().expect("invariant: a temporary directory's name is text");
-    setup.arg("--config").arg(config)
+    let rest = format!("[storage]\nbackend = \"jetstream\"\nfsync = \"always\"\n{backend}");
+    plugins::loading(Setup::new().brokers(2), ["wafka_storage_jetstream"], &rest)
 }

@@ -33,20 +33,29 @@ fn keep_others_out(path: &Path) {
 /// The storage backends in `plugins/`.
 pub const BACKENDS: [&str; 2] = ["sqlite", "redb"];
 
+/// A server that loads these libraries, such as `wafka_partitioner_jump`, with what else the configuration says.
+///
+/// # Panics
+/// When a library is not there, or the configuration cannot be written.
+#[must_use]
+pub fn loading<'a>(setup: Setup, libraries: impl IntoIterator<Item = &'a str>, rest: &str) -> Setup {
+    let mut text = format!("{rest}\n");
+    for library in libraries {
+        text += &format!("[[plugins]]\npath = {:?}\n", path(library).display().to_string());
+    }
+    let config = setup.dir().join("plugins.toml");
+    fs::write(&config, text).unwrap();
+    setup.arg("--config").arg(&config.display().to_string())
+}
+
 /// A server with every one of [`BACKENDS`] loaded, and with what else the configuration says.
 ///
 /// # Panics
-/// When the configuration cannot be written.
+/// As [`loading`].
 #[must_use]
 pub fn with_backends(setup: Setup, rest: &str) -> Setup {
-    let mut text = String::new();
-    for backend in BACKENDS {
-        let library = path(&format!("wafka_storage_{backend}"));
-        text += &format!("[[plugins]]\npath = {:?}\n", library.display().to_string());
-    }
-    let path = setup.dir().join("backends.toml");
-    fs::write(&path, text + rest).unwrap();
-    setup.arg("--config").arg(&path.display().to_string())
+    let libraries = BACKENDS.map(|backend| format!("wafka_storage_{backend}"));
+    loading(setup, libraries.iter().map(String::as_str), rest)
 }
 
 /// A server that keeps everything in that backend.

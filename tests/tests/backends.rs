@@ -147,7 +147,7 @@ fn a_topic_whose_backend_is_missing_says_so_to_its_groups_too() {
     let read = "XREADGROUP GROUP g c COUNT 1 STREAMS there >";
     let delivered = client.run(read);
     server.stop();
-    let config = with.dir().join("backends.toml");
+    let config = with.dir().join("plugins.toml");
     let toml = fs::read_to_string(&config).unwrap();
     fs::write(&config, "").unwrap();
     let server = with.start();

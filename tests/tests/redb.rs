@@ -14,29 +14,15 @@ use tempfile::TempDir;
 use wafka_core::storage::{Options, Storage};
 use wafka_plugin::{Plugin, PluginFile};
 use wafka_storage::conformance::{self, Harness};
-use wafka_tests::{Client, Reply, Server, Setup, client, plugins};
+use wafka_tests::events::add;
+use wafka_tests::{Client, Reply, Server, Setup, plugins};
 
-fn setup(rest: &str) -> Setup {
-    let setup = Setup::new().brokers(2);
-    let config = setup.dir().join("wafka.toml");
-    let library = plugins::path("wafka_storage_redb");
-    let text = format!("{rest}\n[[plugins]]\npath = {:?}\n", library.to_str().unwrap());
-    fs::write(&config, text).unwrap();
-    setup.arg("--config").arg(config.to_str().unwrap())
+fn setup(config: &str) -> Setup {
+    plugins::loading(Setup::new().brokers(2), ["wafka_storage_redb"], config)
 }
 
 fn on_redb() -> Setup {
     setup("[storage]\nbackend = \"redb\"\nfsync = \"always\"\n[backends.redb]\ncache_mib = 8\n")
-}
-
-/// Adds `count` events, numbered from `from`, and returns their ids.
-fn add(client: &mut Client, topic: &str, from: usize, count: usize) -> Vec<String> {
-    let mut request = Vec::new();
-    for number in from..from + count {
-        client::encode(&mut request, &["XADD", topic, "*", "n", &number.to_string()]);
-    }
-    client.send_raw(&request);
-    (0..count).map(|_| client.reply().text().to_owned()).collect()
 }
 
 /// The ids of all events of a topic, of which the numbers count up from `from`.

@@ -16,14 +16,11 @@ use tempfile::TempDir;
 use wafka_core::storage::{Options, Storage};
 use wafka_plugin::{Plugin, PluginFile};
 use wafka_storage::conformance::{self, Harness};
-use wafka_tests::{Client, Reply, Setup, client, plugins};
+use wafka_tests::events::add;
+use wafka_tests::{Reply, Setup, plugins};
 
 fn setup(config: &str) -> Setup {
-    let setup = Setup::new().brokers(2);
-    let path = setup.dir().join("wafka.toml");
-    let library = plugins::path("wafka_storage_sqlite");
-    fs::write(&path, format!("{config}\n[[plugins]]\npath = {:?}\n", library.to_str().unwrap())).unwrap();
-    setup.arg("--config").arg(path.to_str().unwrap())
+    plugins::loading(Setup::new().brokers(2), ["wafka_storage_sqlite"], config)
 }
 
 fn on_sqlite() -> Setup {
@@ -43,16 +40,6 @@ fn sqlite3(data_dir: &Path, broker: u16, sql: &str) -> Vec<String> {
     let text = |bytes| String::from_utf8(bytes).unwrap();
     assert!(output.status.success(), "{sql}: {}", text(output.stderr));
     text(output.stdout).lines().map(str::to_owned).collect()
-}
-
-/// Adds `count` events, numbered from `from`, and returns their ids.
-fn add(client: &mut Client, topic: &str, from: usize, count: usize) -> Vec<String> {
-    let mut request = Vec::new();
-    for number in from..from + count {
-        client::encode(&mut request, &["XADD", topic, "*", "n", &number.to_string()]);
-    }
-    client.send_raw(&request);
-    (0..count).map(|_| client.reply().text().to_owned()).collect()
 }
 
 fn ids(reply: &Reply) -> Vec<String> {

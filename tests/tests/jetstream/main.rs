@@ -18,8 +18,9 @@ mod takeover;
 use std::fs;
 use std::time::{Duration, Instant};
 
+use wafka_tests::events::add;
 use wafka_tests::server::wait_until;
-use wafka_tests::{Client, Reply, Server, client, jetstream};
+use wafka_tests::{Client, Reply, Server, jetstream};
 
 /// How often each server fails: `$WAFKA_TEST_NATS_ROUNDS`, else once.
 fn rounds() -> usize {
@@ -29,16 +30,6 @@ fn rounds() -> usize {
 /// Whether everything is to be tried that takes long.
 fn is_long() -> bool {
     std::env::var_os("WAFKA_TEST_NATS_ROUNDS").is_some()
-}
-
-/// Adds `count` events, numbered from `from`, and returns their ids.
-fn add(client: &mut Client, topic: &str, from: usize, count: usize) -> Vec<String> {
-    let mut request = Vec::new();
-    for number in from..from + count {
-        client::encode(&mut request, &["XADD", topic, "*", "n", &number.to_string()]);
-    }
-    client.send_raw(&request);
-    (0..count).map(|_| client.reply().text().to_owned()).collect()
 }
 
 fn ids(client: &mut Client, topic: &str) -> Vec<String> {
