@@ -40,6 +40,9 @@ pub(crate) const TRY: Duration = Duration::from_millis(1500);
 /// The pause before that, where the answer was that nobody can answer now.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Bytes that a message's headers take, at most.
+const HEADERS_MAX: usize = 192;
+
 /// Bytes that the engine stores beside the subject, the headers and the data of a message.
 const STORED_BESIDE: u64 = 34;
 /// Bytes of the headers of a line.
@@ -68,6 +71,12 @@ pub(crate) enum Failure {
     /// The engine refused.
     #[error("the engine refused: {description} (error {code})")]
     Refused { code: u64, description: String },
+    /// A log has more segments than its cut can say.
+    #[error(
+        "the log was taken over or cut {count} times since its first line, and written to each time: to say so takes {bytes} \
+         bytes, and the engine's servers take messages of {longest} (max_payload): expected a larger one"
+    )]
+    TooOften { count: usize, bytes: usize, longest: usize },
     /// The answer is none that is understood.
     #[error("the engine's answer is not understood: {0}")]
     Strange(String),
@@ -114,6 +123,11 @@ pub(crate) struct Api {
 }
 
 impl Api {
+    /// How many bytes a message may have beside its headers.
+    pub(crate) fn longest(&self) -> usize {
+        self.client.max_payload().saturating_sub(HEADERS_MAX)
+    }
+
     /// The same, with less patience.
     pub(crate) fn within(&self, patience: Duration) -> Self {
         Api { patience: patience.min(self.patience), ..self.clone() }

@@ -17,8 +17,11 @@ use crate::segments::{Cut, Segments};
 
 /// So many messages are asked for at once.
 const AT_ONCE: u64 = 64;
-/// How long a leader of the stream is waited for, at most: who reopens a log keeps others waiting, and tries again.
+/// How long a leader of the stream is waited for, at most, with each request: who reopens a log keeps others waiting, and
+/// tries again.
 const PROBE: Duration = Duration::from_secs(1);
+/// How long all of it may take: a leader that answers everything, and each time late, keeps the others waiting no longer.
+const CUT_MAX: Duration = Duration::from_secs(5);
 
 /// Why a log was not cut.
 enum NotCut {
@@ -64,10 +67,10 @@ impl Home {
             state.life = state.life.wrapping_add(1);
             log.tell();
         }
-        if let Err(failure) = self.api().within(probe).stream(&log.stream).await {
-            return Err(error(failure.to_string()));
-        }
-        let done = match timeout(self.options().request_timeout(), self.cut_stream(log, end)).await {
+        // It may go after any answer. However this ends, the next attempt goes on where it was given up.
+        let api = self.api().within(PROBE);
+        let limit = CUT_MAX.min(self.options().request_timeout());
+        let done = match timeout(limit, self.cut_stream(&api, log, end)).await {
             Ok(done) => done,
             Err(_) => return Err(error("the engine did not answer in time".into())),
         };
@@ -123,8 +126,7 @@ impl Home {
         }
     }
 
-    async fn cut_stream(&self, log: &Log, end: Offset) -> Result<Done, NotCut> {
-        let api = self.api();
+    async fn cut_stream(&self, api: &Api, log: &Log, end: Offset) -> Result<Done, NotCut> {
         let (before, known, mut highest) = {
             let state = log.state.lock();
             let known = state.segments.sequence_of(state.acked) - 1;
@@ -162,7 +164,7 @@ impl Home {
             }
             written = true;
             let segments = before.cut(end, last + 2);
-            let body = mark::cut_body(&log.tenure, &segments, last)?;
+            let body = mark::cut_body(&log.tenure, &segments, last, api.longest())?;
             // It may come late, however this ends.
             highest = log.will_send(last + 1);
             match api.replace(log.cut_subject.clone(), last, replaced, body).await {
@@ -191,7 +193,7 @@ impl Home {
             let base = state.segments.sequence_of(state.end) - 1;
             (state.segments.from(state.first).cut(state.end, base + 2), base, state.last_cut)
         };
-        let body = mark::cut_body(&log.tenure, &segments, base)?;
+        let body = mark::cut_body(&log.tenure, &segments, base, self.api().longest())?;
         // It may come late, however this ends: a reopening sees to it then that it is refused.
         log.will_send(base + 1);
         let sent = self.api().replace(log.cut_subject.clone(), base, replaced, body).await;

@@ -28,6 +28,8 @@ const ATTEMPTS: usize = 64;
 /// Then so many cuts are sent at once, for as many lines that may come first. One of them stands at most, as they all
 /// replace the same cut.
 const GUESSES: u64 = 32;
+/// All of them together say so many segments at most.
+const GUESSES_SEGMENTS: u64 = 4096;
 /// So often it is asked again for a stream that is said not to be there.
 const ASK_AGAIN: usize = 20;
 /// The pause before somebody is asked again who does not know what there is.
@@ -71,11 +73,29 @@ impl LastCut {
 }
 
 /// The body of a cut behind sequence `base`.
-pub(crate) fn cut_body(tenure: &Tenure, segments: &Segments, base: u64) -> Result<Bytes, Failure> {
+///
+/// # Errors
+/// Where the log was cut, and written to again, more often than a message of `longest` bytes can say.
+pub(crate) fn cut_body(
+    tenure: &Tenure,
+    segments: &Segments,
+    base: u64,
+    longest: usize,
+) -> Result<Bytes, Failure> {
     let segments = segments.as_slice().to_vec();
     let (owner, writer) = (tenure.owner.address.clone(), tenure.session.clone());
     let cut = Cut { segments, base, epoch: tenure.epoch, owner, writer };
     let body = serde_json::to_vec(&cut).map_err(|error| Failure::Strange(error.to_string()))?;
+    let (count, bytes) = (cut.segments.len().saturating_sub(1), body.len());
+    if bytes > longest {
+        return Err(Failure::TooOften { count, bytes, longest });
+    }
+    if bytes > longest / 2 {
+        ::log::warn!(
+            "a log was taken over or cut {count} times since its first line: to say so takes {bytes} bytes of {longest}; \
+             trim its topic, or raise the servers' max_payload"
+        );
+    }
     Ok(Bytes::from(body))
 }
 
@@ -177,9 +197,11 @@ impl Found {
         let replaced = last.as_ref().map_or(0, |last| last.sequence);
         let base = info.state.last_seq;
         // As the last cut is the one that is replaced, what comes between are lines.
+        let longest = api.longest();
+        let guesses = guesses.min(GUESSES_SEGMENTS / kept.as_slice().len() as u64).max(1);
         let sent = (base..base + guesses).map(async |base| {
             let segments = kept.cut(segments.offset_from(base + 1), base + 2);
-            let body = cut_body(tenure, &segments, base)?;
+            let body = cut_body(tenure, &segments, base, longest)?;
             match api.replace(cuts.to_owned(), base, replaced, body.clone()).await {
                 Ok(sequence) => Ok(Some((sequence, segments, body))),
                 // Its answer was lost, or something came first: that is looked at afresh.

@@ -7,7 +7,8 @@
 //! A server that takes a log over cuts it where it ends, so that nothing that an earlier owner sent fits behind that. If
 //! nothing was written since the last cut, the new one replaces it. So there is one segment, of some 16 bytes, for each time
 //! that the log was taken over or cut *and* written to afterwards, as far back as the first line that is kept: a message
-//! of 1 MB has room for some 50,000.
+//! of 1 MB has room for some 25,000. With more the log is not taken over, and says why: servers with a larger `max_payload`
+//! take it; from half of that on there is a warning.
 
 use serde::{Deserialize, Serialize};
 use wafka_core::Offset;

@@ -20,9 +20,6 @@ use crate::reader::JetStreamReader;
 use crate::rewrite::JetStreamRewrite;
 use crate::tenure::Tenure;
 
-/// Bytes that a message's headers take, at most.
-const HEADERS_MAX: usize = 192;
-
 /// A shard.
 pub(crate) struct JetStreamShard {
     home: Arc<Home>,
@@ -147,8 +144,7 @@ impl Shard for JetStreamShard {
         if batch.first_offset != end {
             return Err(StorageError::Fenced { log: log.name.clone(), batch: batch.first_offset, end });
         }
-        let lines = split(batch, home.sender.client.max_payload().saturating_sub(HEADERS_MAX))
-            .map_err(|(kind, reason)| refuse(kind, reason))?;
+        let lines = split(batch, home.api().longest()).map_err(|(kind, reason)| refuse(kind, reason))?;
         #[cfg(test)]
         if home.faults.take_append(&log.name) {
             log.poison(Poison::Failed("an append that failed on purpose".into()));

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use wafka_test_nats::Cluster;
+use wafka_tests::server::wait_until;
 use wafka_tests::{Reply, Server, jetstream};
 
 use crate::load::{Load, Servers, Work};
@@ -86,4 +87,24 @@ fn nothing_is_lost_when_nats_servers_sleep() {
     }
     let summary = load.end(&mut server.client());
     assert!(summary.failures > 0, "nothing failed: this showed nothing");
+}
+
+/// A topic that is not there yet takes many requests to make. Whoever waits for it does not wait for each.
+#[test]
+fn a_topic_that_cannot_be_made_says_so_in_bounded_time() {
+    let mut cluster = jetstream::one();
+    let server = jetstream::setup(&cluster, "request_timeout_ms = 2000").start();
+    let mut client = server.client();
+    client.run("XADD there * n 0");
+    cluster.stop(0).unwrap();
+    for topic in ["one", "two"] {
+        let begun = Instant::now();
+        let refused = client.run(&format!("XADD {topic} * n 0"));
+        assert!(matches!(refused, Reply::Error(_)), "{refused:?}");
+        // Five times as long as one request is waited for.
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    }
+    cluster.resume(0).unwrap();
+    wait_until("topics are made again", || !matches!(client.run("XADD one * n 0"), Reply::Error(_)));
+    assert_eq!(client.run("XLEN one"), Reply::Int(1));
 }

@@ -1,12 +1,14 @@
 //! Two servers of Wafka's on the same logs: the owner sleeps or dies, and the other one takes over.
 
+use std::time::{Duration, Instant};
+
 use wafka_tests::events::{self, Id};
 use wafka_tests::server::wait_until;
-use wafka_tests::{Client, Reply, client, jetstream};
+use wafka_tests::{Client, PATIENCE, Reply, client, jetstream};
 
 use crate::load::{Load, Work};
 use crate::pair::Pair;
-use crate::rounds;
+use crate::{add, ids, is_long, rounds};
 
 /// Takeovers in a test.
 const TAKEOVERS: usize = 3;
@@ -96,6 +98,57 @@ fn what_was_answered_outlives_the_owner() {
     wait_until("the lease ends", || !client.run("XLEN in").is_error("LOADING"));
     assert_eq!(client.run("XLEN in"), Reply::Int(summary.events as i64));
     assert_eq!(client.run("XPENDING in g").array()[0], Reply::Int(0));
+}
+
+/// Of very many topics every event is there once and in order, and each takes more. The long form has a thousand.
+#[test]
+fn every_one_of_many_topics_is_taken_over() {
+    const PRODUCERS: usize = 8;
+    const EVENTS: usize = 10;
+    let topics = if is_long() { 1000 } else { 40 };
+    let cluster = jetstream::three();
+    let mut pair = Pair::start(&cluster, "");
+    let produce = |pair: &Pair, at: usize, events: std::ops::Range<usize>| {
+        let mut added: Vec<Vec<String>> = vec![Vec::new(); topics];
+        std::thread::scope(|scope| {
+            for (producer, added) in added.chunks_mut(topics.div_ceil(PRODUCERS)).enumerate() {
+                let (mut client, events) = (pair.client(at), events.clone());
+                scope.spawn(move || {
+                    for (topic, added) in added.iter_mut().enumerate() {
+                        let topic = format!("t{producer}.{topic}");
+                        added.extend(add(&mut client, &topic, events.start, events.len()));
+                    }
+                });
+            }
+        });
+        added
+    };
+    let begun = Instant::now();
+    let mut expected = produce(&pair, 0, 0..EVENTS);
+    let made = begun.elapsed();
+    pair.kill(0);
+    let begun = Instant::now();
+    let mut client = pair.client(1);
+    let first = loop {
+        match client.run(&format!("XADD t0.0 * n {EVENTS}")) {
+            Reply::Error(said) if said.starts_with("LOADING") => {
+                assert!(begun.elapsed() < PATIENCE, "{said}");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            reply => break reply.text().to_owned(),
+        }
+    };
+    println!("{topics} topics made in {made:?}; the next XADD {:?} after kill -9", begun.elapsed());
+    expected[0].push(first);
+    let more = produce(&pair, 1, EVENTS + 1..EVENTS + 3);
+    println!("all of them took more {:?} after kill -9", begun.elapsed());
+    for (at, (mut expected, more)) in expected.into_iter().zip(more).enumerate() {
+        expected.extend(more);
+        let of_producer = topics.div_ceil(PRODUCERS);
+        let topic = format!("t{}.{}", at / of_producer, at % of_producer);
+        assert_eq!(ids(&mut client, &topic), expected, "{topic}");
+    }
+    assert_eq!(client.run("DBSIZE"), Reply::Int(topics as i64));
 }
 
 /// A server that owned the data before has an index of a topic on its disk. Meanwhile the topic was deleted and made anew,

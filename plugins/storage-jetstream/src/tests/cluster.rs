@@ -26,7 +26,15 @@ impl Cluster {
 
     /// So many servers, running and ready.
     pub(crate) fn start(servers: usize, synced: bool) -> Self {
-        let config = Config { servers, synced, max_payload: "16MB".into(), ..Config::one() };
+        Self::start_as(Config { servers, synced, max_payload: "16MB".into(), ..Config::one() })
+    }
+
+    /// One server that takes messages of such a length.
+    pub(crate) fn start_with_payload(longest: &str) -> Self {
+        Self::start_as(Config { max_payload: longest.into(), ..Config::one() })
+    }
+
+    fn start_as(config: Config) -> Self {
         Cluster(wafka_test_nats::Cluster::start(&config).unwrap_or_else(|error| panic!("{error}")))
     }
 

@@ -70,7 +70,7 @@ fn a_cut_of_ones_own_in_the_place_of_a_line_is_no_other_writer() {
         let base = state.segments.sequence_of(state.end) - 1;
         (state.segments.cut(state.end, base + 2), base)
     };
-    let body = mark::cut_body(&log.tenure, &segments, base).expect("a body");
+    let body = mark::cut_body(&log.tenure, &segments, base, 1 << 20).expect("a body");
     let sent = home.block_on(home.api().replace(log.cut_subject.clone(), base, 0, body));
     assert_eq!(sent.expect("it fits"), base + 1);
     append(&mut *shard, opened.slot, 5, 7);
@@ -101,6 +101,38 @@ fn a_log_that_nobody_answers_for_is_not_reopened_in_short_time() {
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     cluster.resume(0);
     reopen(&mut *shard, opened.slot, 5);
+    append(&mut *shard, opened.slot, 5, 7);
+    assert!(sync(&mut *shard).is_empty());
+    assert_holds(&*opened.reader, 0..7);
+}
+
+/// The leader answers once, and no more.
+#[test]
+fn a_leader_that_goes_while_a_log_is_cut_keeps_nobody_waiting() {
+    let cluster = Arc::new(Mutex::new(Cluster::start(1, true)));
+    let storage = open(&cluster.lock(), 30_000);
+    let mut shard = shard(&storage);
+    let opened = create(&mut *shard, "a-1");
+    append(&mut *shard, opened.slot, 0, 5);
+    assert!(sync(&mut *shard).is_empty());
+    found(&storage).poison(Poison::Failed("on purpose".into()));
+    let stream = found(&storage).stream.clone();
+    let (stops, told) = (Arc::clone(&cluster), Arc::new(AtomicBool::new(false)));
+    let tells = Arc::clone(&told);
+    *storage.home().api().stale.infos.lock() = Some(Box::new(move |of, info| {
+        if of == stream && !tells.swap(true, Ordering::SeqCst) {
+            stops.lock().stop(0);
+        }
+        info
+    }));
+    let begun = Instant::now();
+    let failed = shard.reopen(opened.slot, Cursor::at_offset(5));
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert!(told.load(Ordering::SeqCst));
+    cluster.lock().resume(0);
+    if failed.is_err() {
+        reopen(&mut *shard, opened.slot, 5);
+    }
     append(&mut *shard, opened.slot, 5, 7);
     assert!(sync(&mut *shard).is_empty());
     assert_holds(&*opened.reader, 0..7);

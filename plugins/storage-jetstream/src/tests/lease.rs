@@ -130,6 +130,31 @@ fn marks_replace_each_other() {
     }
 }
 
+/// How often a log can be taken over and written to is a matter of how long a message may be.
+#[test]
+fn a_log_that_was_taken_over_too_often_says_so() {
+    let cluster = Cluster::start_with_payload("1KB");
+    let prefix = prefix();
+    for round in 0..200 {
+        let storage = cluster.open(&prefix);
+        let mut shard = shard(&storage);
+        match shard.open(&log("a-1"), OpenRequest { create: true, known: None }) {
+            Ok(opened) => {
+                assert_eq!(opened.end.offset, round);
+                append(&mut *shard, opened.slot, round, round + 1);
+                assert!(sync(&mut *shard).is_empty());
+            }
+            Err(error) => {
+                let text = error.to_string();
+                assert!(round > 20 && text.contains(&format!("cut {round} times")), "{round}: {text}");
+                assert!(text.contains("(max_payload): expected a larger one"), "{text}");
+                return;
+            }
+        }
+    }
+    panic!("a message of 1 KB says it all");
+}
+
 /// Without its leader the bucket takes no renewal for a while; the owner goes on when it has another.
 #[test]
 fn the_lease_is_renewed_when_its_bucket_has_a_leader_again() {
