@@ -81,6 +81,8 @@ pub(crate) struct SparseIndex {
     inner: RwLock<Inner>,
     /// Whether the broker's list of indexes to be written names it.
     listed: AtomicBool,
+    /// Whether `unread` is there: readers of other logs take no lock to find out.
+    is_unread: AtomicBool,
     /// The number of the entry that was found last: who reads on finds the next one near it. Only a guess.
     found_last: AtomicU64,
 }
@@ -120,6 +122,7 @@ impl SparseIndex {
         SparseIndex {
             inner: RwLock::new(inner),
             listed: AtomicBool::new(false),
+            is_unread: AtomicBool::new(false),
             found_last: AtomicU64::new(0),
         }
     }
@@ -162,7 +165,7 @@ impl SparseIndex {
     pub(crate) fn reset(&self) -> io::Result<()> {
         let mut inner = self.inner.write();
         inner.recent.clear();
-        inner.unread = None;
+        self.set_read(&mut inner);
         inner.flushed = 0;
         inner.file = None;
         inner.aside = false;
@@ -285,7 +288,7 @@ impl SparseIndex {
     pub(crate) fn replace(&self, entries: Vec<IndexEntry>, generation: u32) {
         let mut inner = self.inner.write();
         inner.recent = entries;
-        inner.unread = None;
+        self.set_read(&mut inner);
         inner.flushed = 0;
         inner.file = None;
         inner.aside = false;

@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering;
 use wafka_core::storage::Cursor;
 use wafka_core::{EventId, Offset};
 
-use super::SparseIndex;
 use super::removed::Removed;
 use super::search::Search;
+use super::{Inner, SparseIndex};
 
 /// So many lines are remembered; then every second one is forgotten.
 const LEARNT_MAX: usize = 4096;
@@ -52,11 +52,22 @@ impl Unread {
 impl SparseIndex {
     /// Nobody read the log, which begins at `first`.
     pub(crate) fn set_unread(&self, first: Offset, removed: Arc<Removed>) {
-        self.inner.write().unread = Some(Unread { first, removed, learnt: Vec::new() });
+        let mut inner = self.inner.write();
+        inner.unread = Some(Unread { first, removed, learnt: Vec::new() });
+        self.is_unread.store(true, Ordering::Release);
+    }
+
+    /// Entries stand for all lines.
+    pub(super) fn set_read(&self, inner: &mut Inner) {
+        inner.unread = None;
+        self.is_unread.store(false, Ordering::Release);
     }
 
     /// Where `id` is between; `None` where entries stand for all lines.
     pub(crate) fn between(&self, id: EventId) -> Option<Between> {
+        if !self.is_unread.load(Ordering::Acquire) {
+            return None;
+        }
         let inner = self.inner.read();
         let Unread { first, removed, learnt } = inner.unread.as_ref()?;
         let mut between = Between {

@@ -55,6 +55,7 @@ impl State {
         let floor = self.floor;
         let mut gone = Vec::new();
         let mut removed = Vec::new();
+        let mut lost = false;
         let mut lanes: Vec<_> = self.lanes.iter().map(|lane| (lane, Presence::new(lane))).collect();
         for (id, deleted) in self.deletions.iter() {
             let number = usize::from(deleted.lane);
@@ -66,6 +67,10 @@ impl State {
                 _ if lane.unread => true,
                 _ if !lane.counts => id > floor && presence.holds(id, deleted.offset)?,
                 _ if deleted.offset < lane.first => false,
+                _ if deleted.offset >= lane.end.offset => {
+                    lost = true;
+                    false
+                }
                 Fate::Gone => false,
                 Fate::There if adds_up[number] => true,
                 Fate::There | Fate::Unknown => presence.holds(id, deleted.offset)?,
@@ -79,9 +84,13 @@ impl State {
         }
         for (number, offset) in removed {
             let lane = &mut self.lanes[number];
-            if !adds_up[number] && offset >= lane.first {
+            if !adds_up[number] && (lane.first..lane.end.offset).contains(&offset) {
                 lane.removed.insert(offset);
             }
+        }
+        if lost {
+            // Other events take these places: the next start must not find the deletions in the journal again.
+            self.journal.want_snapshot();
         }
         if !gone.is_empty() {
             Arc::make_mut(&mut self.deletions).forget(|id, _| gone.binary_search(&id).is_ok());

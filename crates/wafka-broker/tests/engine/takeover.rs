@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use wafka_broker::{GroupStart, LagMode, ReadRange, Ticket, Topic, wait};
-use wafka_core::storage::{LogName, OpenRequest, RewritePlan, Storage};
+use wafka_core::storage::{Cursor, LogName, OpenRequest, RewritePlan, Storage};
 use wafka_core::{BrokerId, EventId};
 
 use crate::offsets_only::OffsetsOnly;
@@ -218,6 +218,34 @@ fn deletions_that_are_not_reclaimed_are_there_still() {
 
 fn read_all(topic: &Topic) -> Vec<crate::support::Entry> {
     read(topic, &ALL).unwrap()
+}
+
+/// As where the journal was synced and the partition was not.
+#[test]
+fn deletions_of_events_that_were_lost_count_once() {
+    let mut servers = Servers::new(1);
+    servers.bench.options.reclaim = NEVER;
+    servers.take_over();
+    servers.add(500);
+    let topic = servers.topic();
+    servers.bench.delete(&topic, &[servers.live[10], servers.live[497], servers.live[498]]).unwrap();
+    drop(topic);
+    servers.stop();
+    {
+        let mut shard = servers.storage.shard(BrokerId(1)).unwrap();
+        let slot = shard.open(&LogName::new(DB, "t-1"), OpenRequest::default()).unwrap().slot;
+        shard.reopen(slot, Cursor::at_offset(495)).unwrap();
+    }
+    servers.live.truncate(495);
+    servers.live.remove(10);
+    for _ in 0..3 {
+        servers.take_over();
+        let topic = servers.topic();
+        assert_eq!(topic.len(None).unwrap(), servers.live.len() as u64);
+        assert_eq!(ids(&read_all(&topic)), servers.live);
+        drop(topic);
+        servers.add(20);
+    }
 }
 
 /// As after a crash between a rewrite and its record.
