@@ -1,13 +1,13 @@
 //! Direct writes of large batches into a log's file.
 //!
 //! Writing through the page cache makes the kernel find a page for every 4 KiB of a file that grows, and copy the lines
-//! there; with a log of some gigabytes that takes more time than everything else that is done for an event. So
-//! of a large batch whole blocks go to the disk straight from memory, and only the rest behind them, less than a
-//! block, goes through the page cache, where the block is completed by the next batch. The file is the same, and so is what a failure leaves: the
-//! beginning of the batch.
+//! there; where memory is short of pages that were just used, that takes more time than everything else that is done for
+//! an event. So of a large batch the whole blocks go to the disk straight from memory. What completes the file's last block, and what
+//! is left behind the last whole one, goes through the page cache.
 //!
-//! A block that is written again holds what it held, and more behind it: a write that is torn by a loss of power loses nothing
-//! that was there.
+//! A direct write never touches a block that holds bytes of the file: nobody has such a block in the page cache, as nobody reads
+//! behind a file's end. Otherwise whoever reads the file meanwhile, as `tail -f` does, could be shown the last block as it was in the
+//! page cache up to the file's new length, with NUL bytes where its lines are.
 
 use std::io;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use rustix::io::Errno;
 use super::Home;
 use super::blocks::BlockBuffer;
 use super::log::SharedLog;
-use crate::fs::{DIRECT_ALIGN, File, read_full_at, write_all_at};
+use crate::fs::{DIRECT_ALIGN, File, write_all_at};
 
-/// So much is written at once.
+/// So much is written at once, in bytes: whole blocks.
 const PIECE_BYTES: usize = 1 << 20;
 const BLOCK: u64 = DIRECT_ALIGN as u64;
 
@@ -58,47 +58,27 @@ impl DirectWrites {
         bytes: &[u8],
         position: u64,
     ) -> io::Result<()> {
-        let mut done = 0;
-        if let Some(direct) = self.file_of(home, log, generation) {
-            while done < bytes.len() {
-                let position = position + done as u64;
-                let piece = &bytes[done..bytes.len().min(done + PIECE_BYTES)];
-                match self.write_blocks(&*direct, file, piece, position) {
-                    Ok(0) => break,
-                    Ok(written) => done += written,
-                    // A file system may find out only now.
-                    Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
-                        tracing::debug!(log = %log.name, "no direct writes");
-                        self.open = Some((generation, None));
-                        break;
-                    }
-                    Err(error) => return Err(error),
+        let Some(direct) = self.file_of(home, log, generation) else {
+            return write_all_at(file, bytes, position);
+        };
+        let to_block = (position.next_multiple_of(BLOCK) - position) as usize;
+        let (head, rest) = bytes.split_at(to_block.min(bytes.len()));
+        let (blocks, tail) = rest.split_at(rest.len() / DIRECT_ALIGN * DIRECT_ALIGN);
+        write_all_at(file, head, position)?;
+        let mut at = position + head.len() as u64;
+        for piece in blocks.chunks(PIECE_BYTES) {
+            self.buffer.begin(piece.len()).extend_from_slice(piece);
+            match write_all_at(&*direct, self.buffer.blocks(), at) {
+                Ok(()) => at += piece.len() as u64,
+                // A file system may find out only now.
+                Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
+                    tracing::debug!(log = %log.name, "no direct writes");
+                    self.open = Some((generation, None));
+                    return write_all_at(file, &bytes[(at - position) as usize..], at);
                 }
+                Err(error) => return Err(error),
             }
         }
-        write_all_at(file, &bytes[done..], position + done as u64)
-    }
-
-    /// Writes those of `bytes` that lie in whole blocks; returns how many that were.
-    fn write_blocks(
-        &mut self,
-        direct: &dyn File,
-        file: &dyn File,
-        bytes: &[u8],
-        position: u64,
-    ) -> io::Result<usize> {
-        let start = position / BLOCK * BLOCK;
-        let end = (position + bytes.len() as u64) / BLOCK * BLOCK;
-        let Some(count) = end.checked_sub(position).filter(|count| *count > 0) else { return Ok(0) };
-        let (before, count) = ((position - start) as usize, count as usize);
-        let buffer = self.buffer.begin(before + count);
-        let head = buffer.len();
-        buffer.resize(head + before, 0);
-        if read_full_at(file, &mut buffer[head..], start)? < before {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        buffer.extend_from_slice(&bytes[..count]);
-        write_all_at(direct, self.buffer.blocks(), start)?;
-        Ok(count)
+        write_all_at(file, tail, at)
     }
 }

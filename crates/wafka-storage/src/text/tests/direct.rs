@@ -133,6 +133,41 @@ fn the_operating_systems_files_are_the_same() {
     assert_eq!(all(&*reader), expected);
 }
 
+/// What `tail -f` and `grep` of a live log are shown are its lines, whatever moment they read at.
+#[test]
+fn who_reads_a_file_while_it_is_written_sees_its_bytes() {
+    let temporary = tempfile::tempdir().unwrap();
+    let storage = TextStorage::open(Arc::new(StdFs), temporary.path(), TextOptions::default()).unwrap();
+    let mut shard = storage.shard(BrokerId(1)).unwrap();
+    shard.set_synced_first(true);
+    let opened = shard.open(&name("log"), OpenRequest { create: true, known: None }).unwrap();
+    let path = temporary.path().join("log.txt");
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut file = std::fs::File::open(&path).unwrap();
+            let mut seen = Vec::new();
+            while !over.load(std::sync::atomic::Ordering::SeqCst) {
+                let from = seen.len();
+                std::io::Read::read_to_end(&mut file, &mut seen).unwrap();
+                assert_eq!(seen[from..].iter().position(|byte| *byte == 0), None, "after byte {from}");
+            }
+            std::io::Read::read_to_end(&mut file, &mut seen).unwrap();
+            seen
+        });
+        let (mut offset, mut written) = (0, Vec::new());
+        for round in 0..60 {
+            let (bytes, lines) = batch(offset, 66_000 + round * 1_237);
+            shard.append(opened.slot, Batch { first_offset: offset, lines, bytes: &bytes }).unwrap();
+            assert!(shard.begin_sync().wait().is_empty());
+            offset += lines;
+            written.extend_from_slice(&bytes);
+        }
+        over.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert!(reader.join().unwrap() == written);
+    });
+}
+
 #[test]
 fn what_much_is_written_back_before_the_sync_may_fail_like_it() {
     let fs = SimFs::new();
