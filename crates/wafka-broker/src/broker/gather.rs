@@ -8,7 +8,7 @@
 //! As many events are waited for as the last turn had and as came meanwhile: when all who waited for a reply are back, so
 //! are they. Who waits for another partition of the topic to be synced is answered, and back, after that: in a topic, nothing
 //! is visible before what comes before it is. So that is waited for too, and the time counts from the last turn that any broker
-//! ended.
+//! ended. Other clients' turns may go on ending for ever, so nothing is put off for longer than both times together.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -48,6 +48,8 @@ struct Gather {
     patience: Duration,
     /// How long, while who is to come cannot be answered yet.
     held_until: Instant,
+    /// How long at most, whatever else is answered meanwhile.
+    until: Instant,
 }
 
 /// What there is for the next turn.
@@ -74,7 +76,8 @@ impl Gathering {
             return None;
         }
         let patience = (self.sync / SHARE).min(WAIT_MAX);
-        Some(Gather { events: self.expected, patience, held_until: now + self.sync.min(HELD_MAX) })
+        let held_until = now + self.sync.min(HELD_MAX);
+        Some(Gather { events: self.expected, patience, held_until, until: held_until + patience })
     }
 }
 
@@ -84,7 +87,7 @@ impl Gather {
         if queued.events >= self.events {
             return Duration::ZERO;
         }
-        let left = (answered + self.patience).saturating_duration_since(now);
+        let left = (answered + self.patience).min(self.until).saturating_duration_since(now);
         if !queued.held {
             return left;
         }
@@ -159,10 +162,12 @@ mod tests {
         }
         gathering.turned(25, 3 * MS);
         gathering.turned(26, 2 * MS);
-        assert_eq!(gathering.plan(now), Some(Gather { events: 26, patience: MS, held_until: now + 2 * MS }));
+        let expected = Gather { events: 26, patience: MS, held_until: now + 2 * MS, until: now + 3 * MS };
+        assert_eq!(gathering.plan(now), Some(expected));
         gathering.turned(25, 90 * MS);
         gathering.turned(25, 90 * MS);
-        let longest = Gather { events: 25, patience: WAIT_MAX, held_until: now + HELD_MAX };
+        let (held_until, until) = (now + HELD_MAX, now + HELD_MAX + WAIT_MAX);
+        let longest = Gather { events: 25, patience: WAIT_MAX, held_until, until };
         assert_eq!(gathering.plan(now), Some(longest));
         for events in [0, 1, 3, 256, 10_000] {
             gathering.turned(events, 90 * MS);
@@ -174,7 +179,7 @@ mod tests {
     fn it_is_waited_for_who_was_answered_and_for_who_will_be() {
         let answered = Instant::now();
         let at = |ms: u32| answered + ms * MS;
-        let plan = Gather { events: 25, patience: 2 * MS, held_until: at(4) };
+        let plan = Gather { events: 25, patience: 2 * MS, held_until: at(4), until: at(6) };
         let left = |now, events, held| plan.left(now, answered, Queued { events, held });
         assert_eq!(left(at(0), 24, false), 2 * MS);
         assert_eq!(left(at(1), 24, false), MS);
@@ -188,5 +193,23 @@ mod tests {
         assert_eq!(left(at(4), 24, true), Duration::ZERO);
         // Somebody was answered since.
         assert_eq!(plan.left(at(5), at(4), Queued { events: 24, held: false }), MS);
+    }
+
+    #[test]
+    fn others_that_are_answered_again_and_again_put_nothing_off_for_ever() {
+        let begun = Instant::now();
+        let mut gathering = Gathering::new();
+        gathering.turned(25, 90 * MS);
+        gathering.turned(25, 90 * MS);
+        let plan = gathering.plan(begun).unwrap();
+        for held in [false, true] {
+            let queued = Queued { events: 1, held };
+            let mut now = begun;
+            // Each time it is looked, another broker's turn has just ended.
+            while !plan.left(now, now, queued).is_zero() {
+                now += LOOK_EVERY;
+                assert!(now <= begun + HELD_MAX + WAIT_MAX, "still put off, held: {held}");
+            }
+        }
     }
 }
