@@ -177,6 +177,7 @@ pub fn all() -> Vec<Cell> {
         load("everysec-1x1", "everysec, 1 x 1, 100 B", EverySec, [1, 1, 100, 1], 0.9),
         read("read", "catch-up XREAD, 100 B", 100, 1.1),
         read("read-1k", "catch-up XREAD, 1 KB", 1024, 1.3),
+        read_always(),
         Cell {
             name: "restart",
             fsync: Always,
@@ -195,6 +196,13 @@ pub fn all() -> Vec<Cell> {
 fn group(name: &'static str, title: &'static str, fsync: Fsync) -> Cell {
     let work = Work::Group { consumers: 4, count: 100 };
     Cell { name, fsync, work, rows: vec![row(title, Measure::Rate, 1.0)] }
+}
+
+/// What large batches wrote with `always` is not in the page cache.
+fn read_always() -> Cell {
+    let target = Target { ratio: None, figure: None };
+    let row = Row { title: "catch-up XREAD, 100 B, after always", measure: Measure::Rate, target };
+    Cell { name: "read-always", fsync: Fsync::Always, work: Work::Read { size: 100 }, rows: vec![row] }
 }
 
 fn delivery(name: &'static str, titles: [&'static str; 2], readers: usize) -> Cell {

@@ -50,16 +50,6 @@ pub trait FileSystem: Send + Sync {
     /// As `open(2)`.
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>>;
 
-    /// Opens a file that exists for *direct* writes, which go past the page cache and spare its copy; see
-    /// [`DIRECT_ALIGN`]. They are durable after a sync, as others are. `None` where there is no such thing.
-    ///
-    /// # Errors
-    /// As `open(2)`.
-    fn open_direct(&self, path: &Path) -> io::Result<Option<Arc<dyn File>>> {
-        let _ = path;
-        Ok(None)
-    }
-
     /// Makes a directory and those above it that are missing. Nothing is synced.
     ///
     /// # Errors
@@ -113,6 +103,21 @@ pub trait Volume: Send + Sync {
 
 /// An open file. Reads and writes say their position and may run at the same time.
 pub trait File: Send + Sync {
+    /// The same file once more, for *direct* writes, which go past the page cache and spare its copy; see
+    /// [`DIRECT_ALIGN`]. They are durable after a sync, as others are. `None` where there is no such thing.
+    ///
+    /// # Errors
+    /// As `open(2)`.
+    fn direct(&self) -> io::Result<Option<Arc<dyn File>>> {
+        Ok(None)
+    }
+
+    /// How much of the file the page cache holds as one piece, in bytes, a multiple of [`DIRECT_ALIGN`]: who reads the last byte
+    /// of a file brings so much of it there.
+    fn page_bytes(&self) -> u64 {
+        DIRECT_ALIGN as u64
+    }
+
     /// Reads bytes from `position` on and returns how many; 0 at the end.
     ///
     /// # Errors

@@ -31,17 +31,6 @@ impl FileSystem for StdFs {
         Ok(Arc::new(StdFile(options.open(path)?)))
     }
 
-    /// `O_DIRECT`; a file system that does not know it says `EINVAL`.
-    #[cfg(target_os = "linux")]
-    fn open_direct(&self, path: &Path) -> io::Result<Option<Arc<dyn File>>> {
-        use rustix::fs::{Mode, OFlags, open};
-        match open(path, OFlags::RDWR | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty()) {
-            Ok(file) => Ok(Some(Arc::new(StdFile(file.into())))),
-            Err(rustix::io::Errno::INVAL) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(DIR_MODE).create(path)
     }
@@ -94,6 +83,29 @@ impl Volume for StdVolume {
 struct StdFile(fs::File);
 
 impl File for StdFile {
+    /// `O_DIRECT`; a file system that does not know it says `EINVAL`. By way of the descriptor: the name may be another
+    /// file's by now.
+    #[cfg(target_os = "linux")]
+    fn direct(&self) -> io::Result<Option<Arc<dyn File>>> {
+        use rustix::fs::{Mode, OFlags, open};
+        use rustix::io::Errno;
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&self.0));
+        match open(path, OFlags::RDWR | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(file) => Ok(Some(Arc::new(StdFile(file.into())))),
+            // The other one is said where `/proc` is not mounted.
+            Err(Errno::INVAL | Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The system's pages, or what the file system calls the best size, which is its blocks'.
+    #[cfg(target_os = "linux")]
+    fn page_bytes(&self) -> u64 {
+        let block =
+            self.0.metadata().map_or(0, |metadata| std::os::unix::fs::MetadataExt::blksize(&metadata));
+        block.max(rustix::param::page_size() as u64).next_multiple_of(super::DIRECT_ALIGN as u64)
+    }
+
     fn read_at(&self, into: &mut [u8], position: u64) -> io::Result<usize> {
         self.0.read_at(into, position)
     }

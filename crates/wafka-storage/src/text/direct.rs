@@ -5,7 +5,7 @@
 //! an event. So of a large batch the whole blocks go to the disk straight from memory. What completes the file's last block, and what
 //! is left behind the last whole one, goes through the page cache.
 //!
-//! A direct write never touches a block that holds bytes of the file: nobody has such a block in the page cache, as nobody reads
+//! A direct write never touches a page that holds bytes of the file: nobody has such a page in the page cache, as nobody reads
 //! behind a file's end. Otherwise whoever reads the file meanwhile, as `tail -f` does, could be shown the last block as it was in the
 //! page cache up to the file's new length, with NUL bytes where its lines are.
 
@@ -14,14 +14,12 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::Home;
 use super::blocks::BlockBuffer;
 use super::log::SharedLog;
 use crate::fs::{DIRECT_ALIGN, File, write_all_at};
 
 /// So much is written at once, in bytes: whole blocks.
 const PIECE_BYTES: usize = 1 << 20;
-const BLOCK: u64 = DIRECT_ALIGN as u64;
 
 /// A shard's direct writes.
 #[derive(Default)]
@@ -38,10 +36,13 @@ impl DirectWrites {
     }
 
     /// The file of a generation, for direct writes; `None` where there are none.
-    fn file_of(&mut self, home: &Home, log: &SharedLog, generation: u32) -> Option<Arc<dyn File>> {
+    fn file_of(&mut self, log: &SharedLog, generation: u32, file: &dyn File) -> Option<Arc<dyn File>> {
         if self.open.as_ref().is_none_or(|(open, _)| *open != generation) {
-            // Whatever is wrong will show when it is written the other way.
-            self.open = Some((generation, home.fs.open_direct(&log.path).unwrap_or_default()));
+            let direct = file.direct().unwrap_or_else(|error| {
+                tracing::debug!(log = %log.displayed, %error, "no direct writes");
+                None
+            });
+            self.open = Some((generation, direct));
         }
         self.open.as_ref().and_then(|(_, file)| file.clone())
     }
@@ -52,16 +53,15 @@ impl DirectWrites {
     /// As [`write_all_at`].
     pub fn write(
         &mut self,
-        home: &Home,
         log: &SharedLog,
         (generation, file): (u32, &dyn File),
         bytes: &[u8],
         position: u64,
     ) -> io::Result<()> {
-        let Some(direct) = self.file_of(home, log, generation) else {
+        let Some(direct) = self.file_of(log, generation, file) else {
             return write_all_at(file, bytes, position);
         };
-        let to_block = (position.next_multiple_of(BLOCK) - position) as usize;
+        let to_block = (position.next_multiple_of(file.page_bytes()) - position) as usize;
         let (head, rest) = bytes.split_at(to_block.min(bytes.len()));
         let (blocks, tail) = rest.split_at(rest.len() / DIRECT_ALIGN * DIRECT_ALIGN);
         write_all_at(file, head, position)?;
@@ -72,7 +72,7 @@ impl DirectWrites {
                 Ok(()) => at += piece.len() as u64,
                 // A file system may find out only now.
                 Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
-                    tracing::debug!(log = %log.name, "no direct writes");
+                    tracing::debug!(log = %log.displayed, "no direct writes");
                     self.open = Some((generation, None));
                     return write_all_at(file, &bytes[(at - position) as usize..], at);
                 }

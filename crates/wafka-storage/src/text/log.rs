@@ -105,7 +105,7 @@ impl OpenLog {
         &mut self,
         batch: Batch<'_>,
         put_off: bool,
-        direct: Option<(&Home, &mut DirectWrites)>,
+        direct: Option<&mut DirectWrites>,
     ) -> Result<Cursor, StorageError> {
         self.check_writable()?;
         let log = &self.shared.name;
@@ -123,7 +123,7 @@ impl OpenLog {
         let start = self.end();
         let (shared, number) = (&*self.shared, self.generation.number);
         let write = |file: &dyn File, position| match direct {
-            Some((home, direct)) => direct.write(home, shared, (number, file), batch.bytes, position),
+            Some(direct) => direct.write(shared, (number, file), batch.bytes, position),
             None => write_all_at(file, batch.bytes, position),
         };
         if let Err(source) = self.generation.append(batch.bytes, put_off, write) {

@@ -71,7 +71,7 @@ pub struct TextOptions {
     /// syncs may wait in memory, for a fifth of a second: the commit journal holds it.
     pub written_at_once: usize,
     /// With [`wafka_core::storage::Shard::set_synced_first`], batches of at least so many bytes are written past the page
-    /// cache where the file system can do that.
+    /// cache where the file system can do that, unless the commit journal takes them.
     pub direct_bytes: usize,
     /// Whether what belongs into the background happens in the foreground, in a fixed order.
     #[cfg(test)]

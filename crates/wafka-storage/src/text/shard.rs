@@ -174,17 +174,17 @@ impl Shard for TextShard {
         let was_dirty = self.log(slot, "append")?.dirty;
         let dirty = self.dirty.len() + usize::from(!was_dirty);
         let bytes = batch.bytes.len() as u64;
-        let copy = self.journal.wants(dirty, self.turn.record_bytes() + bytes);
+        let copy = self.journal.wants(dirty, self.turn.record_bytes() + bytes, self.turn.has_direct());
         let put_off = copy
             && self.put_off.is_allowed
             && dirty > self.home.options.written_at_once
             && self.turn.fits()
             && self.journal.is_ready();
         // What the commit journal makes durable may stay in the page cache until the next checkpoint.
-        let direct = self.put_off.is_allowed
+        let is_direct = self.put_off.is_allowed
             && batch.bytes.len() >= self.home.options.direct_bytes
             && !(copy && self.turn.fits());
-        let direct = direct.then_some((&*self.home, &mut self.direct));
+        let direct = is_direct.then_some(&mut self.direct);
         let log = self.logs.get_mut(&slot).ok_or_else(|| unknown_slot(self.broker, slot, "append"))?;
         let start = log.append(batch, put_off, direct)?;
         let shared = Arc::clone(&log.shared);
@@ -195,6 +195,9 @@ impl Shard for TextShard {
             self.put_off.note(slot, bytes);
         }
         self.turn.take(slot, &shared, start.position, batch.bytes, copy);
+        if is_direct {
+            self.turn.note_direct();
+        }
         Ok(start)
     }
 

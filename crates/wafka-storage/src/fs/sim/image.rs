@@ -22,12 +22,22 @@ pub(super) struct Image {
     dirty: BTreeSet<usize>,
     len_dirty: bool,
     errors: u64,
+    overwritten_directly: bool,
 }
 
 impl Image {
     /// How many syncs failed.
     pub fn errors(&self) -> u64 {
         self.errors
+    }
+
+    /// A direct write is about to write here.
+    pub fn note_direct(&mut self, position: u64) {
+        self.overwritten_directly |= position < self.live.len() as u64;
+    }
+
+    pub fn overwritten_directly(&self) -> bool {
+        self.overwritten_directly
     }
 
     pub fn live(&self) -> &[u8] {

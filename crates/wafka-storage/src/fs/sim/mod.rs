@@ -169,6 +169,13 @@ impl SimFs {
         self.state.lock().bytes_direct
     }
 
+    /// Whether a direct write ever touched a block of the file that had bytes in it.
+    #[must_use]
+    pub fn was_overwritten_directly(&self, path: &Path) -> bool {
+        let state = self.state.lock();
+        state.file(path).is_some_and(|file| state.images[file].overwritten_directly())
+    }
+
     /// What a process finds in a file.
     #[must_use]
     pub fn content(&self, path: &Path) -> Option<Vec<u8>> {
@@ -191,7 +198,7 @@ impl SimFs {
         action(&mut state)
     }
 
-    fn open_file(&self, path: &Path, mode: OpenMode, direct: bool) -> io::Result<Arc<dyn File>> {
+    fn open_file(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         let (file, errors) = self.locked(|state| {
             let found = state.file(path);
             let operation = if found.is_some() { Operation::Open } else { Operation::Create };
@@ -207,18 +214,13 @@ impl SimFs {
             Ok((file, state.images[file].errors()))
         })?;
         let (fs, path, errors_seen) = (self.clone(), path.to_owned(), AtomicU64::new(errors));
-        Ok(Arc::new(SimFile { fs, file, path, direct, errors_seen }))
+        Ok(Arc::new(SimFile { fs, file, path, direct: false, errors_seen }))
     }
 }
 
 impl FileSystem for SimFs {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        self.open_file(path, mode, false)
-    }
-
-    fn open_direct(&self, path: &Path) -> io::Result<Option<Arc<dyn File>>> {
-        let allowed = self.locked(|state| Ok(state.direct_allowed))?;
-        allowed.then(|| self.open_file(path, OpenMode::Write, true)).transpose()
+        self.open_file(path, mode)
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
@@ -289,6 +291,21 @@ impl Drop for SimFile {
 }
 
 impl File for SimFile {
+    fn direct(&self) -> io::Result<Option<Arc<dyn File>>> {
+        let errors = self.fs.locked(|state| {
+            if !state.direct_allowed {
+                return Ok(None);
+            }
+            state.meet_fault(Operation::Open, &self.path)?;
+            state.files_open += 1;
+            Ok(Some(state.images[self.file].errors()))
+        })?;
+        Ok(errors.map(|errors| {
+            let (fs, path, errors_seen) = (self.fs.clone(), self.path.clone(), AtomicU64::new(errors));
+            Arc::new(SimFile { fs, file: self.file, path, direct: true, errors_seen }) as Arc<dyn File>
+        }))
+    }
+
     fn read_at(&self, into: &mut [u8], position: u64) -> io::Result<usize> {
         self.fs.locked(|state| {
             state.meet_fault(Operation::Read, &self.path)?;
@@ -315,8 +332,11 @@ impl File for SimFile {
             if let Some(space) = &mut state.space_left {
                 *space -= grows - lacks;
             }
+            if self.direct {
+                state.bytes_direct += taken as u64;
+                state.images[self.file].note_direct(position);
+            }
             state.images[self.file].write(&bytes[..taken], position)?;
-            state.bytes_direct += if self.direct { taken as u64 } else { 0 };
             Ok(taken)
         })
     }

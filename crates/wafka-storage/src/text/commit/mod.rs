@@ -62,6 +62,8 @@ pub enum CommitJournalUse {
 /// With more dirty files than this, one record costs less than the syncs it replaces, although its bytes are written
 /// twice.
 pub const DIRTY_FILES_MAX: usize = 1;
+/// The same for a turn of which some is on the disk already, past the page cache: for its record that had to be read again.
+const DIRTY_FILES_MAX_DIRECT: usize = 4;
 /// A turn of at most so many bytes costs less as a record whatever the number of files: overwriting space that was
 /// written before needs no commit of the file system's journal, and writing so little twice costs next to nothing.
 const SMALL_TURN_BYTES: u64 = 64 << 10;
@@ -116,11 +118,13 @@ impl CommitJournal {
         Turn::new(bytes_max, self.spare.lock().pop().unwrap_or_default())
     }
 
-    /// Whether a record is wanted of a turn with so many dirty logs and so many bytes.
-    pub fn wants(&self, dirty: usize, bytes: u64) -> bool {
+    /// Whether a record is wanted of a turn with so many dirty logs and so many bytes, of which some were perhaps written past
+    /// the page cache.
+    pub fn wants(&self, dirty: usize, bytes: u64, direct: bool) -> bool {
+        let dirty_max = if direct { DIRTY_FILES_MAX_DIRECT } else { DIRTY_FILES_MAX };
         match self.home.options.commit_journal {
             CommitJournalUse::Always => true,
-            CommitJournalUse::Auto => dirty > DIRTY_FILES_MAX || bytes <= SMALL_TURN_BYTES,
+            CommitJournalUse::Auto => dirty > dirty_max || bytes <= SMALL_TURN_BYTES,
             CommitJournalUse::Never => false,
         }
     }
@@ -132,7 +136,7 @@ impl CommitJournal {
 
     /// Begins to make a turn durable, and those before it. `logs` are the logs of all of them. Returns the turn's number.
     pub fn begin(self: &Arc<Self>, mut turn: Turn, logs: Vec<Arc<[Dirty]>>) -> (u64, Box<dyn PendingSync>) {
-        turn.journaled = turn.fits() && self.wants(turn.dirty.len(), turn.record_bytes());
+        turn.journaled = turn.fits() && self.wants(turn.dirty.len(), turn.record_bytes(), turn.has_direct());
         if turn.journaled && !self.is_ready() {
             self.prepare();
         }

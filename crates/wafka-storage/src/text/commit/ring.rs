@@ -52,7 +52,8 @@ impl Ring {
             io::Error::new(io::ErrorKind::InvalidData, reason)
         })?;
         let Some(header) = header else { return Ok(None) };
-        Ok(Some(Ring::at(file, fs.open_direct(path)?, header)))
+        let direct = file.direct()?;
+        Ok(Some(Ring::at(file, direct, header)))
     }
 
     /// Makes a journal's file: writes all of it once, so that what is written later needs no new space.
@@ -68,7 +69,8 @@ impl Ring {
         }
         file.sync_data()?;
         fs.sync_dir(dir)?;
-        let mut ring = Ring::at(file, fs.open_direct(path)?, Header::new(bytes));
+        let direct = file.direct()?;
+        let mut ring = Ring::at(file, direct, Header::new(bytes));
         ring.write_header(ring.header)?;
         Ok(ring)
     }

@@ -38,6 +38,8 @@ pub(in crate::text) struct Turn {
     pub data: Vec<u8>,
     /// About how long a record of it would be.
     record_bytes: u64,
+    /// Whether some of it was written past the page cache.
+    has_direct: bool,
     /// A turn whose record would be longer than this is not kept.
     record_bytes_max: u64,
 }
@@ -63,6 +65,7 @@ impl Turn {
             copied: Vec::new(),
             data,
             record_bytes: 0,
+            has_direct: false,
             record_bytes_max,
         }
     }
@@ -88,6 +91,15 @@ impl Turn {
         } else if copy {
             self.data.extend_from_slice(bytes);
         }
+    }
+
+    /// Some of it was written past the page cache: a record would have to read it from the disk.
+    pub fn note_direct(&mut self) {
+        self.has_direct = true;
+    }
+
+    pub fn has_direct(&self) -> bool {
+        self.has_direct
     }
 
     /// Whether a record may hold it.

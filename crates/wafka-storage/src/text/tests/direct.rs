@@ -1,5 +1,8 @@
 //! Much at once: batches that are written past the page cache, and what is written back before it is synced.
 
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use wafka_core::Offset;
 use wafka_core::storage::SyncFailure;
 
@@ -49,6 +52,8 @@ fn of_large_batches_whole_blocks_go_past_the_page_cache() {
     let direct = fs.bytes_written_directly();
     // Small batches go with the commit journal, whose records are written past the page cache, too.
     assert!(direct > 2_900_000 && direct.is_multiple_of(4096), "{direct}");
+    // Who reads the file meanwhile may have the page in the cache that it ends in.
+    assert!(!fs.was_overwritten_directly(&path("log")));
     drop(shard);
     assert_eq!(fs.crash(3).content(&path("log")).unwrap(), expected);
 }
@@ -133,6 +138,14 @@ fn the_operating_systems_files_are_the_same() {
     assert_eq!(all(&*reader), expected);
 }
 
+struct AtEnd<F: Fn()>(F);
+
+impl<F: Fn()> Drop for AtEnd<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
 /// What `tail -f` and `grep` of a live log are shown are its lines, whatever moment they read at.
 #[test]
 fn who_reads_a_file_while_it_is_written_sees_its_bytes() {
@@ -142,19 +155,21 @@ fn who_reads_a_file_while_it_is_written_sees_its_bytes() {
     shard.set_synced_first(true);
     let opened = shard.open(&name("log"), OpenRequest { create: true, known: None }).unwrap();
     let path = temporary.path().join("log.txt");
-    let over = std::sync::atomic::AtomicBool::new(false);
+    let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
             let mut file = std::fs::File::open(&path).unwrap();
             let mut seen = Vec::new();
-            while !over.load(std::sync::atomic::Ordering::SeqCst) {
+            while !over.load(Ordering::SeqCst) {
                 let from = seen.len();
-                std::io::Read::read_to_end(&mut file, &mut seen).unwrap();
+                file.read_to_end(&mut seen).unwrap();
                 assert_eq!(seen[from..].iter().position(|byte| *byte == 0), None, "after byte {from}");
             }
-            std::io::Read::read_to_end(&mut file, &mut seen).unwrap();
+            file.read_to_end(&mut seen).unwrap();
             seen
         });
+        // Also when this fails.
+        let ending = AtEnd(|| over.store(true, Ordering::SeqCst));
         let (mut offset, mut written) = (0, Vec::new());
         for round in 0..60 {
             let (bytes, lines) = batch(offset, 66_000 + round * 1_237);
@@ -163,7 +178,7 @@ fn who_reads_a_file_while_it_is_written_sees_its_bytes() {
             offset += lines;
             written.extend_from_slice(&bytes);
         }
-        over.store(true, std::sync::atomic::Ordering::SeqCst);
+        drop(ending);
         assert!(reader.join().unwrap() == written);
     });
 }
@@ -196,4 +211,49 @@ fn a_little_is_synced_without_further_ado() {
     let (_storage, mut shard) = bench(&fs, false);
     fill(&mut *shard, &name("log"), &[1_000_000, 2_000_000]);
     assert_eq!(fs.count(Operation::WriteBack), 1);
+}
+
+#[test]
+fn what_was_written_directly_is_not_read_again_for_the_few_lines_of_another_log() {
+    let fs = SimFs::new();
+    fs.allow_direct(true);
+    let (_storage, mut shard) = bench(&fs, true);
+    let request = || OpenRequest { create: true, known: None };
+    let large = shard.open(&name("large"), request()).unwrap();
+    let small = shard.open(&name("small"), request()).unwrap();
+    // The commit journal is there.
+    let (bytes, lines) = batch(0, 100);
+    shard.append(small.slot, Batch { first_offset: 0, lines, bytes: &bytes }).unwrap();
+    assert!(shard.begin_sync().wait().is_empty());
+    let (more, more_lines) = batch(lines, 100);
+    let (much, much_lines) = batch(0, 500_000);
+    shard.append(large.slot, Batch { first_offset: 0, lines: much_lines, bytes: &much }).unwrap();
+    shard.append(small.slot, Batch { first_offset: lines, lines: more_lines, bytes: &more }).unwrap();
+    let read = fs.bytes_read();
+    assert!(shard.begin_sync().wait().is_empty());
+    assert_eq!(fs.bytes_read(), read);
+    drop(shard);
+    let fs = fs.crash(11);
+    assert_eq!(fs.content(&path("large")).unwrap(), much);
+    let (_storage, mut shard) = bench(&fs, true);
+    let small = shard.open(&name("small"), OpenRequest { create: false, known: None }).unwrap();
+    assert_eq!(all(&*small.reader), [bytes, more].concat());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_whose_name_was_given_to_another_gets_all_its_lines() {
+    let temporary = tempfile::tempdir().unwrap();
+    let storage = TextStorage::open(Arc::new(StdFs), temporary.path(), TextOptions::default()).unwrap();
+    let mut shard = storage.shard(BrokerId(1)).unwrap();
+    shard.set_synced_first(true);
+    let opened = shard.open(&name("log"), OpenRequest { create: true, known: None }).unwrap();
+    let path = temporary.path().join("log.txt");
+    std::fs::rename(&path, temporary.path().join("moved")).unwrap();
+    std::fs::write(&path, b"somebody else's").unwrap();
+    let (bytes, lines) = batch(0, 200_000);
+    shard.append(opened.slot, Batch { first_offset: 0, lines, bytes: &bytes }).unwrap();
+    assert!(shard.begin_sync().wait().is_empty());
+    assert_eq!(std::fs::read(temporary.path().join("moved")).unwrap(), bytes);
+    assert_eq!(std::fs::read(&path).unwrap(), b"somebody else's");
 }

@@ -413,6 +413,10 @@ fn run_on(fs: SimFs, steps: Vec<Step>, options: TextOptions) {
     world.step(Step::Sync);
     world.step(Step::Crash(7));
     world.check();
+    for log in 0..LOGS {
+        let name = name(log);
+        assert!(!world.fs.was_overwritten_directly(&world.storage.home.path_of(&name)), "{name}");
+    }
 }
 
 fn journaled(commit_journal: CommitJournalUse, commit_journal_bytes: u64, inline: bool) -> TextOptions {
