@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use wafka_tests::server::wait_until;
-use wafka_tests::{Reply, Setup, plugins};
+use wafka_tests::{Client, Reply, Setup, plugins};
 
 use crate::FILE;
 
@@ -24,6 +24,22 @@ fn setup(default: bool, faults: &str) -> Setup {
     let path = setup.dir().join("wafka.toml");
     fs::write(&path, config).unwrap();
     setup.arg("--config").arg(path.to_str().unwrap())
+}
+
+/// The error of a read that comes to the backend. Memory may answer one that comes right behind an event: what does not fit
+/// into it is forgotten when the event's producer has been told.
+#[track_caller]
+fn error_of(client: &mut Client, read: &str) -> String {
+    let mut error = String::new();
+    wait_until("the backend is read", || {
+        let reply = client.run(read);
+        let is_error = reply.is_error("");
+        if is_error {
+            reply.error().clone_into(&mut error);
+        }
+        is_error
+    });
+    error
 }
 
 #[test]
@@ -66,8 +82,8 @@ fn a_backend_that_lies_is_an_error_at_the_socket_and_the_server_stays_up() {
         wait_until("the partition is online", || !client.run("XADD t#1 * n 2").is_error(""));
         client.run("XADD t#2 * n 3");
         for read in ["XRANGE t - +", "XREVRANGE t + -"] {
-            let reply = client.run(read);
-            assert!(reply.is_error("") && reply.error().contains(FILE), "{read}: {reply:?}");
+            let error = error_of(&mut client, read);
+            assert!(error.contains(FILE), "{read}: {error}");
         }
         assert_eq!(client.run("XRANGE t - +").array().len(), 4);
         assert!(server.is_running());
@@ -87,8 +103,8 @@ fn a_backend_that_panics_does_not_end_the_server() {
         assert!(reply.error().contains(FILE), "{reply:?}");
     }
     assert!(!client.run("XADD t#2 * n 3").is_error(""));
-    let reply = client.run("XRANGE t - +");
-    assert!(reply.error().contains("scripted panic at read"), "{reply:?}");
+    let error = error_of(&mut client, "XRANGE t - +");
+    assert!(error.contains("scripted panic at read"), "{error}");
     // Another topic is in another backend.
     assert!(!client.run("XADD elsewhere * n 4").is_error(""));
     assert_eq!(client.run("PING").text(), "PONG");
