@@ -7,13 +7,15 @@
 
 use std::sync::Arc;
 
-use wafka_core::EventId;
-use wafka_core::storage::StorageError;
+use wafka_core::storage::{Cursor, StorageError};
+use wafka_core::{EventId, Offset};
+use wafka_storage::line;
 
 use super::presence::Presence;
 use super::{Lane, State};
 use crate::error::ReadError;
 use crate::index::Fate;
+use crate::lines::{self, Lines};
 
 impl Lane {
     /// How many offsets have no line; `None` where there are more lines than offsets.
@@ -24,6 +26,15 @@ impl Lane {
     /// Whether what was removed is all that is missing.
     fn adds_up(&mut self) -> bool {
         self.removed.forget_below(self.first) && self.missing() == Some(self.removed.total())
+    }
+
+    /// The id of the event at an offset; `None` where that cannot be read.
+    fn id_at(&self, offset: Offset) -> Result<Option<EventId>, StorageError> {
+        let mut lines = Lines::none();
+        lines.fill(&*self.reader, Cursor::at_offset(offset), 1)?;
+        let found = lines.advance().then(|| lines::peek(lines.current())).flatten();
+        let is_whole = || line::verify(lines.current()).is_ok();
+        Ok(found.filter(|(_, at)| *at == offset && is_whole()).map(|(id, _)| id))
     }
 }
 
@@ -55,7 +66,8 @@ impl State {
         let floor = self.floor;
         let mut gone = Vec::new();
         let mut removed = Vec::new();
-        let mut lost = false;
+        let replaced = self.replaced_deletions(adds_up)?;
+        let mut lost = EventId::MIN;
         let mut lanes: Vec<_> = self.lanes.iter().map(|lane| (lane, Presence::new(lane))).collect();
         for (id, deleted) in self.deletions.iter() {
             let number = usize::from(deleted.lane);
@@ -67,8 +79,8 @@ impl State {
                 _ if lane.unread => true,
                 _ if !lane.counts => id > floor && presence.holds(id, deleted.offset)?,
                 _ if deleted.offset < lane.first => false,
-                _ if deleted.offset >= lane.end.offset => {
-                    lost = true;
+                _ if deleted.offset >= lane.end.offset || replaced.binary_search(&id).is_ok() => {
+                    lost = lost.max(id);
                     false
                 }
                 Fate::Gone => false,
@@ -88,14 +100,50 @@ impl State {
                 lane.removed.insert(offset);
             }
         }
-        if lost {
-            // Other events take these places: the next start must not find the deletions in the journal again.
+        if lost > EventId::MIN {
+            // Other events take these places: the next start must not find the deletions in the journal again, nor an
+            // event that looks as if it was meant.
             self.journal.want_snapshot();
+            self.last_id = self.last_id.max(lost);
         }
         if !gone.is_empty() {
             Arc::make_mut(&mut self.deletions).forget(|id, _| gone.binary_search(&id).is_ok());
         }
         Ok(())
+    }
+
+    /// The deletions, ascending, of events that were lost, and in whose places others stand: a start that found nothing
+    /// there could not tell the journal. It tells it before anything else, so of a log's deletions these are the last
+    /// ones, and mostly one look at a single line shows that there are none. `adds_up` as above: of other logs, each
+    /// deletion is looked up.
+    fn replaced_deletions(&self, adds_up: &[bool]) -> Result<Vec<EventId>, StorageError> {
+        let mut found = vec![Vec::new(); self.lanes.len()];
+        for (id, deleted) in self.deletions.iter() {
+            let number = usize::from(deleted.lane);
+            let Some(lane) = self.lanes.get(number).filter(|_| adds_up[number]) else { continue };
+            if (lane.first..lane.end.offset).contains(&deleted.offset)
+                && lane.removed.fate(deleted.offset) == Fate::There
+            {
+                found[number].push((id, deleted.offset));
+            }
+        }
+        let mut replaced = Vec::new();
+        for (lane, found) in self.lanes.iter().zip(found) {
+            let (mut low, mut high) = (0, found.len());
+            let mut at = high.wrapping_sub(1);
+            while low < high {
+                let (id, offset) = found[at];
+                if lane.id_at(offset)?.is_none_or(|stands| stands == id) {
+                    low = at + 1;
+                } else {
+                    high = at;
+                }
+                at = low + (high - low) / 2;
+            }
+            replaced.extend(found[low..].iter().map(|(id, _)| *id));
+        }
+        replaced.sort_unstable();
+        Ok(replaced)
     }
 
     /// Works out what follows from files and journal together.
