@@ -14,15 +14,6 @@ use super::{Inner, SparseIndex};
 /// So many lines are remembered; then every second one is forgotten.
 const LEARNT_MAX: usize = 4096;
 
-/// How many lines stand before another one.
-#[derive(Clone, Debug)]
-pub(crate) enum Counted {
-    /// So many.
-    Known(u64),
-    /// As many as there are offsets from the first line's on, but for those that were removed.
-    From(Offset, Arc<Removed>),
-}
-
 /// Where an id is between.
 pub(crate) struct Between {
     /// The last line known at or below it, or the first there is; and its id, the lowest where that is not known.
@@ -102,6 +93,11 @@ impl SparseIndex {
         Some(between)
     }
 
+    /// Whether it is of use to tell where events stand.
+    pub(crate) fn learns(&self) -> bool {
+        self.is_unread.load(Ordering::Acquire)
+    }
+
     /// Remembers where an event stands that was come across.
     pub(crate) fn learn(&self, id: EventId, offset: Offset) {
         let mut inner = self.inner.write();
@@ -112,11 +108,21 @@ impl SparseIndex {
         }
         learnt.insert(at, (id, offset));
         if learnt.len() > LEARNT_MAX {
-            let mut keep = false;
-            learnt.retain(|_| {
-                keep = !keep;
-                keep
-            });
+            thin_out(learnt);
         }
     }
+}
+
+/// Forgets lines that others stand near to: those that are left, half of them at most, are spread over all of the log.
+fn thin_out(learnt: &mut Vec<(EventId, Offset)>) {
+    let (Some((_, first)), Some((_, last))) = (learnt.first(), learnt.last()) else { return };
+    let apart = (last - first) / (LEARNT_MAX as u64 / 2);
+    let mut next = *first;
+    learnt.retain(|(_, offset)| {
+        let keeps = *offset >= next;
+        if keeps {
+            next = offset.saturating_add(apart.max(2));
+        }
+        keeps
+    });
 }

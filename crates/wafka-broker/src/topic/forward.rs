@@ -45,6 +45,11 @@ impl<'v> Merge<'v> {
         self.lanes[at].advance()
     }
 
+    /// See [`Forward::learn`].
+    pub(super) fn learn(&self) {
+        self.lanes.iter().for_each(Forward::learn);
+    }
+
     /// The offset of a lane's next event, or of the one that will come.
     pub(super) fn offset(&self, at: usize) -> Offset {
         let lane = &self.lanes[at];
@@ -65,6 +70,8 @@ pub(super) struct Forward<'v> {
     /// What was found out about the current line, when it is an event.
     examined: Option<Examined>,
     last_id: EventId,
+    /// The event before the current one, where it was handed out.
+    before: Option<(EventId, Offset)>,
     /// The current item is no event, but damage.
     damage: Option<Bad>,
     /// The event behind the damage.
@@ -136,10 +143,23 @@ impl<'v> Forward<'v> {
             headers: HeaderReader::default(),
             examined: None,
             last_id: EventId::MIN,
+            before: None,
             damage: None,
             behind: None,
             from: EventId::MIN,
             passed: None,
+        }
+    }
+
+    /// Tells the index of a log that nobody read how far it was read now: then who reads on has nothing to search for.
+    pub(super) fn learn(&self) {
+        if self.block != usize::MAX || !self.lane.index.learns() {
+            return;
+        }
+        // Below `from` no line was verified.
+        let read = self.before.filter(|(id, _)| *id >= self.from);
+        for (id, offset) in [read, self.item.filter(|_| self.damage.is_none())].into_iter().flatten() {
+            self.lane.index.learn(id, offset);
         }
     }
 
@@ -193,8 +213,9 @@ impl<'v> Forward<'v> {
             self.item = self.behind.take();
             return Ok(());
         }
-        if let Some((id, _)) = self.item.take() {
+        if let Some((id, offset)) = self.item.take() {
             self.last_id = id;
+            self.before = Some((id, offset));
         }
         while self.next_line()? {
             match self.examine() {

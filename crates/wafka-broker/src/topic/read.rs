@@ -141,6 +141,7 @@ fn read_forward<S: EntrySink>(view: &View, range: &ReadRange, sink: &mut S) -> R
         }
         merge.advance(at)?;
     }
+    merge.learn();
     Ok(())
 }
 

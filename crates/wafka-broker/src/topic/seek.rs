@@ -1,17 +1,22 @@
 //! Where to begin to read: by the index, and where it has nothing near, by looking at single lines. What is come across is
 //! kept, so that nothing is searched for twice.
 
+use std::sync::Arc;
+
 use wafka_core::storage::{Cursor, StorageError};
 use wafka_core::{EventId, Offset};
 use wafka_storage::line;
 
+use super::forward::{CHUNK_MIN, Forward};
 use super::view::LaneView;
 use crate::error::ReadError;
-use crate::index::{Between, Counted};
+use crate::index::{Between, Removed};
 use crate::lines::{self, Lines};
 
 /// So many lines are read on to rather than searched.
 const NEAR_LINES: u64 = 64;
+/// As long as no line above the one that is searched for is found, each step is so many times as long as the one before.
+const STEP_GROWTH: u64 = 8;
 /// Where the line that is looked at is damaged, so much behind it is looked through for one that is not, in bytes.
 const BEHIND_DAMAGE_BYTES: usize = 64 << 10;
 /// How much is read at once to count lines, in bytes.
@@ -24,8 +29,10 @@ pub(super) struct Start {
     pub(super) id: EventId,
     /// Whether it is more than the log's beginning, for lack of something better.
     pub(super) is_known: bool,
-    /// How many lines stand before it.
-    counted: Counted,
+    /// How many lines stand before it, where entries stand for all lines.
+    pub(super) ordinal: u64,
+    /// Else what is known of them.
+    unread: Option<(Offset, Arc<Removed>)>,
 }
 
 impl LaneView {
@@ -34,41 +41,43 @@ impl LaneView {
         let Some(between) = self.index.between(id) else {
             return Ok(match self.index.seek_entry(id) {
                 Some((cursor, entry)) => {
-                    let counted = Counted::Known(entry.ordinal);
-                    Start { cursor, id: entry.id, is_known: true, counted }
+                    Start { cursor, id: entry.id, is_known: true, ordinal: entry.ordinal, unread: None }
                 }
                 None => {
                     let cursor = Cursor { offset: 0, position: 0, generation: self.reader.generation() };
-                    Start { cursor, id: EventId::MIN, is_known: false, counted: Counted::Known(0) }
+                    Start { cursor, id: EventId::MIN, is_known: false, ordinal: 0, unread: None }
                 }
             });
         };
         self.search(id, between)
     }
 
-    /// Bisection by offsets between two lines that are known.
+    /// Steps that grow, then bisection, by offsets between two lines that are known.
     fn search(&self, id: EventId, between: Between) -> Result<Start, ReadError> {
         let Between { cursor, id: known, high, first, removed } = between;
         let (mut cursor, mut known, mut high) = (cursor, known, high.min(self.end));
-        while removed.lines_between(cursor.offset, high) > NEAR_LINES {
+        // Who reads on asks for what is next to the line that was read last, and a trim floor is often near the beginning.
+        let mut step = if known == EventId::MIN { 0 } else { NEAR_LINES };
+        while known.next() != Some(id) && removed.lines_between(cursor.offset, high) > NEAR_LINES {
             if !self.may_wait {
                 return Err(ReadError::WouldWait);
             }
-            let middle = cursor.offset + (high - cursor.offset) / 2;
+            let middle = cursor.offset + step.min((high - cursor.offset) / 2);
             match self.probe(middle)? {
                 Some((found, at)) if at < high => {
                     self.index.learn(found, at);
                     if found > id {
-                        high = middle;
+                        (high, step) = (middle, u64::MAX);
                     } else {
                         (cursor, known) = (Cursor::at_offset(at), found);
+                        step = step.saturating_mul(STEP_GROWTH).max(NEAR_LINES);
                     }
                 }
                 // Nothing stands between, or what stands there tells nothing: then more is read than had to be.
                 _ => high = middle,
             }
         }
-        Ok(Start { cursor, id: known, is_known: true, counted: Counted::From(first, removed) })
+        Ok(Start { cursor, id: known, is_known: true, ordinal: 0, unread: Some((first, removed)) })
     }
 
     /// The first event at or behind `offset`, behind damage if need be.
@@ -87,16 +96,19 @@ impl LaneView {
         Ok(None)
     }
 
-    /// How many lines stand before where a read is to begin.
-    pub(super) fn lines_before(&self, start: &Start) -> Result<u64, ReadError> {
-        match &start.counted {
-            Counted::Known(ordinal) => Ok(*ordinal),
-            Counted::From(first, removed) => {
-                let below = removed.below(start.cursor.offset);
-                let counted = self.count(below.from, start.cursor.offset)?;
-                Ok(below.from.saturating_sub(*first).saturating_sub(below.gone) + counted)
-            }
-        }
+    /// How many lines have an id at or below `id`, where that follows from the offset of the first one above it; `start`
+    /// is where to look for that. Nothing else is counted, so that all ranks are off by as much, and none of their
+    /// differences, where lines went that the index was not told of: then the engine was not answered, or it was a server
+    /// that owned them before.
+    pub(super) fn rank_by_offset(&self, id: EventId, start: &Start) -> Result<Option<u64>, ReadError> {
+        let Some((first, removed)) = &start.unread else { return Ok(None) };
+        let Some(above) = id.next() else { return Ok(None) };
+        let forward = Forward::at(self, start.cursor, above, CHUNK_MIN)?;
+        let next = forward.item().map_or(self.end, |(_, offset)| offset);
+        let below = removed.below(next);
+        let rank = below.from.saturating_sub(*first).saturating_sub(below.gone);
+        // Damage that the next event stands behind has an id above this one too.
+        Ok(Some((rank + self.count(below.from, next)?).saturating_sub(forward.damaged_lines())))
     }
 
     /// How many lines there are from one offset up to another.

@@ -214,7 +214,10 @@ impl RankView {
             return Ok(self.lines);
         }
         let start = self.view.seek(id)?;
-        let mut rank = self.view.lines_before(&start)?;
+        if let Some(rank) = self.view.rank_by_offset(id, &start)? {
+            return Ok(rank);
+        }
+        let mut rank = start.ordinal;
         let mut forward = Forward::at(&self.view, start.cursor, EventId::MIN, CHUNK_MIN)?;
         while forward.item().is_some_and(|(found, _)| found <= id) {
             rank += forward.damaged_lines().max(1);

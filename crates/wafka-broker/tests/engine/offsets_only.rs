@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use wafka_core::BrokerId;
 use wafka_core::storage::{
@@ -19,6 +19,12 @@ pub struct OffsetsOnly {
     inner: MemoryStorage,
     /// Bytes of partitions that readers were given.
     pub read: Arc<AtomicU64>,
+    /// How often they were asked.
+    pub requests: Arc<AtomicU64>,
+    /// Whether rewrites are carried out and said to have failed.
+    pub fails_late: Arc<AtomicBool>,
+    /// How many were.
+    pub failed_late: Arc<AtomicU64>,
 }
 
 fn blind(cursor: Cursor) -> Cursor {
@@ -43,7 +49,7 @@ impl Storage for OffsetsOnly {
     }
 
     fn shard(&self, broker: BrokerId) -> Result<Box<dyn Shard>, StorageError> {
-        Ok(Box::new(BlindShard { inner: self.inner.shard(broker)?, read: Arc::clone(&self.read) }))
+        Ok(Box::new(BlindShard { inner: self.inner.shard(broker)?, storage: self.clone() }))
     }
 
     fn delete(&self, logs: &[LogName]) -> Result<(), StorageError> {
@@ -53,15 +59,15 @@ impl Storage for OffsetsOnly {
 
 struct BlindShard {
     inner: Box<dyn Shard>,
-    read: Arc<AtomicU64>,
+    storage: OffsetsOnly,
 }
 
 impl Shard for BlindShard {
     fn open(&mut self, log: &LogName, request: OpenRequest) -> Result<Opened, StorageError> {
         let opened = self.inner.open(log, request)?;
         let is_partition = !log.to_string().contains(".journal") && !log.to_string().contains("wafka.");
-        let read = if is_partition { Arc::clone(&self.read) } else { Arc::default() };
-        let reader = Arc::new(BlindReader { inner: opened.reader, read });
+        let storage = if is_partition { self.storage.clone() } else { OffsetsOnly::default() };
+        let reader = Arc::new(BlindReader { inner: opened.reader, storage });
         Ok(Opened { first: blind(opened.first), end: blind(opened.end), reader, ..opened })
     }
 
@@ -92,6 +98,11 @@ impl Shard for BlindShard {
     ) -> Result<Rewritten, StorageError> {
         let BlindRewrite(inner) = *rewrite.into_any().downcast::<BlindRewrite>().unwrap();
         let rewritten = self.inner.finish_rewrite(inner, &mut blind_line(kept))?;
+        if self.storage.fails_late.load(Ordering::SeqCst) {
+            self.storage.failed_late.fetch_add(1, Ordering::SeqCst);
+            let source = std::io::Error::other("no answer");
+            return Err(StorageError::Io { log: String::new(), operation: "rewrite", source });
+        }
         Ok(Rewritten { first: blind(rewritten.first), end: blind(rewritten.end), ..rewritten })
     }
 
@@ -118,12 +129,13 @@ impl Rewrite for BlindRewrite {
 
 struct BlindReader {
     inner: Arc<dyn LogReader>,
-    read: Arc<AtomicU64>,
+    storage: OffsetsOnly,
 }
 
 impl BlindReader {
     fn count(&self, chunk: Chunk, bytes: usize) -> Chunk {
-        self.read.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.storage.read.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.storage.requests.fetch_add(1, Ordering::Relaxed);
         Chunk { start: blind(chunk.start), next: blind(chunk.next) }
     }
 }
@@ -147,7 +159,8 @@ impl LogReader for BlindReader {
     }
 
     fn generation(&self) -> u32 {
-        self.inner.generation()
+        // Where lines are removed in place it stays as it is.
+        if self.storage.fails_late.load(Ordering::SeqCst) { 0 } else { self.inner.generation() }
     }
 
     fn size_bytes(&self) -> u64 {

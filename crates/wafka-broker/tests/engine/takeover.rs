@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use wafka_broker::{GroupStart, LagMode, ReadRange, Ticket, Topic, wait};
-use wafka_core::storage::{Cursor, LogName, OpenRequest, RewritePlan, Storage};
-use wafka_core::{BrokerId, EventId};
+use wafka_core::storage::{Batch, Cursor, LogName, OpenRequest, RewritePlan, Storage};
+use wafka_core::{BrokerId, EventId, Fields, Offset, PartitionId};
+use wafka_storage::line::EventEncoder;
 
 use crate::offsets_only::OffsetsOnly;
 use crate::support::{ALL, Bench, DB, EAGER, Home, NEVER, eventually, ids, maxlen, read};
@@ -87,6 +88,29 @@ impl Servers {
         self.storage.read.load(Ordering::Relaxed)
     }
 
+    /// Loses what a log has from an offset on, as power does.
+    fn cut(&self, stem: &str, end: Offset) {
+        let mut shard = self.storage.shard(BrokerId(1)).unwrap();
+        let slot = shard.open(&LogName::new(DB, stem), OpenRequest::default()).unwrap().slot;
+        shard.reopen(slot, Cursor::at_offset(end)).unwrap();
+    }
+
+    /// Appends to partition 1 as a server does whose journal is out of reach.
+    fn append(&mut self, first_offset: Offset, ids: impl Iterator<Item = EventId>) {
+        let (mut encoder, mut bytes) = (EventEncoder::new(b"t", PartitionId(1)), Vec::new());
+        let mut lines = 0;
+        for id in ids {
+            let flat: [&[u8]; 2] = [b"f", b"v"];
+            encoder.encode(&mut bytes, id, first_offset + lines, &[], Fields::new(&flat).unwrap());
+            self.live.push(id);
+            lines += 1;
+        }
+        let mut shard = self.storage.shard(BrokerId(1)).unwrap();
+        let slot = shard.open(&LogName::new(DB, "t-1"), OpenRequest::default()).unwrap().slot;
+        shard.append(slot, Batch { first_offset, lines, bytes: &bytes }).unwrap();
+        assert!(shard.begin_sync().wait().is_empty());
+    }
+
     /// Drops lines of a log, as nobody but its owner may.
     fn drop_lines(&mut self, stem: &str, of: impl Fn(u64, &str) -> bool) {
         let mut shard = self.storage.shard(BrokerId(1)).unwrap();
@@ -163,6 +187,44 @@ fn how_much_is_read_does_not_depend_on_the_length() {
 }
 
 #[test]
+fn who_reads_on_searches_for_nothing() {
+    for partitions in [1, 3] {
+        let mut servers = Servers::new(partitions);
+        servers.add(6_000);
+        servers.take_over();
+        let topic = servers.topic();
+        let requests = |from: usize| {
+            servers.storage.requests.store(0, Ordering::Relaxed);
+            let range = ReadRange::after(servers.live[from - 1], Some(30), None).unwrap();
+            assert_eq!(ids(&read(&topic, &range).unwrap()), servers.live[from..from + 30]);
+            servers.storage.requests.load(Ordering::Relaxed)
+        };
+        assert!(requests(3_000) > u64::from(2 * partitions));
+        for at in (3_030..4_000).step_by(30) {
+            let requests = requests(at);
+            assert!(requests <= u64::from(2 * partitions), "{requests} requests at {at}");
+        }
+    }
+}
+
+/// As where the engine carried it out and its answer was lost.
+#[test]
+fn lengths_are_right_behind_a_rewrite_that_failed_late() {
+    let mut servers = Servers::new(1);
+    servers.add(9_000);
+    servers.take_over();
+    servers.storage.fails_late.store(true, Ordering::SeqCst);
+    let topic = servers.topic();
+    servers.bench.trim(&topic, &maxlen(6_000)).unwrap();
+    eventually("it failed", || servers.storage.failed_late.load(Ordering::SeqCst) > 0);
+    for max in [4_000, 2_500] {
+        servers.bench.trim(&topic, &maxlen(max)).unwrap();
+        assert_eq!(topic.len(None).unwrap(), max);
+        assert_eq!(read_all(&topic).len() as u64, max);
+    }
+}
+
+#[test]
 fn what_was_removed_is_known_without_reading() {
     for partitions in [1, 3] {
         let mut servers = Servers::new(partitions);
@@ -231,11 +293,7 @@ fn deletions_of_events_that_were_lost_count_once() {
     servers.bench.delete(&topic, &[servers.live[10], servers.live[497], servers.live[498]]).unwrap();
     drop(topic);
     servers.stop();
-    {
-        let mut shard = servers.storage.shard(BrokerId(1)).unwrap();
-        let slot = shard.open(&LogName::new(DB, "t-1"), OpenRequest::default()).unwrap().slot;
-        shard.reopen(slot, Cursor::at_offset(495)).unwrap();
-    }
+    servers.cut("t-1", 495);
     servers.live.truncate(495);
     servers.live.remove(10);
     for _ in 0..3 {
@@ -246,6 +304,31 @@ fn deletions_of_events_that_were_lost_count_once() {
         drop(topic);
         servers.add(20);
     }
+}
+
+/// The same, where the start that found it out could not tell the journal, or that was lost too.
+#[test]
+fn an_event_in_the_place_of_a_lost_one_outlives_its_deletion() {
+    let mut servers = Servers::new(1);
+    servers.bench.options.reclaim = NEVER;
+    servers.take_over();
+    servers.add(500);
+    let gone: Vec<EventId> = [10, 20, 30, 494, 495, 497, 499].map(|at| servers.live[at]).to_vec();
+    servers.bench.delete(&servers.topic(), &gone).unwrap();
+    servers.stop();
+    let lost: Vec<EventId> = servers.live.drain(495..).collect();
+    servers.live.retain(|id| !gone.contains(id));
+    servers.cut("t-1", 495);
+    let last = lost.last().unwrap();
+    servers.append(495, (1..=20).map(|n| EventId::new(last.ms, last.seq + n)));
+    let read = servers.take_over();
+    assert!(read < FEW_BYTES, "{read} bytes read");
+    assert_eq!(servers.topic().len(None).unwrap(), servers.live.len() as u64);
+    assert_eq!(ids(&read_all(&servers.topic())), servers.live);
+    servers.bench.options.reclaim = EAGER;
+    servers.take_over();
+    servers.delete(|at| at < 40);
+    servers.check();
 }
 
 /// As after a crash between a rewrite and its record.
