@@ -104,6 +104,7 @@ impl Engine {
         }
         let record = || {
             let backend = self.storage.of_new_topic(wish.spec.backend.as_deref())?;
+            self.storage.check_owned(backend.as_deref())?;
             let factory = self.options.partitioners.get(&wish.spec.partitioner)?;
             let record = CatalogTopic {
                 partitions: self.partitions(&wish.spec)?,

@@ -82,9 +82,11 @@ impl Engine {
         Ok(topics.len())
     }
 
-    /// Whether topics can be deleted with all they have: what a backend holds that is not there now would come back.
+    /// Whether topics can be deleted with all they have: what a backend holds that is not there now would come back, and
+    /// what is another server's is not to be deleted.
     pub(crate) fn check_reach(&self, topics: &[Arc<Topic>]) -> Result<(), TopicError> {
         for topic in topics {
+            self.storage.check_owned(topic.files.backend.as_deref())?;
             let reached = self.storage.check(topic.files.backend.as_deref());
             let topic = || topic.name().to_string();
             reached.map_err(|error| TopicError::OutOfReach { topic: topic(), error: Box::new(error) })?;

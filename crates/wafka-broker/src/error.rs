@@ -227,6 +227,9 @@ pub enum TopicError {
         /// Why.
         reason: Arc<str>,
     },
+    /// Another server may own its data, or does.
+    #[error("{0}")]
+    NotOwned(Arc<str>),
     /// Its data is out of reach, and would be left behind.
     #[error("OFFLINE topic '{topic}' is not deleted: {error}")]
     OutOfReach {

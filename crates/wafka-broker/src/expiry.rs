@@ -149,7 +149,15 @@ impl Engine {
         // time is looked at: a transaction that set it froze the topic before.
         let is_due =
             |topic: &&Arc<Topic>| !topic.is_deleted() && topic.is_expired() && !topic.freeze.is_frozen();
-        let due: Vec<_> = topics.iter().filter(is_due).map(Arc::clone).collect();
+        // One that is out of reach keeps no other one from going.
+        let is_reached = |topic: &&Arc<Topic>| match self.check_reach(std::slice::from_ref(*topic)) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(topic = %topic.name(), %error, "its time has come, and it is not deleted yet");
+                false
+            }
+        };
+        let due: Vec<_> = topics.iter().filter(is_due).filter(is_reached).map(Arc::clone).collect();
         match self.delete(&mut catalog, &due) {
             Ok(_) => self.note_expired(&due),
             Err(error) => {

@@ -69,6 +69,7 @@ impl Engine {
                 return Ok(Placed::Done);
             }
         }
+        self.check_reach(std::slice::from_ref(&source))?;
         if let Some(target) = &target {
             self.check_reach(std::slice::from_ref(target))?;
         }

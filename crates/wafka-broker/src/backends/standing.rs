@@ -9,6 +9,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use wafka_core::storage::Holder;
 
+use super::Backends;
+use crate::error::TopicError;
 use crate::lease::{BootClock, LeaseClock};
 
 /// There is no lease, or none yet: topics that need one are offline.
@@ -52,6 +54,17 @@ struct Told {
     holder: Option<Holder>,
     /// Why the engine could not be asked when it was asked last.
     unknown: Option<String>,
+}
+
+impl Backends {
+    /// Whether topics may be made and deleted in a backend.
+    ///
+    /// # Errors
+    /// When the lease on its data is over.
+    pub(crate) fn check_owned(&self, backend: Option<&str>) -> Result<(), TopicError> {
+        let Some(standing) = self.standing(backend) else { return Ok(()) };
+        standing.check(true).map_err(TopicError::NotOwned)
+    }
 }
 
 impl Standing {

@@ -5,6 +5,17 @@ use wafka_storage::memory::Reach;
 
 use crate::nodes::{Cluster, reply_that_begins, until};
 
+/// What would make or delete a topic, there or with others.
+const CHANGES: [&str; 7] = [
+    "DEL t",
+    "UNLINK t",
+    "RENAME t u",
+    "COPY t u",
+    "EXPIRE t 0",
+    "FLUSHALL",
+    "TOPIC CREATE u BACKEND shared",
+];
+
 #[test]
 fn topics_beside_the_default_backend_are_refused_as_its_own_would_be() {
     let cluster = Cluster::new();
@@ -24,7 +35,7 @@ fn topics_beside_the_default_backend_are_refused_as_its_own_would_be() {
     node.reach(Reach::Logs);
     let text = reply_that_begins(&mut client, "XTRIM t MAXLEN 100", "-LAPSED");
     assert!(text.contains("lease on the data of backend 'shared' (epoch 1) ended"), "{text}");
-    for command in ["XADD t 2-1 f v", "XGROUP CREATE t g 0", "XDEL t 1-1"] {
+    for command in ["XADD t 2-1 f v", "XGROUP CREATE t g 0", "XDEL t 1-1"].into_iter().chain(CHANGES) {
         assert!(client.command(command).line().starts_with("-LAPSED"), "{command}");
     }
     assert!(is("lapsed"));
@@ -44,9 +55,9 @@ fn topics_beside_the_default_backend_are_refused_as_its_own_would_be() {
         "-FENCED Wafka no longer owns the data of backend 'shared': other at there:2 took it over at epoch 2";
     assert!(text.starts_with(expected), "{text}");
     assert_eq!(blocked.line(), text);
-    for command in
-        ["XRANGE t - +", "XADD t 3-1 f v", "XREAD STREAMS t 0", "XGROUP CREATE t g 0", "XINFO STREAM t"]
-    {
+    let others =
+        ["XRANGE t - +", "XADD t 3-1 f v", "XREAD STREAMS t 0", "XGROUP CREATE t g 0", "XINFO STREAM t"];
+    for command in others.into_iter().chain(CHANGES) {
         assert_eq!(client.command(command).line(), text, "{command}");
     }
     assert!(is("fenced"));
