@@ -27,11 +27,11 @@ const WRONG_LAST_SEQUENCE_UNNAMED: u64 = 10_164;
 const STREAM_NOT_FOUND: u64 = 10_059;
 const NO_MESSAGE_FOUND: u64 = 10_037;
 const SEQUENCE_NOT_FOUND: u64 = 10_043;
-/// A message was not removed, for one of many reasons …
 /// A batch has more messages than the servers are configured to take; or, as whoever sent too many in it is told at its end,
 /// and whoever ends it twice: nobody knows its beginning.
 const BATCH_TOO_LARGE: u64 = 10_199;
 const BATCH_INCOMPLETE: u64 = 10_176;
+/// A message was not removed, for one of many reasons …
 const DELETE_FAILED: u64 = 10_057;
 /// … of which these say that there is none.
 const NOT_THERE: [&str; 3] = ["stream store EOF", "no message found", "deleted message"];

@@ -66,17 +66,32 @@ impl Driver {
             return;
         }
         let shared = &self.shared;
-        shared.others.fetch_add(1, Ordering::SeqCst);
+        let _at_it = AtIt::begin(shared);
         if shared.runs.swap(false, Ordering::SeqCst) {
             shared.stand_back.notify_one();
         }
         self.runtime().block_on(future);
-        shared.count.fetch_add(1, Ordering::SeqCst);
-        shared.others.fetch_sub(1, Ordering::SeqCst);
     }
 
     fn runtime(&self) -> &Runtime {
         self.runtime.as_deref().expect("invariant: it is there until the end")
+    }
+}
+
+/// Somebody waits; no more when it is dropped, also by a panic, or the backend's thread would stand back for ever.
+struct AtIt<'a>(&'a Shared);
+
+impl<'a> AtIt<'a> {
+    fn begin(shared: &'a Shared) -> Self {
+        shared.others.fetch_add(1, Ordering::SeqCst);
+        AtIt(shared)
+    }
+}
+
+impl Drop for AtIt<'_> {
+    fn drop(&mut self) {
+        self.0.count.fetch_add(1, Ordering::SeqCst);
+        self.0.others.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -140,6 +155,16 @@ mod tests {
                 }
             });
         }
+    }
+
+    #[test]
+    fn who_panics_while_it_waits_ends_nothing() {
+        let driver = Driver::start().unwrap();
+        let wait = std::panic::AssertUnwindSafe(|| driver.run_until(async { panic!("on purpose") }));
+        assert!(std::panic::catch_unwind(wait).is_err());
+        let (done, is_done) = std::sync::mpsc::channel();
+        driver.spawn(async move { done.send(()).unwrap() });
+        is_done.recv_timeout(Duration::from_secs(60)).unwrap();
     }
 
     #[test]

@@ -202,13 +202,14 @@ impl Home {
         self.driver.block_on(future)
     }
 
-    /// Waits for a sync, as [`Log::wait_acked`] does, and sends and receives meanwhile.
+    /// Waits for a sync, as [`Log::wait_acked`] does, and sends and receives meanwhile; where no answer comes, the backend's own
+    /// thread goes on with that.
     pub(crate) fn wait_acked(&self, log: &Log, life: u32, end: Offset) -> Result<(), Poison> {
-        let longest = self.longest_wait();
+        let patience = self.options().publish_timeout();
         self.driver.run_until(async {
-            let _late = timeout(longest, log.acked(life, end)).await;
+            let _late = timeout(patience, log.acked(life, end)).await;
         });
-        log.wait_acked(life, end, longest)
+        log.wait_acked(life, end, self.longest_wait())
     }
 
     /// How long an append may take at most before it is known to have failed.
