@@ -33,6 +33,8 @@ pub(super) struct Generation {
 
 /// Room for what is put off, in bytes: enough for the few lines that come together in most files.
 const PUT_OFF_BYTES: usize = 2 << 10;
+/// Room at most for as much as was put off the last time, in bytes.
+const PUT_OFF_BYTES_MAX: usize = 64 << 10;
 
 /// With less than so many bytes that no sync covers, a sync of the file does not hold up appends for long.
 const WRITE_BACK_MIN: u64 = 1 << 20;
@@ -42,6 +44,8 @@ const WRITE_BACK_MIN: u64 = 1 << 20;
 #[derive(Default)]
 struct PutOff {
     bytes: Vec<u8>,
+    /// How many bytes there were the last time.
+    expected: usize,
     /// The file may have been cut: nothing is written to it any more.
     retired: bool,
 }
@@ -178,7 +182,8 @@ impl Generation {
         } else {
             let before = waiting.bytes.len();
             if waiting.bytes.capacity() == 0 {
-                waiting.bytes.reserve(bytes.len().max(PUT_OFF_BYTES));
+                let room = waiting.expected.clamp(PUT_OFF_BYTES, PUT_OFF_BYTES_MAX);
+                waiting.bytes.reserve(bytes.len().max(room));
             }
             waiting.bytes.extend_from_slice(bytes);
             if !put_off && let Err(error) = self.write(&mut waiting) {
@@ -208,7 +213,7 @@ impl Generation {
         write_all_at(&*self.file, &waiting.bytes, self.written())?;
         self.written.fetch_add(waiting.bytes.len() as u64, Ordering::Release);
         // Thousands of logs would hold too much memory.
-        waiting.bytes = Vec::new();
+        waiting.expected = std::mem::take(&mut waiting.bytes).len();
         Ok(())
     }
 
