@@ -171,8 +171,21 @@ impl State {
         self.lanes.iter().any(|lane| lane.swapping)
     }
 
+    /// How many lines lie at or below the floor, by partition; nothing where lines cannot be counted by the index.
+    fn floor_ranks(&self) -> Result<Vec<u64>, ReadError> {
+        if self.is_swapping() {
+            return Ok(Vec::new());
+        }
+        self.lanes.iter().map(|lane| lane.rank(self.floor)).collect()
+    }
+
     /// How many visible events lie at or below `id`, by partition.
     fn live_up_to(&self, id: EventId) -> Result<Vec<u64>, ReadError> {
+        self.live_between(&self.floor_ranks()?, id)
+    }
+
+    /// The same, with [`State::floor_ranks`].
+    fn live_between(&self, floor_ranks: &[u64], id: EventId) -> Result<Vec<u64>, ReadError> {
         let mut counts = vec![0; self.lanes.len()];
         let up_to = id.min(self.visible_id);
         if self.is_swapping() {
@@ -180,8 +193,8 @@ impl State {
         }
         if up_to > self.floor {
             let deleted = self.deletions.count_up_to(up_to, counts.len());
-            for (at, lane) in self.lanes.iter().enumerate() {
-                let below = lane.rank(up_to)?.saturating_sub(lane.rank(self.floor)?);
+            for ((at, lane), floor_rank) in self.lanes.iter().enumerate().zip(floor_ranks) {
+                let below = lane.rank(up_to)?.saturating_sub(*floor_rank);
                 counts[at] = below.saturating_sub(deleted[at]);
             }
         }
@@ -195,9 +208,10 @@ impl State {
             self.look_up(count)?;
             return Ok(self.head_plan(count));
         }
-        let floor =
-            self.search(self.visible_id, |state, id| Ok(state.live_up_to(id)?.iter().sum::<u64>() >= count))?;
-        Ok(TrimPlan { floor, removed: self.live_up_to(floor)?, ..TrimPlan::default() })
+        let ranks = self.floor_ranks()?;
+        let is_enough = |state: &Self, id| Ok(state.live_between(&ranks, id)?.iter().sum::<u64>() >= count);
+        let floor = self.search(self.visible_id, is_enough)?;
+        Ok(TrimPlan { floor, removed: self.live_between(&ranks, floor)?, ..TrimPlan::default() })
     }
 
     /// The plan that removes the first `count` events of the head.
