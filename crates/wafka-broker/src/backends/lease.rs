@@ -66,6 +66,7 @@ impl KeptLease {
             Err(error) => {
                 // It ends by itself too.
                 let _ = ownership.release();
+                standing.none();
                 Err(format!("cannot start a thread to keep the lease: {error}"))
             }
         }
@@ -75,6 +76,10 @@ impl KeptLease {
     pub(super) fn end(self) {
         // A thread that lost the lease has ended already.
         let _ = self.asks.send(AskKeeper::End);
+        if self.thread.thread().id() == std::thread::current().id() {
+            // It told of a loss, and who was told was the last one to hold the backends.
+            return;
+        }
         if self.thread.join().is_err() {
             tracing::error!("a thread that keeps a lease panicked");
         }

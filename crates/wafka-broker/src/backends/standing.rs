@@ -90,6 +90,11 @@ impl Standing {
         self.phase.store(OURS, Ordering::Release);
     }
 
+    /// It was given up at once: nobody keeps it.
+    pub(super) fn none(&self) {
+        self.phase.store(NONE, Ordering::Release);
+    }
+
     pub(super) fn renewed(&self, until: Duration) {
         self.until.store(u64::try_from(until.as_nanos()).unwrap_or(u64::MAX), Ordering::Release);
         self.told.lock().unknown = None;
