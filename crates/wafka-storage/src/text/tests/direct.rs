@@ -86,6 +86,7 @@ fn a_file_system_that_finds_out_late_gets_the_rest_the_other_way() {
             fs.inject(fault(FaultKind::Errno(22)));
         }
         let (expected, _) = fill(&mut *shard, &name("log"), &SIZES[..3]);
+        assert!(!fs.was_overwritten_directly(&path("log")), "{short}");
         drop(shard);
         assert_eq!(fs.crash(5).content(&path("log")).unwrap(), expected, "{short}");
     }
