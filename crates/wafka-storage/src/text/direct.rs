@@ -68,23 +68,20 @@ impl DirectWrites {
         let mut at = position + head.len() as u64;
         for piece in blocks.chunks(PIECE_BYTES) {
             self.buffer.begin(piece.len()).extend_from_slice(piece);
-            match direct.write_at(self.buffer.blocks(), at) {
-                Ok(written) if written == piece.len() => at += written as u64,
-                // The file ends within a page now, perhaps.
-                Ok(written) => {
-                    at += written as u64;
-                    return write_all_at(file, &bytes[(at - position) as usize..], at);
-                }
+            let written = match direct.write_at(self.buffer.blocks(), at) {
                 // A file system may find out only now.
                 Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
                     tracing::debug!(log = %log.displayed, "no direct writes");
                     self.open = Some((generation, None));
-                    return write_all_at(file, &bytes[(at - position) as usize..], at);
+                    0
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                    return write_all_at(file, &bytes[(at - position) as usize..], at);
-                }
-                Err(error) => return Err(error),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+                written => written?,
+            };
+            at += written as u64;
+            if written < piece.len() {
+                // Perhaps the file ends within a page now.
+                return write_all_at(file, &bytes[(at - position) as usize..], at);
             }
         }
         write_all_at(file, tail, at)

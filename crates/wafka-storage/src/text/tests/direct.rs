@@ -43,6 +43,15 @@ fn bench(fs: &SimFs, synced_first: bool) -> (TextStorage, Box<dyn Shard>) {
     (storage, shard)
 }
 
+/// On the operating system's files.
+fn on_disk() -> (tempfile::TempDir, TextStorage, Box<dyn Shard>) {
+    let temporary = tempfile::tempdir().unwrap();
+    let storage = TextStorage::open(Arc::new(StdFs), temporary.path(), TextOptions::default()).unwrap();
+    let mut shard = storage.shard(BrokerId(1)).unwrap();
+    shard.set_synced_first(true);
+    (temporary, storage, shard)
+}
+
 #[test]
 fn of_large_batches_whole_blocks_go_past_the_page_cache() {
     let fs = SimFs::new();
@@ -130,10 +139,7 @@ fn a_log_that_is_closed_lets_its_file_go() {
 
 #[test]
 fn the_operating_systems_files_are_the_same() {
-    let temporary = tempfile::tempdir().unwrap();
-    let storage = TextStorage::open(Arc::new(StdFs), temporary.path(), TextOptions::default()).unwrap();
-    let mut shard = storage.shard(BrokerId(1)).unwrap();
-    shard.set_synced_first(true);
+    let (temporary, _storage, mut shard) = on_disk();
     let (expected, reader) = fill(&mut *shard, &name("log"), &SIZES);
     assert_eq!(std::fs::read(temporary.path().join("log.txt")).unwrap(), expected);
     assert_eq!(all(&*reader), expected);
@@ -150,10 +156,7 @@ impl<F: Fn()> Drop for AtEnd<F> {
 /// What `tail -f` and `grep` of a live log are shown are its lines, whatever moment they read at.
 #[test]
 fn who_reads_a_file_while_it_is_written_sees_its_bytes() {
-    let temporary = tempfile::tempdir().unwrap();
-    let storage = TextStorage::open(Arc::new(StdFs), temporary.path(), TextOptions::default()).unwrap();
-    let mut shard = storage.shard(BrokerId(1)).unwrap();
-    shard.set_synced_first(true);
+    let (temporary, _storage, mut shard) = on_disk();
     let opened = shard.open(&name("log"), OpenRequest { create: true, known: None }).unwrap();
     let path = temporary.path().join("log.txt");
     let over = AtomicBool::new(false);
@@ -244,10 +247,7 @@ fn what_was_written_directly_is_not_read_again_for_the_few_lines_of_another_log(
 #[cfg(target_os = "linux")]
 #[test]
 fn a_file_whose_name_was_given_to_another_gets_all_its_lines() {
-    let temporary = tempfile::tempdir().unwrap();
-    let storage = TextStorage::open(Arc::new(StdFs), temporary.path(), TextOptions::default()).unwrap();
-    let mut shard = storage.shard(BrokerId(1)).unwrap();
-    shard.set_synced_first(true);
+    let (temporary, _storage, mut shard) = on_disk();
     let opened = shard.open(&name("log"), OpenRequest { create: true, known: None }).unwrap();
     let path = temporary.path().join("log.txt");
     std::fs::rename(&path, temporary.path().join("moved")).unwrap();
