@@ -10,10 +10,12 @@
 //! is visible before what comes before it is. So that is waited for too, and the time counts from the last turn that any broker
 //! ended. Other clients' turns may go on ending for ever, so nothing is put off for longer than both times together.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::Broker;
+use crate::topic::Pending;
 
 /// With shorter syncs than this nothing is waited for.
 const SLOW_SYNC: Duration = Duration::from_millis(1);
@@ -26,8 +28,8 @@ const HELD_MAX: Duration = Duration::from_millis(5);
 const LOOK_EVERY: Duration = Duration::from_micros(200);
 /// For so many events waiting is worth it: who sends alone is answered at once, and large turns carry enough.
 const EVENTS: std::ops::Range<u64> = 4..256;
-/// What more logs than this have waiting is not counted.
-const COUNTED_MAX: usize = 64;
+/// In so many topics at most it is looked for something that is being written elsewhere.
+const HELD_LOOK_MAX: usize = 64;
 
 /// What the last turns were like.
 #[derive(Debug)]
@@ -52,14 +54,6 @@ struct Gather {
     until: Instant,
 }
 
-/// What there is for the next turn.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Queued {
-    pub(super) events: u64,
-    /// Something of the same topics is being written elsewhere.
-    held: bool,
-}
-
 impl Gathering {
     pub(super) fn new() -> Self {
         Gathering { sync: Duration::ZERO, last_sync: Duration::ZERO, expected: 0 }
@@ -82,16 +76,18 @@ impl Gathering {
 }
 
 impl Gather {
-    /// How much longer is waited, where a turn of any broker last ended at `answered`.
-    fn left(&self, now: Instant, answered: Instant, queued: Queued) -> Duration {
-        if queued.events >= self.events {
+    /// How much longer is waited where `queued` events are there, a turn of any broker last ended at `answered`, and `held`
+    /// says whether something of the same topics is being written elsewhere.
+    fn left(&self, now: Instant, answered: Instant, queued: u64, held: impl FnOnce() -> bool) -> Duration {
+        if queued >= self.events {
             return Duration::ZERO;
         }
         let left = (answered + self.patience).min(self.until).saturating_duration_since(now);
-        if !queued.held {
+        let held_for = self.held_until.saturating_duration_since(now);
+        if held_for.is_zero() || !held() {
             return left;
         }
-        left.max(self.held_until.saturating_duration_since(now)).min(LOOK_EVERY)
+        left.max(held_for).min(LOOK_EVERY)
     }
 }
 
@@ -106,8 +102,7 @@ impl Broker {
         let Some(plan) = self.writer.lock().gathering.plan(Instant::now()) else { return };
         self.gathers.store(plan.events, Ordering::SeqCst);
         loop {
-            let queued = self.queued();
-            let left = plan.left(Instant::now(), self.shared.answered(), queued);
+            let left = plan.left(Instant::now(), self.shared.answered(), self.queued(), || self.is_held());
             if left.is_zero() {
                 break;
             }
@@ -120,27 +115,43 @@ impl Broker {
     pub(super) fn gathered(&self) {
         let events = self.gathers.load(Ordering::SeqCst);
         if events > 0
-            && self.queued().events >= events
+            && self.queued() >= events
             && let Some(thread) = self.thread.get()
         {
             thread.unpark();
         }
     }
 
-    /// What waits for the next turn; of very many logs, it is as if there were very much.
-    pub(super) fn queued(&self) -> Queued {
-        let queue = {
-            let queue = self.queue.lock();
-            if queue.len() > COUNTED_MAX {
-                return Queued { events: u64::MAX, held: false };
-            }
-            // A topic's lock is taken before that of the queue, never behind it.
-            queue.clone()
-        };
-        queue.iter().fold(Queued::default(), |all, (topic, kind)| {
-            let (events, is_under_way) = topic.queued(*kind);
-            Queued { events: all.events + events, held: all.held || is_under_way }
-        })
+    /// Counts what has been added to a partition's batch, under its topic's lock. Where syncs are fast, nobody asks, and
+    /// producers of different topics need not meet at one counter; what came before they were slow is counted with the
+    /// next event.
+    pub(crate) fn count(&self, pending: &mut Pending) {
+        if !self.syncs_fast() {
+            self.queued.fetch_add(pending.lines - pending.counted, Ordering::SeqCst);
+            pending.counted = pending.lines;
+        }
+    }
+
+    /// A batch that was counted waits no more, under its topic's lock: it was taken, or it is lost.
+    pub(crate) fn discount(&self, pending: &Pending) {
+        if pending.counted > 0 {
+            self.queued.fetch_sub(pending.counted, Ordering::SeqCst);
+        }
+    }
+
+    /// How many events and records wait for the next turn, what a journal is about to say being one. Right where the last
+    /// two syncs were slow.
+    pub(super) fn queued(&self) -> u64 {
+        self.queued.load(Ordering::SeqCst)
+    }
+
+    /// Whether something of the topics that wait is being written elsewhere.
+    fn is_held(&self) -> bool {
+        let queue = self.queue.lock();
+        // A topic's lock is taken before that of the queue, never behind it.
+        let topics: Vec<_> = queue.iter().take(HELD_LOOK_MAX).map(|(topic, _)| Arc::clone(topic)).collect();
+        drop(queue);
+        topics.iter().any(|topic| topic.is_under_way())
     }
 }
 
@@ -180,7 +191,7 @@ mod tests {
         let answered = Instant::now();
         let at = |ms: u32| answered + ms * MS;
         let plan = Gather { events: 25, patience: 2 * MS, held_until: at(4), until: at(6) };
-        let left = |now, events, held| plan.left(now, answered, Queued { events, held });
+        let left = |now, events, held| plan.left(now, answered, events, || held);
         assert_eq!(left(at(0), 24, false), 2 * MS);
         assert_eq!(left(at(1), 24, false), MS);
         assert_eq!(left(at(2), 1, false), Duration::ZERO);
@@ -192,7 +203,7 @@ mod tests {
         assert_eq!(left(at(3), 24, true), LOOK_EVERY);
         assert_eq!(left(at(4), 24, true), Duration::ZERO);
         // Somebody was answered since.
-        assert_eq!(plan.left(at(5), at(4), Queued { events: 24, held: false }), MS);
+        assert_eq!(plan.left(at(5), at(4), 24, || false), MS);
     }
 
     #[test]
@@ -203,10 +214,9 @@ mod tests {
         gathering.turned(25, 90 * MS);
         let plan = gathering.plan(begun).unwrap();
         for held in [false, true] {
-            let queued = Queued { events: 1, held };
             let mut now = begun;
             // Each time it is looked, another broker's turn has just ended.
-            while !plan.left(now, now, queued).is_zero() {
+            while !plan.left(now, now, 1, || held).is_zero() {
                 now += LOOK_EVERY;
                 assert!(now <= begun + HELD_MAX + WAIT_MAX, "still put off, held: {held}");
             }

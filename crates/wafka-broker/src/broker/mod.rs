@@ -138,6 +138,8 @@ pub(crate) struct Broker {
     shared: Arc<Shared>,
     queue: Mutex<Vec<(Arc<Topic>, TicketKind)>>,
     has_work: AtomicBool,
+    /// How many events wait, and journals that have something to say: see [`Broker::count`].
+    queued: AtomicU64,
     writer: Mutex<Writer>,
     thread: OnceLock<Thread>,
     asleep: AtomicBool,
@@ -180,6 +182,7 @@ impl Broker {
             shared,
             queue: Mutex::new(Vec::new()),
             has_work: AtomicBool::new(false),
+            queued: AtomicU64::new(0),
             writer: Mutex::new(Writer {
                 shard,
                 owners: HashMap::new(),
@@ -224,6 +227,9 @@ impl Broker {
 
     /// Notes that a log of a topic has something to write. The caller kicks later.
     pub(crate) fn enqueue(&self, topic: &Arc<Topic>, kind: TicketKind) {
+        if kind == TicketKind::Journal {
+            self.queued.fetch_add(1, Ordering::SeqCst);
+        }
         self.queue.lock().push((Arc::clone(topic), kind));
         self.has_work.store(true, Ordering::SeqCst);
     }

@@ -1,20 +1,25 @@
 use std::sync::Arc;
 
-use wafka_core::{Database, Fields, SystemClock, TopicName};
+use wafka_core::{Database, EventId, Fields, SystemClock, TopicName};
 use wafka_storage::MemoryStorage;
 
 use super::*;
 use crate::options::EngineOptions;
-use crate::topic::{AppendRequest, IdSpec};
+use crate::topic::{AppendRequest, Appended, IdSpec, SetId};
 use crate::{Engine, wait};
 
-/// Appends an event that is large enough for a block of its own.
-fn add(engine: &Engine, topic: &Arc<Topic>) {
+/// Appends an event that is large enough for a block of its own. Nobody is kicked.
+fn append(topic: &Arc<Topic>) -> Appended {
     let flat: [&[u8]; 2] = [b"f", &[b'v'; 1500]];
     let fields = Fields::new(&flat).unwrap();
     let request =
         AppendRequest { id: IdSpec::Auto, partition: None, fields, trim: None, idempotence: None, now_ms: 1 };
-    let appended = topic.append(&request).unwrap();
+    topic.append(&request).unwrap()
+}
+
+/// Appends an event, and waits for it.
+fn add(engine: &Engine, topic: &Arc<Topic>) {
+    let appended = append(topic);
     engine.kick();
     wait(topic.committed(appended.ticket)).unwrap();
 }
@@ -40,4 +45,39 @@ fn blocks_that_went_with_their_topic_leave_nothing_behind() {
     assert!(writer.tails.len() < 2 * TAILS_PRUNE_MIN, "{}", writer.tails.len());
     let of_kept = writer.tails.iter().filter(|(topic, _)| topic.as_ptr() == Arc::as_ptr(&kept));
     assert_eq!((of_kept.count(), kept.tail_blocks(0)), (41, 41));
+}
+
+#[test]
+fn what_waits_is_counted_where_syncs_are_slow() {
+    let options = EngineOptions::new(1, Arc::new(SystemClock));
+    let engine = Engine::start(options, Arc::new(MemoryStorage::new())).unwrap();
+    let topic =
+        |name: &str| engine.ensure_topic(Database(0), &TopicName::new(name.as_bytes()).unwrap()).unwrap();
+    let [failing, journaled, deleted] = ["failing", "journaled", "deleted"].map(topic);
+    let broker = Arc::clone(&failing.brokers[0]);
+    // No turn takes anything while its writer is held.
+    let writer = broker.writer.lock();
+    broker.sync_micros.store(0, Ordering::Relaxed);
+    append(&failing);
+    append(&failing);
+    assert_eq!(broker.queued(), 0);
+    broker.sync_micros.store(FAST_SYNC_MICROS, Ordering::Relaxed);
+    append(&failing);
+    assert_eq!(broker.queued(), 3, "what came before counts too");
+    append(&journaled);
+    append(&deleted);
+    assert_eq!(broker.queued(), 5);
+    // However much a journal is about to say.
+    for _ in 0..2 {
+        let set = SetId { last: EventId::MAX, entries_added: None, max_deleted: None };
+        journaled.set_id(&set).unwrap();
+        assert_eq!(broker.queued(), 6);
+    }
+    // What is lost does not wait.
+    assert!(failing.fail_log(TicketKind::Partition(0), &"gone".into(), &mut Vec::new()));
+    assert_eq!(broker.queued(), 3);
+    drop(writer);
+    engine.delete_topics(Database(0), &[b"deleted"]).unwrap();
+    engine.shutdown();
+    assert_eq!(broker.queued(), 0);
 }

@@ -68,7 +68,7 @@ impl Broker {
         }
         let synced = always.then(|| {
             let took = self.sync(writer, &mut work);
-            let came = if gather::counts(took) { self.queued().events } else { 0 };
+            let came = if gather::counts(took) { self.queued() } else { 0 };
             (took, work.iter().map(Work::events).sum::<u64>().saturating_add(came))
         });
         self.publish(writer, &mut work);
@@ -89,6 +89,7 @@ impl Broker {
                 (Some(slot), Lines::Partition(lane, pending))
             }
             TicketKind::Journal => {
+                self.queued.fetch_sub(1, Ordering::SeqCst);
                 let batch = topic.take_journal(self.shared.clock.now_ms())?;
                 (batch.slot, Lines::Journal(batch))
             }

@@ -162,6 +162,7 @@ impl Topic {
         let lane = &mut state.lanes[index];
         let offset = lane.next_offset;
         lane.push_line(id, sequence, request, self.limits.index_interval_bytes)?;
+        self.brokers[lane.broker].count(&mut lane.pending);
         let ticket = Ticket { kind: TicketKind::Partition(lane_number), epoch: lane.epoch, sequence, id };
         if free {
             state.open = Some(OpenBatch { lane: lane_number, first_sequence: lane.pending.first_sequence });

@@ -44,6 +44,8 @@ pub(crate) struct Pending {
     pub(crate) last_id: EventId,
     pub(crate) first_sequence: u64,
     pub(crate) last_sequence: u64,
+    /// Of the lines, how many the broker has counted: see `Broker::count`.
+    pub(crate) counted: u64,
     /// Lines the index is to know, by their position within `bytes`.
     pub(crate) marks: Vec<Mark>,
 }

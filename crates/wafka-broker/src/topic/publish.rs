@@ -57,19 +57,14 @@ impl Topic {
             spare.reserve(lane.pending.bytes.len().min(SPARE_BYTES_MAX));
         }
         let pending = std::mem::replace(&mut lane.pending, Pending { bytes: spare, ..Pending::default() });
+        self.brokers[lane.broker].discount(&pending);
         lane.in_flight = Some(pending.first_sequence);
         Some((lane.slot, pending))
     }
 
-    /// How many events or records wait to be appended to one of its logs, what its journal is about to say being one, and
-    /// whether events are on their way to any of its partitions.
-    pub(crate) fn queued(&self, kind: TicketKind) -> (u64, bool) {
-        let state = self.state.lock();
-        let events = match kind {
-            TicketKind::Partition(lane) => state.lanes[usize::from(lane)].pending.lines,
-            TicketKind::Journal => 1,
-        };
-        (events, state.lanes.iter().any(|lane| lane.in_flight.is_some()))
+    /// Whether events are on their way to any of its partitions.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.state.lock().lanes.iter().any(|lane| lane.in_flight.is_some())
     }
 
     /// Publishes what became of a partition's batch: moves the watermark and collects the wakers of those who waited.
@@ -128,6 +123,7 @@ impl Topic {
         state.trims.retain(|(event, _)| !lost(event));
         state.head.clear();
         lane.live = lane.live.saturating_sub(lost_live);
+        self.brokers[lane.broker].discount(&lane.pending);
         lane.fail(reason, Instant::now() + RETRY_AFTER);
         state.nodes.lost(state.lanes.iter().map(|lane| lane.next_offset).sum());
         self.ever_failed.store(true, Ordering::Release);
