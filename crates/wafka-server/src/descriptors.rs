@@ -8,7 +8,8 @@ use crate::clients::Signals;
 use crate::shared::Shared;
 
 /// Descriptors that no client gets, beside those that are open when the server starts: for logs of new topics, for
-/// rewriting, for connections that are turned away. Redis reserves as many.
+/// rewriting, for connections that are turned away. Redis reserves as many. How many topics there will be is not known, and
+/// clients that are served are not closed for a new one: where more is needed, `XADD` says that there are too many open files.
 const RESERVE: u64 = 32;
 
 /// Lets the server have as many connections and files open as the system allows it.

@@ -18,7 +18,9 @@ const MAX_INLINE_LEN: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Settings {
     maxclients: AtomicU32,
-    maxclients_max: Mutex<u32>,
+    maxclients_max: AtomicU32,
+    /// Held by who finds out `maxclients_max`, which takes a while; who reads it takes no lock.
+    limiting: Mutex<()>,
     timeout_secs: AtomicU32,
     protected_mode: AtomicBool,
     proto_max_bulk_len: AtomicUsize,
@@ -41,7 +43,8 @@ impl Settings {
         let config = &config.server;
         Settings {
             maxclients: AtomicU32::new(config.maxclients),
-            maxclients_max: Mutex::new(u32::MAX),
+            maxclients_max: AtomicU32::new(u32::MAX),
+            limiting: Mutex::new(()),
             timeout_secs: AtomicU32::new(config.timeout),
             protected_mode: AtomicBool::new(config.protected_mode),
             proto_max_bulk_len: AtomicUsize::new(config.proto_max_bulk_len.as_usize()),
@@ -75,14 +78,14 @@ impl Settings {
     /// What [`Settings::set_maxclients`] may be given at most: the system has descriptors for so many.
     #[must_use]
     pub fn maxclients_max(&self) -> u32 {
-        *self.maxclients_max.lock()
+        self.maxclients_max.load(Ordering::Relaxed)
     }
 
     /// Notes for how many clients the system has descriptors; more than that are not let in. `find` is told how many are
     /// wanted. What is found later counts, whoever else finds out meanwhile.
     pub fn limit_maxclients(&self, find: impl FnOnce(u32) -> u32) {
-        let mut max = self.maxclients_max.lock();
-        *max = find(self.maxclients.load(Ordering::Relaxed));
+        let _limiting = self.limiting.lock();
+        self.maxclients_max.store(find(self.maxclients.load(Ordering::Relaxed)), Ordering::Relaxed);
     }
 
     /// Seconds after which an idle client is closed; 0 is never.
@@ -240,6 +243,8 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, mpsc};
+
     use super::*;
 
     #[test]
@@ -254,5 +259,21 @@ mod tests {
         }
         settings.set_password("");
         assert!(!settings.password_required());
+    }
+
+    #[test]
+    fn nobody_waits_for_who_counts_descriptors() {
+        let settings = Arc::new(Settings::new(&Config::default()));
+        settings.limit_maxclients(|wanted| wanted - 1);
+        let (read, reads) = mpsc::channel();
+        settings.limit_maxclients(|wanted| {
+            // As an accept and CONFIG SET do meanwhile.
+            let other = Arc::clone(&settings);
+            std::thread::spawn(move || read.send((other.maxclients(), other.maxclients_max())));
+            let seen = reads.recv_timeout(Duration::from_secs(20));
+            assert_eq!(seen, Ok((wanted - 1, wanted - 1)));
+            5
+        });
+        assert_eq!((settings.maxclients(), settings.maxclients_max()), (5, 5));
     }
 }

@@ -74,7 +74,8 @@ pub struct ServerConfig {
     pub requirepass: String,
     /// Whether clients from other machines are refused as long as there is no password.
     pub protected_mode: bool,
-    /// The most clients connected at a time; fewer where the limit on open files leaves room for fewer.
+    /// The most clients connected at a time; fewer where the limit on open files leaves room for fewer beside the logs that
+    /// there are at the start, and half of those on a standby.
     pub maxclients: u32,
     /// Seconds after which an idle client is closed; 0 is never.
     pub timeout: u32,
