@@ -132,9 +132,7 @@ impl Engine {
         });
         engine.tell_lost_backends();
         engine.remove_left_behind(&loaded.topics, &loaded.deleted)?;
-        for topic in &loaded.topics {
-            engine.open(topic)?;
-        }
+        engine.open_all(&loaded.topics)?;
         engine.start_threads(receiver)?;
         for declared in &engine.options.declared {
             if let Err(error) = engine.declare(declared) {

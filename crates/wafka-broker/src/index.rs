@@ -29,8 +29,8 @@ use wafka_storage::fs::{File, OpenMode, read_full_at, write_all_at};
 use crate::options::IndexPlace;
 pub(crate) use removed::{Fate, Gaps, Removed};
 use search::Search;
-pub(crate) use unread::Between;
 use unread::Unread;
+pub(crate) use unread::{Between, Counted};
 
 const MAGIC: &[u8; 8] = b"WAFKAIDX";
 const VERSION: u32 = 1;

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use wafka_core::storage::LogName;
 
@@ -12,6 +14,9 @@ use crate::error::StartError;
 use crate::index::claim;
 use crate::opening::Opening;
 use crate::options::{DeclaredTopic, EngineOptions};
+
+/// So many topics are opened at once where that is waiting for answers.
+const OPEN_AT_ONCE: usize = 16;
 
 /// Where several servers open the data one after the other: sees to it that no index is believed that another one has made
 /// wrong, and that none of this server's is believed elsewhere. See [`claim`].
@@ -76,8 +81,41 @@ impl Engine {
         Ok(())
     }
 
+    /// Opens the topics that the catalog knows. Where several servers reach them, each answer comes over a network, so some
+    /// are waited for at once; what lies on a disk is opened in order.
+    pub(crate) fn open_all(&self, topics: &[CatalogTopic]) -> Result<(), StartError> {
+        let is_far = |topic: &&CatalogTopic| self.storage.is_shared(topic.backend.as_deref());
+        let (far, near): (Vec<_>, Vec<_>) = topics.iter().partition(is_far);
+        near.into_iter().try_for_each(|topic| self.open(topic))?;
+        let begun = Instant::now();
+        let next = AtomicUsize::new(0);
+        let some = || {
+            while let Some(topic) = far.get(next.fetch_add(1, Ordering::Relaxed)) {
+                // Behind one that does not open no other one matters.
+                self.open(topic).inspect_err(|_| next.store(far.len(), Ordering::Relaxed))?;
+            }
+            Ok(())
+        };
+        let result = std::thread::scope(|scope| {
+            let others = (1..OPEN_AT_ONCE.min(far.len())).map_while(|_| {
+                std::thread::Builder::new().name("open".to_owned()).spawn_scoped(scope, some).ok()
+            });
+            // A system that has no thread left has this one.
+            let others: Vec<_> = others.collect();
+            let first = some();
+            others.into_iter().fold(first, |result, other| match other.join() {
+                Ok(opened) => result.and(opened),
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+        });
+        if !far.is_empty() {
+            tracing::info!(topics = far.len(), time = ?begun.elapsed(), "opened");
+        }
+        result
+    }
+
     /// Opens a topic that the catalog knows.
-    pub(crate) fn open(&self, record: &CatalogTopic) -> Result<(), StartError> {
+    fn open(&self, record: &CatalogTopic) -> Result<(), StartError> {
         let Some(name) = record.name() else {
             return Err(StartError::Catalog(format!("'{}' is no topic's name", record.topic)));
         };

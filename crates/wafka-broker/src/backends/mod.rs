@@ -244,6 +244,13 @@ impl Backends {
         storage.map_or(true, |storage| storage.is_durable())
     }
 
+    /// Whether several servers reach what is in a backend; no, of one that cannot be asked.
+    pub(crate) fn is_shared(&self, backend: Option<&str>) -> bool {
+        let at = backend.map_or(Some(0), |name| self.all.find(name).ok());
+        let storage = at.and_then(|at| self.all.get(at).ok());
+        storage.is_some_and(|storage| storage.ownership().is_some())
+    }
+
     /// Whether indexes on this machine can be believed at the next start: nobody else has written the topics by then, or the
     /// catalog says so.
     pub(crate) fn keeps_indexes(&self, backend: Option<&str>) -> bool {

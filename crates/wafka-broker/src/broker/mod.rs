@@ -244,7 +244,7 @@ impl Broker {
         if !self.has_work() {
             return;
         }
-        if self.shared.fsync() == FsyncPolicy::Always {
+        if self.syncs_always() {
             self.wake();
         } else {
             self.turn_here();
@@ -285,6 +285,11 @@ impl Broker {
         } else {
             self.gathered();
         }
+    }
+
+    /// Whether events become visible only when they are synced.
+    pub(crate) fn syncs_always(&self) -> bool {
+        self.shared.fsync() == FsyncPolicy::Always
     }
 
     /// Does something with the broker's shard between two turns.

@@ -138,6 +138,25 @@ impl Removed {
         }
     }
 
+    /// How many lines there are from one offset up to another, where that can be known.
+    pub(crate) fn lines_in(&self, from: Offset, to: Offset) -> Option<u64> {
+        let (low, high) = (self.below(from), self.below(to));
+        (low.from == from && high.from == to).then(|| (to - high.gone).saturating_sub(from - low.gone))
+    }
+
+    /// The offset that so many lines stand at or behind, up to `end`, where that can be known.
+    pub(crate) fn last_lines(&self, mut end: Offset, mut lines: u64) -> Option<Offset> {
+        for run in self.runs.iter().rev() {
+            let behind = end.checked_sub(run.end())?;
+            if lines <= behind {
+                return end.checked_sub(lines);
+            }
+            lines = (lines - behind).checked_sub(run.1 - run.2)?;
+            end = run.0;
+        }
+        end.checked_sub(lines)
+    }
+
     /// How many lines there are at most from one offset up to another.
     pub(crate) fn lines_between(&self, from: Offset, to: Offset) -> u64 {
         let exact = self.runs.iter().filter(|run| run.is_exact());
@@ -218,6 +237,13 @@ mod tests {
             assert_eq!(removed.fate(offset), fate);
         }
         assert_eq!(removed.lines_between(2, 10), 4);
+        let lines_in = |from: Offset| (from..30).filter(|at| !gone.contains(at)).count() as u64;
+        for from in 0..30 {
+            assert_eq!(removed.lines_in(from, 30), Some(lines_in(from)));
+            let last = removed.last_lines(30, lines_in(from)).unwrap();
+            assert_eq!(lines_in(last), lines_in(from), "{from} {last}");
+        }
+        assert_eq!(removed.last_lines(30, 25), None);
         let mut one_by_one = Removed::default();
         for offset in [21, 4, 9, 3, 20, 5, 4] {
             one_by_one.insert(offset);
@@ -244,6 +270,10 @@ mod tests {
             assert!(from <= offset && offset - from <= longest);
             assert_eq!(gone, (from + 1) / 3, "below {from}");
         }
+        let at = removed.runs[5].0;
+        let lines = removed.lines_in(at, 150_000).unwrap();
+        assert_eq!(removed.last_lines(150_000, lines), Some(at));
+        assert_eq!((removed.lines_in(at + 1, 150_000), removed.last_lines(150_000, lines - 1)), (None, None));
         let within = removed.runs[5].0 + 1;
         assert_eq!(removed.fate(within), Fate::Unknown);
         let before = removed.clone();

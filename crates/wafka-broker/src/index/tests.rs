@@ -193,3 +193,27 @@ fn garbage_is_no_index() {
     index.flush(1).unwrap();
     assert_eq!(index.last(), Some(entry(1)));
 }
+
+#[test]
+fn who_looked_before_a_cut_tells_nothing_of_what_stands_behind_it() {
+    let index = SparseIndex::open(None, Path::new("t-1.idx"));
+    index.set_unread(0, Arc::default());
+    let id = |ms| EventId::new(ms, 0);
+    index.learn(id(10), 5);
+    index.learn(id(40), 20);
+    index.learn_counts(&[Counted { offset: 5, lines: 3 }, Counted { offset: 20, lines: 11 }]);
+    let known = |of| index.between(of).map(|found| (found.id, found.cursor.offset, found.high)).unwrap();
+    assert_eq!(known(id(41)), (id(40), 20, Offset::MAX));
+    assert_eq!(index.counted(1, 30), Counted { offset: 20, lines: 11 });
+    index.truncate_from(15);
+    // These two were on their way.
+    index.learn(id(39), 19);
+    index.learn_counts(&[Counted { offset: 19, lines: 10 }]);
+    assert_eq!(known(id(41)), (id(10), 5, Offset::MAX));
+    assert_eq!(index.counted(1, 30), Counted { offset: 5, lines: 3 });
+    // What stands before it is as it was.
+    index.learn(id(20), 14);
+    assert_eq!(known(id(15)), (id(10), 5, 14));
+    // Nothing was counted from a run's own beginning on.
+    assert_eq!(index.counted(6, 30), Counted { offset: 6, lines: 0 });
+}

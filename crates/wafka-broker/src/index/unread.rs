@@ -32,11 +32,25 @@ pub(super) struct Unread {
     removed: Arc<Removed>,
     /// Lines that were come across, ascending.
     learnt: Vec<(EventId, Offset)>,
+    /// How many lines were counted before an offset, within the run that it is in; ascending.
+    counted: Vec<Counted>,
+    /// The log was cut from here on. Who looked before that may come to tell of it only now: of the places behind it nothing
+    /// is remembered any more.
+    cut: Offset,
+}
+
+/// So many lines stand before an offset in the run that it is in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Counted {
+    pub(crate) offset: Offset,
+    pub(crate) lines: u64,
 }
 
 impl Unread {
     pub(super) fn truncate_from(&mut self, offset: Offset) {
         self.learnt.retain(|(_, at)| *at < offset);
+        self.counted.retain(|counted| counted.offset <= offset);
+        self.cut = self.cut.min(offset);
     }
 }
 
@@ -44,7 +58,8 @@ impl SparseIndex {
     /// Nobody read the log, which begins at `first`.
     pub(crate) fn set_unread(&self, first: Offset, removed: Arc<Removed>) {
         let mut inner = self.inner.write();
-        inner.unread = Some(Unread { first, removed, learnt: Vec::new() });
+        inner.unread =
+            Some(Unread { first, removed, learnt: Vec::new(), counted: Vec::new(), cut: Offset::MAX });
         self.is_unread.store(true, Ordering::Release);
     }
 
@@ -60,7 +75,7 @@ impl SparseIndex {
             return None;
         }
         let inner = self.inner.read();
-        let Unread { first, removed, learnt } = inner.unread.as_ref()?;
+        let Unread { first, removed, learnt, .. } = inner.unread.as_ref()?;
         let mut between = Between {
             cursor: Cursor::at_offset(*first),
             id: EventId::MIN,
@@ -101,25 +116,68 @@ impl SparseIndex {
     /// Remembers where an event stands that was come across.
     pub(crate) fn learn(&self, id: EventId, offset: Offset) {
         let mut inner = self.inner.write();
-        let Some(Unread { learnt, .. }) = &mut inner.unread else { return };
+        let Some(Unread { learnt, cut, .. }) = &mut inner.unread else { return };
+        if offset >= *cut {
+            return;
+        }
         let at = learnt.partition_point(|(known, _)| *known < id);
         if learnt.get(at).is_some_and(|(known, _)| *known == id) {
             return;
         }
         learnt.insert(at, (id, offset));
         if learnt.len() > LEARNT_MAX {
-            thin_out(learnt);
+            thin_out(learnt, |(_, offset)| *offset);
+        }
+    }
+
+    /// The nearest place at or below `to` up to which lines were counted from `from` on, where a run begins.
+    pub(crate) fn counted(&self, from: Offset, to: Offset) -> Counted {
+        let none = Counted { offset: from, lines: 0 };
+        let inner = self.inner.read();
+        let Some(Unread { counted, .. }) = &inner.unread else { return none };
+        let at = counted.partition_point(|counted| counted.offset <= to);
+        let nearest = at.checked_sub(1).and_then(|at| counted.get(at)).copied();
+        nearest.filter(|nearest| nearest.offset > from).unwrap_or(none)
+    }
+
+    /// Remembers how many lines were counted, in places that ascend.
+    pub(crate) fn learn_counts(&self, places: &[Counted]) {
+        if places.is_empty() {
+            return;
+        }
+        let mut inner = self.inner.write();
+        let Some(Unread { counted, cut, .. }) = &mut inner.unread else { return };
+        for place in places.iter().filter(|place| place.offset <= *cut) {
+            let at = counted.partition_point(|counted| counted.offset < place.offset);
+            if counted.get(at).is_none_or(|counted| counted.offset != place.offset) {
+                counted.insert(at, *place);
+            }
+            if counted.len() > LEARNT_MAX {
+                thin_out(counted, |counted| counted.offset);
+            }
+        }
+    }
+
+    /// Forgets how many lines were counted: some may be gone, and differences have to be right.
+    pub(crate) fn forget_counts(&self) {
+        if self.learns()
+            && let Some(unread) = &mut self.inner.write().unread
+        {
+            unread.counted.clear();
         }
     }
 }
 
-/// Forgets lines that others stand near to: those that are left, half of them at most, are spread over all of the log.
-fn thin_out(learnt: &mut Vec<(EventId, Offset)>) {
-    let (Some((_, first)), Some((_, last))) = (learnt.first(), learnt.last()) else { return };
+/// Forgets places that others are near to: those that are left, half of them at most, are spread over all of the log.
+fn thin_out<T>(places: &mut Vec<T>, offset_of: impl Fn(&T) -> Offset) {
+    let (Some(first), Some(last)) = (places.first().map(&offset_of), places.last().map(&offset_of)) else {
+        return;
+    };
     let apart = (last - first) / (LEARNT_MAX as u64 / 2);
-    let mut next = *first;
-    learnt.retain(|(_, offset)| {
-        let keeps = *offset >= next;
+    let mut next = first;
+    places.retain(|place| {
+        let offset = offset_of(place);
+        let keeps = offset >= next;
         if keeps {
             next = offset.saturating_add(apart.max(2));
         }

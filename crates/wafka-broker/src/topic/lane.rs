@@ -112,6 +112,8 @@ pub(crate) struct Lane {
     pub(crate) counts: bool,
     /// Which lines between the first one and the end are no more, as far as the journal was told.
     pub(crate) removed: Removed,
+    /// The first offset above the trim floor, where the journal says so when the topic is opened.
+    pub(crate) floor_at: Option<Offset>,
     /// Whether the log was not read when it was opened.
     pub(crate) is_index_partial: bool,
     /// Of these and the pending ones, how many are neither trimmed nor deleted.

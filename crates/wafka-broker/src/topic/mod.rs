@@ -11,6 +11,7 @@ mod committed;
 mod copy;
 mod deletions;
 mod expire;
+mod floor;
 mod forward;
 mod freeze;
 mod idempotence;

@@ -135,7 +135,7 @@ pub(crate) fn open_topic(spec: OpenTopic<'_>) -> Result<Arc<Topic>, StorageError
         let interval = spec.limits.index_interval_bytes;
         let (log, sparse) = (files.partition(index), Arc::new(sparse));
         let opening = OpenLane { topic: &spec.name, log, index: sparse, interval, number: index };
-        lanes.push(match brokers[broker].with_shard(|shard| opening.open(shard, broker)) {
+        lanes.push(match opening.open(&brokers, broker) {
             Err(error) if spec.tolerant => {
                 unread::lane(&spec.name, index, broker, files.partition(index), &error)
             }

@@ -4,13 +4,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use wafka_core::storage::{Cursor, LogName, LogReader, OpenRequest, Opened, Shard, StorageError};
+use wafka_core::storage::{Cursor, LogName, LogReader, OpenRequest, Opened, StorageError};
 use wafka_core::{EventId, Offset, PartitionId, TopicName};
 use wafka_storage::line::{self, EventEncoder};
 
 use super::lane::Pending;
 use super::open::{io, report, scan};
 use super::{Lane, LaneState};
+use crate::broker::Broker;
 use crate::index::{Gaps, IndexEntry, Removed, SparseIndex};
 use crate::lines::{self, Lines};
 use crate::tail::Tail;
@@ -35,14 +36,17 @@ struct Known {
 }
 
 impl OpenLane<'_> {
-    pub(super) fn open(self, shard: &mut dyn Shard, broker: usize) -> Result<Lane, StorageError> {
+    /// Opens it at the broker with that number, which is held up for no longer than that takes.
+    pub(super) fn open(self, brokers: &[Arc<Broker>], number: usize) -> Result<Lane, StorageError> {
+        let broker = &brokers[number];
         let last = self.index.last();
         let known = self.index.last_known();
-        let opened = shard.open(&self.log, OpenRequest { create: false, known })?;
+        let request = OpenRequest { create: false, known };
+        let opened = broker.with_shard(|shard| shard.open(&self.log, request))?;
         let slot = opened.slot;
-        let lane = self.read(opened, last, broker);
+        let lane = self.read(opened, last, number);
         if lane.is_err() {
-            shard.close(slot);
+            broker.with_shard(|shard| shard.close(slot));
         }
         lane
     }
@@ -69,6 +73,7 @@ impl OpenLane<'_> {
             first: opened.first.offset,
             counts: opened.lines.is_some(),
             removed: Removed::default(),
+            floor_at: None,
             is_index_partial: known.is_partial,
             live: 0,
             since_mark: known.since_mark,

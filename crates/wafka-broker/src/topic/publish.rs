@@ -159,13 +159,14 @@ impl Topic {
 
     /// Takes what waits for the journal.
     pub(crate) fn take_journal(&self, now_ms: u64) -> Option<JournalBatch> {
+        let is_synced = self.brokers[self.home].syncs_always();
         let draft = {
             let mut state = self.state.lock();
             if self.is_gone() {
                 // Its journal must not come into being again.
                 return None;
             }
-            state.take_journal()
+            state.take_journal(is_synced)
         };
         draft.map(|draft| draft.encode(&self.name, now_ms))
     }

@@ -156,8 +156,11 @@ impl Topic {
         let result = set_aside.and_then(|()| shard.finish_rewrite(rewrite, &mut |line| entries.kept(line)));
         let swapped = reader.generation();
         let as_it_was = result.is_err() && swapped == generation;
-        if as_it_was && let Err(error) = index.put_back() {
-            tracing::warn!(%log, %error, "index not put back: the next start rebuilds it");
+        if as_it_was {
+            index.forget_counts();
+            if let Err(error) = index.put_back() {
+                tracing::warn!(%log, %error, "index not put back: the next start rebuilds it");
+            }
         }
         let mut guard = self.state.lock();
         let state = &mut *guard;

@@ -10,7 +10,7 @@ use wafka_storage::line;
 use super::forward::{CHUNK_MIN, Forward};
 use super::view::LaneView;
 use crate::error::ReadError;
-use crate::index::{Between, Removed};
+use crate::index::{Between, Counted, Removed};
 use crate::lines::{self, Lines};
 
 /// So many lines are read on to rather than searched.
@@ -21,6 +21,8 @@ const STEP_GROWTH: u64 = 8;
 const BEHIND_DAMAGE_BYTES: usize = 64 << 10;
 /// How much is read at once to count lines, in bytes.
 const COUNT_BYTES: usize = 256 << 10;
+/// After so many lines that were counted the place is remembered.
+const COUNTED_LINES: u64 = 256;
 
 /// Where to begin to read.
 pub(super) struct Start {
@@ -111,22 +113,42 @@ impl LaneView {
         Ok(Some((rank + self.count(below.from, next)?).saturating_sub(forward.damaged_lines())))
     }
 
-    /// How many lines there are from one offset up to another.
+    /// How many lines there are from one offset, where a run of which no more is known begins, up to another one in it.
     fn count(&self, from: Offset, to: Offset) -> Result<u64, StorageError> {
-        let (mut lines, mut cursor, mut count) = (Lines::none(), Cursor::at_offset(from), 0);
-        while cursor.offset < to {
-            let chunk = lines.fill(&*self.reader, cursor, COUNT_BYTES)?;
+        if from == to {
+            return Ok(0);
+        }
+        let mut counted = self.index.counted(from, to);
+        let mut places = Vec::new();
+        let (mut lines, mut cursor) = (Lines::none(), Cursor::at_offset(counted.offset));
+        let mut next_place = counted.lines + COUNTED_LINES;
+        'log: while cursor.offset < to {
+            let left = (to - cursor.offset).saturating_mul(self.line_bytes);
+            let chunk = lines.fill(
+                &*self.reader,
+                cursor,
+                usize::try_from(left).unwrap_or(COUNT_BYTES).min(COUNT_BYTES),
+            )?;
             while lines.advance() {
-                if lines::peek(lines.current()).is_some_and(|(_, offset)| offset >= to) {
-                    return Ok(count);
+                if let Some((_, offset)) = lines::peek(lines.current()) {
+                    if offset >= to {
+                        break 'log;
+                    }
+                    if counted.lines >= next_place {
+                        places.push(Counted { offset, ..counted });
+                        next_place = counted.lines + COUNTED_LINES;
+                    }
                 }
-                count += 1;
+                counted.lines += 1;
             }
             if lines.is_empty() || chunk.next == cursor {
                 break;
             }
             cursor = chunk.next;
         }
-        Ok(count)
+        counted.offset = to;
+        places.push(counted);
+        self.index.learn_counts(&places);
+        Ok(counted.lines)
     }
 }

@@ -120,7 +120,8 @@ impl State {
         let mut found = vec![Vec::new(); self.lanes.len()];
         for (id, deleted) in self.deletions.iter() {
             let number = usize::from(deleted.lane);
-            let Some(lane) = self.lanes.get(number).filter(|_| adds_up[number]) else { continue };
+            let looks = id > self.floor && adds_up.get(number) == Some(&true);
+            let Some(lane) = self.lanes.get(number).filter(|_| looks) else { continue };
             if (lane.first..lane.end.offset).contains(&deleted.offset)
                 && lane.removed.fate(deleted.offset) == Fate::There
             {
@@ -164,8 +165,16 @@ impl State {
         let deleted = self.deletions.count_up_to(EventId::MAX, self.lanes.len());
         let floor = self.floor;
         for (lane, deleted) in self.lanes.iter_mut().zip(deleted).filter(|(lane, _)| !lane.unread) {
-            let trimmed = if floor == EventId::MIN { 0 } else { lane.rank(floor).map_err(into_storage)? };
-            lane.live = lane.lines.saturating_sub(trimmed).saturating_sub(deleted);
+            let left = match lane.lines_above(floor) {
+                Some(left) => left,
+                None if lane.floor_at.is_some_and(|at| at > lane.end.offset) => {
+                    // Other events take these places: the next start must not find this in the journal.
+                    self.journal.want_snapshot();
+                    lane.lines.saturating_sub(lane.rank(floor).map_err(into_storage)?)
+                }
+                None => lane.lines.saturating_sub(lane.rank(floor).map_err(into_storage)?),
+            };
+            lane.live = left.saturating_sub(deleted);
         }
         Ok(())
     }

@@ -65,6 +65,7 @@ pub(super) fn lane(
         in_flight: None,
         queued: false,
         next_offset: 0,
+        floor_at: None,
         end: Cursor::at_offset(1),
         last_id: EventId::MAX,
         last_sequence_committed: 0,

@@ -189,7 +189,7 @@ impl Lane {
 
     /// The committed lines, to be counted without the lock. Not while a rewrite takes the log's place.
     pub(crate) fn rank_view(&self, number: usize) -> RankView {
-        let generation = self.end.generation;
+        let generation = self.reader.generation();
         RankView { view: self.file_view(number), lines: self.lines, last_id: self.last_id, generation }
     }
 

@@ -1,5 +1,7 @@
 //! Opening the logs of a server that is gone, where nothing is known of them but what they and the journal say.
 
+mod floors;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 

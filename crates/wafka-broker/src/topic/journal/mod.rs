@@ -20,7 +20,7 @@ use wafka_storage::LINE_BYTES_MAX;
 use wafka_storage::line::{RecordKind, encode_record};
 
 pub(crate) use group_record::*;
-pub(crate) use record::{DeletedEvent, JournalRecord};
+pub(crate) use record::{DeletedEvent, FloorPlaces, JournalRecord};
 pub(in crate::topic) use snapshot::Replay;
 pub(crate) use text::{BytesText, IdRun, IdText, runs};
 
@@ -141,7 +141,7 @@ impl Journal {
 
     fn flush_trim(&mut self) {
         if let Some(up_to) = self.pending_trim.take() {
-            self.pending.push(JournalRecord::Trim { up_to: IdText(up_to) });
+            self.pending.push(JournalRecord::Trim { up_to: IdText(up_to), above: Vec::new() });
         }
     }
 
@@ -225,8 +225,8 @@ pub(crate) struct JournalDraft {
 }
 
 impl State {
-    /// Takes what is pending as one batch.
-    pub(super) fn take_journal(&mut self) -> Option<JournalDraft> {
+    /// Takes what is pending as one batch. `is_synced` says whether every visible event is durable.
+    pub(super) fn take_journal(&mut self, is_synced: bool) -> Option<JournalDraft> {
         self.journal.queued = false;
         self.journal.flush_trim();
         let mut records = std::mem::take(&mut self.journal.pending);
@@ -241,9 +241,12 @@ impl State {
         if records.is_empty() && !self.journal.wants_snapshot {
             return None;
         }
+        if !due && is_synced {
+            self.place_floor(&mut records);
+        }
         if due {
             // The snapshot says what the records say: they need not be written.
-            records = self.snapshot();
+            records = self.snapshot(is_synced);
             self.journal.wants_snapshot = false;
         }
         self.journal.taken += 1;
@@ -304,7 +307,7 @@ mod tests {
     #[test]
     fn a_line_that_no_start_could_read_is_not_written() {
         let draft = JournalDraft {
-            records: vec![JournalRecord::Trim { up_to: IdText(EventId::MIN) }],
+            records: vec![JournalRecord::Trim { up_to: IdText(EventId::MIN), above: Vec::new() }],
             is_snapshot: false,
             number: 1,
             slot: None,

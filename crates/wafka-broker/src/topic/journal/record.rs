@@ -12,12 +12,19 @@ use crate::topic::idempotence::{ProducedRecord, SettingsRecord};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct DeletedEvent(pub(crate) IdText, pub(crate) u16, pub(crate) Offset);
 
+/// For each partition, the offset that its lines above the trim floor begin at, where that is known and was durable.
+pub(crate) type FloorPlaces = Vec<Option<Offset>>;
+
 /// A line of the journal.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum JournalRecord {
     /// Every event at or below the id is trimmed.
-    Trim { up_to: IdText },
+    Trim {
+        up_to: IdText,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        above: FloorPlaces,
+    },
     /// Single events were deleted.
     Delete {
         events: Vec<DeletedEvent>,
@@ -39,6 +46,8 @@ pub(crate) enum JournalRecord {
     Snapshot {
         last_id: IdText,
         trimmed_up_to: IdText,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        above: FloorPlaces,
         max_deleted: IdText,
         added_extra: i64,
         deleted: Vec<DeletedEvent>,

@@ -7,7 +7,7 @@ use wafka_core::PartitionId;
 use super::super::deletions::Deleted;
 use super::super::{Deletions, Idempotence, State};
 use super::group_snapshot;
-use super::record::{DeletedEvent, JournalRecord};
+use super::record::{DeletedEvent, FloorPlaces, JournalRecord};
 use super::text::IdText;
 use crate::index::Removed;
 
@@ -28,17 +28,19 @@ impl JournalRecord {
 
 impl State {
     /// Everything, as records: a [`JournalRecord::Snapshot`] and its parts, whatever records these are.
-    pub(super) fn snapshot(&mut self) -> Vec<JournalRecord> {
+    pub(super) fn snapshot(&mut self, is_synced: bool) -> Vec<JournalRecord> {
         let removed = self.removed_parts();
-        self.snapshot_with(removed)
+        let places = if is_synced { self.floor_places() } else { Vec::new() };
+        self.snapshot_with(removed, places)
     }
 
-    /// Everything but what is said of the logs alone, and the records `of_logs`.
-    fn snapshot_with(&mut self, of_logs: Vec<JournalRecord>) -> Vec<JournalRecord> {
+    /// Everything but what is said of the logs alone, and the records `of_logs`, and where the floor stands in them.
+    fn snapshot_with(&mut self, of_logs: Vec<JournalRecord>, above: FloorPlaces) -> Vec<JournalRecord> {
         let idempotence = self.idempotence_parts();
         let mut records = vec![JournalRecord::Snapshot {
             last_id: IdText(self.last_id),
             trimmed_up_to: IdText(self.floor),
+            above,
             max_deleted: IdText(self.max_deleted_id),
             added_extra: self.added_extra,
             deleted: self
@@ -67,7 +69,7 @@ impl State {
     pub(in crate::topic) fn snapshot_of_copy(&mut self) -> Vec<JournalRecord> {
         let told = self.idempotence.as_deref().map(Idempotence::telling);
         // Its logs have all lines.
-        let mut records = self.snapshot_with(Vec::new());
+        let mut records = self.snapshot_with(Vec::new(), Vec::new());
         if let (Some(idempotence), Some(told)) = (&mut self.idempotence, told) {
             idempotence.take_back(told);
         }
@@ -103,7 +105,7 @@ impl State {
 
     fn apply(&mut self, record: JournalRecord) {
         match record {
-            JournalRecord::Trim { up_to } => self.floor = self.floor.max(up_to.0),
+            JournalRecord::Trim { up_to, above } => self.replay_floor(self.floor.max(up_to.0), &above),
             JournalRecord::Delete { events, trimmed } => {
                 self.replay_deleted(&events);
                 let newest = events.iter().map(|DeletedEvent(id, ..)| id.0).filter(|_| !trimmed).max();
@@ -120,6 +122,7 @@ impl State {
             JournalRecord::Snapshot {
                 last_id,
                 trimmed_up_to,
+                above,
                 max_deleted,
                 added_extra,
                 deleted,
@@ -127,7 +130,7 @@ impl State {
                 ..
             } => {
                 self.last_id = last_id.0;
-                self.floor = trimmed_up_to.0;
+                self.replay_floor(trimmed_up_to.0, &above);
                 self.added_extra = added_extra;
                 self.deletions = Arc::new(Deletions::default());
                 self.groups.clear();
