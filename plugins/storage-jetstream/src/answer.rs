@@ -42,6 +42,13 @@ pub(crate) struct StreamInfo {
     pub ts: String,
 }
 
+impl StreamInfo {
+    /// The name of the server that leads it, if it is one of several, and has a leader.
+    pub(crate) fn leader(&self) -> Option<&str> {
+        self.cluster.as_ref()?.leader.as_deref().filter(|leader| !leader.is_empty())
+    }
+}
+
 #[derive(Debug, Deserialize)]
 pub(crate) struct Cluster {
     pub leader: Option<String>,

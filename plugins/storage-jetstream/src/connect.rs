@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{Client, ConnectOptions, Event, ServerAddr};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use parking_lot::Mutex;
@@ -14,9 +15,10 @@ use wafka_core::storage::StorageError;
 
 use crate::io_error;
 use crate::options::{Login, Options, bad_option};
+use crate::wires::ELECTED;
 
-/// A connection that was lost is noticed after two of these.
-const PING_INTERVAL: Duration = Duration::from_secs(2);
+/// A connection that was lost is noticed after three of these.
+pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(2);
 /// The longest pause before it is tried to connect again.
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(500);
 /// The pause before another error of a connection that cannot be made is logged.
@@ -33,6 +35,43 @@ const VERSION_MIN: (u32, u32) = (2, 12);
 /// Connects.
 pub(crate) async fn connect(options: &Options, login: &Login) -> Result<Client, StorageError> {
     let last_error: Arc<Mutex<Option<Instant>>> = Arc::default();
+    let connect = manner(options, login).await?.event_callback(move |event| {
+        let last_error = Arc::clone(&last_error);
+        async move { report(&event, &last_error) }
+    });
+    let addresses = addresses(&options.servers)?;
+    let servers = shown(&addresses);
+    let failed = |reason: String| io_error(&servers, "connect", std::io::Error::other(reason));
+    let client = connect.connect(addresses).await.map_err(|error| failed(error.to_string()))?;
+    let info = client.server_info();
+    check_version(&info.server_name, &info.version).map_err(failed)?;
+    Ok(client)
+}
+
+/// Connects to one address alone, now or when somebody listens there, and again whenever that was lost. `is_new` is set
+/// each time.
+pub(crate) async fn connect_later(
+    options: &Options,
+    server: &str,
+    is_new: &Arc<AtomicBool>,
+) -> Result<Client, StorageError> {
+    let addresses = addresses(&[server.to_owned()])?;
+    let failed = |reason: String| io_error(&shown(&addresses), "connect", std::io::Error::other(reason));
+    let (address, is_new, is_away) = (shown(&addresses), Arc::clone(is_new), AtomicBool::new(false));
+    let told = Arc::new(move |event: &Event| report_one(&address, event, &is_new, &is_away));
+    let connect = manner(options, &options.login)
+        .await?
+        .ignore_discovered_servers()
+        .retry_on_initial_connect()
+        .event_callback(move |event| {
+            let told = Arc::clone(&told);
+            async move { told(&event) }
+        });
+    connect.connect(addresses.clone()).await.map_err(|error| failed(error.to_string()))
+}
+
+/// How every connection is made.
+async fn manner(options: &Options, login: &Login) -> Result<ConnectOptions, StorageError> {
     let mut connect = ConnectOptions::new()
         .name("wafka")
         .ping_interval(PING_INTERVAL)
@@ -43,10 +82,6 @@ pub(crate) async fn connect(options: &Options, login: &Login) -> Result<Client, 
         .skip_subject_validation(true)
         .reconnect_delay_callback(|attempts| {
             RECONNECT_PAUSE_MAX.min(Duration::from_millis(20 * attempts as u64))
-        })
-        .event_callback(move |event| {
-            let last_error = Arc::clone(&last_error);
-            async move { report(&event, &last_error) }
         })
         .require_tls(options.tls_required);
     if let Some(file) = &options.tls_ca {
@@ -62,35 +97,35 @@ pub(crate) async fn connect(options: &Options, login: &Login) -> Result<Client, 
         let read = connect.credentials_file(file).await;
         connect = read.map_err(|source| io_error(&file.display().to_string(), "credentials", source))?;
     }
-    let addresses: Result<Vec<async_nats::ServerAddr>, _> =
-        options.servers.iter().map(|server| server.parse()).collect();
-    let addresses =
-        addresses.map_err(|error| bad_option("servers", format!("expected addresses: {error}")))?;
-    let servers = shown(&addresses);
-    let failed = |reason: String| io_error(&servers, "connect", std::io::Error::other(reason));
-    let client = connect.connect(addresses).await.map_err(|error| failed(error.to_string()))?;
-    let info = client.server_info();
-    check_version(&info.server_name, &info.version).map_err(failed)?;
-    Ok(client)
+    Ok(connect)
+}
+
+fn addresses(servers: &[String]) -> Result<Vec<ServerAddr>, StorageError> {
+    let addresses: Result<Vec<ServerAddr>, _> = servers.iter().map(|server| server.parse()).collect();
+    addresses.map_err(|error| bad_option("servers", format!("expected addresses: {error}")))
 }
 
 /// The addresses without the passwords that may stand in them.
-fn shown(addresses: &[async_nats::ServerAddr]) -> String {
+fn shown(addresses: &[ServerAddr]) -> String {
     let shown: Vec<String> =
         addresses.iter().map(|address| format!("{}:{}", address.host(), address.port())).collect();
     shown.join(",")
 }
 
-fn check_version(server: &str, version: &str) -> Result<(), String> {
+/// Whether a server stores messages all or none.
+pub(crate) fn is_new_enough(version: &str) -> bool {
     let mut numbers = version.trim_start_matches('v').split('.').map(|number| number.parse::<u32>().ok());
     let mut number = || numbers.next().flatten();
-    let is_known = number().zip(number()).is_some_and(|version| version >= VERSION_MIN);
+    number().zip(number()).is_some_and(|version| version >= VERSION_MIN)
+}
+
+fn check_version(server: &str, version: &str) -> Result<(), String> {
     let (major, minor) = VERSION_MIN;
     let wrong = || {
         let version = version.escape_debug();
         format!("server {server} has version '{version}', expected {major}.{minor} or later")
     };
-    is_known.then_some(()).ok_or_else(wrong)
+    is_new_enough(version).then_some(()).ok_or_else(wrong)
 }
 
 /// Says what becomes of the connection. While it cannot be made, an error comes with each attempt: one a minute is said.
@@ -105,11 +140,37 @@ fn report(event: &Event, last_error: &Mutex<Option<Instant>>) {
     match event {
         Event::Connected => ::log::info!("connected to the engine"),
         Event::Disconnected => ::log::warn!("the connection to the engine was lost"),
+        Event::ServerError(error) if error.to_string().contains(ELECTED) => {
+            ::log::info!("no more than a moment is lost by this after an election of the engine's: {error}");
+        }
         Event::ServerError(_) | Event::ClientError(_) | Event::SlowConsumer(_) => {
             ::log::warn!("the connection to the engine: {event}");
         }
         _ => {}
     }
+}
+
+/// The same for the connection to one server, beside the main one.
+fn report_one(address: &str, event: &Event, is_new: &AtomicBool, is_away: &AtomicBool) {
+    match event {
+        Event::Connected => is_new.store(true, Ordering::Relaxed),
+        Event::Disconnected | Event::ServerError(_) | Event::ClientError(_) => {}
+        _ => return,
+    }
+    match is_first(event, is_away) {
+        Some(true) => ::log::warn!(
+            "the engine at {address}: {event}; until that is over, what it leads is written by way of the others"
+        ),
+        Some(false) => ::log::info!("connected to the engine at {address} again"),
+        None => {}
+    }
+}
+
+/// Whether an event is the first that says that a server is not there (true) or is again (false): each further attempt to
+/// reach it says the same.
+fn is_first(event: &Event, is_away: &AtomicBool) -> Option<bool> {
+    let away = *event != Event::Connected;
+    (is_away.swap(away, Ordering::Relaxed) != away).then_some(away)
 }
 
 /// What a server says of itself to its system account.
@@ -261,6 +322,15 @@ mod tests {
             let error = check_version("n0", bad).expect_err(bad);
             assert!(error.contains("n0") && error.contains("expected 2.12 or later"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_server_that_is_not_there_is_said_to_be_so_once() {
+        let away = AtomicBool::new(false);
+        let error = || Event::ClientError(async_nats::ClientError::Other("refused".into()));
+        let events = [Event::Connected, Event::Disconnected, error(), error(), Event::Connected, error()];
+        let said: Vec<Option<bool>> = events.iter().map(|event| is_first(event, &away)).collect();
+        assert_eq!(said, [None, Some(true), None, None, Some(false), Some(true)]);
     }
 
     #[test]

@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
@@ -21,6 +20,7 @@ use crate::log::{Loaded, Log, Poison};
 use crate::mark::Known;
 use crate::options::Options;
 use crate::tenure::{Tenure, not_owner};
+use crate::wires::{ByKey, Wires};
 use crate::writer::{self, Sender};
 use crate::{connect, io_error, mark};
 
@@ -43,7 +43,7 @@ pub(crate) struct Home {
     /// Each log that was opened.
     pub logs: Mutex<HashMap<LogName, Arc<Log>>>,
     /// The same by what their acknowledgements go by.
-    by_key: Arc<Mutex<HashMap<u64, Weak<Log>>>>,
+    by_key: ByKey,
     next_key: AtomicU64,
     generations: AtomicU32,
     #[cfg(test)]
@@ -53,31 +53,16 @@ pub(crate) struct Home {
 impl Home {
     pub(crate) fn open(options: Options) -> Result<Self, StorageError> {
         let driver = Driver::start().map_err(|source| io_error("the backend's thread", "start", source))?;
-        let by_key: Arc<Mutex<HashMap<u64, Weak<Log>>>> = Arc::default();
+        let by_key = ByKey::default();
         let (sender, directory, direct) = driver.block_on(async {
             connect::check_syncs(&options).await?;
             let client = connect::connect(&options, &options.login).await?;
-            let inbox = client.new_inbox();
-            let subscribed = client.subscribe(format!("{inbox}.*")).await;
-            let mut answers = subscribed
-                .map_err(|error| io_error("the engine", "subscribe", std::io::Error::other(error)))?;
-            let (logs, skip) = (Arc::clone(&by_key), inbox.len() + 1);
-            tokio::spawn(async move {
-                while let Some(answer) = answers.next().await {
-                    let token = answer.subject.get(skip..).unwrap_or_default();
-                    let find = |key| logs.lock().get(&key).and_then(Weak::upgrade);
-                    let take = || writer::take_note(token, find, || crate::api::acknowledged(&answer));
-                    // Nobody else takes acknowledgements: what is wrong with one must not end that.
-                    if catch_unwind(AssertUnwindSafe(take)).is_err() {
-                        ::log::error!("an acknowledgement that could not be taken: {token}");
-                    }
-                }
-            });
+            let wires = Wires::open(client.clone(), &options, &by_key).await?;
             let direct = Direct::listen(&client)
                 .await
                 .map_err(|error| io_error("the engine", "subscribe", std::io::Error::other(error)))?;
             let api = Api {
-                client: client.clone(),
+                client,
                 patience: options.request_timeout(),
                 one_try: TRY,
                 silent: Arc::default(),
@@ -87,13 +72,12 @@ impl Home {
             let directory = Directory::new(api.clone(), options.prefix.clone(), options.replicas);
             let directory = Arc::new(directory);
             let next_batch = AtomicU64::new(fastrand::u64(..));
-            let sender =
-                Sender { client, api, directory: Arc::clone(&directory), options, inbox, next_batch };
+            let sender = Sender { wires, api, directory: Arc::clone(&directory), options, next_batch };
             Ok::<_, StorageError>((Arc::new(sender), directory, direct))
         })?;
         Ok(Home {
             driver,
-            session: sender.inbox.clone(),
+            session: sender.wires.main.inbox.clone(),
             sender,
             directory,
             direct,
@@ -135,8 +119,8 @@ impl Home {
     /// Begins a tenure: all logs are taken over, one after the other, until they are opened.
     pub(crate) fn begin(&self, tenure: &Arc<Tenure>) {
         *self.tenure.lock() = Some(Arc::clone(tenure));
-        let (api, directory, tenure) = (self.api().clone(), Arc::clone(&self.directory), Arc::clone(tenure));
-        self.driver.spawn(async move { take_over(&api, &directory, &tenure).await });
+        let (sender, tenure) = (Arc::clone(&self.sender), Arc::clone(tenure));
+        self.driver.spawn(async move { take_over(&sender, &tenure).await });
     }
 
     /// Ends a tenure: nothing is written any more.
@@ -156,9 +140,10 @@ impl Home {
     ) -> Result<Loaded, StorageError> {
         let subject = self.directory.subject_of(&place.stream);
         let prepared = tenure.prepared(&place.stream);
+        let wires = &self.sender.wires;
         if !prepared.is_taken() {
             let load = || mark::load(self.api(), tenure, name, place, &subject, Known::default());
-            let loaded = prepared.loaded.get_or_try_init(load).await?;
+            let loaded = prepared.loaded.get_or_try_init(async || noting(wires, place, load().await)).await?;
             if prepared.take() {
                 return Ok(loaded.clone());
             }
@@ -174,7 +159,7 @@ impl Home {
         if let Some(reason) = tenure.over() {
             self.end(tenure, reason);
         }
-        loaded
+        noting(wires, place, loaded)
     }
 
     pub(crate) fn next_generation(&self) -> u32 {
@@ -233,7 +218,8 @@ impl Home {
 }
 
 /// Takes all logs over, so that none has to be waited for when it is opened. What fails is tried again then.
-async fn take_over(api: &Api, directory: &Directory, tenure: &Tenure) {
+async fn take_over(sender: &Sender, tenure: &Tenure) {
+    let Sender { api, directory, wires, .. } = sender;
     let begun = Instant::now();
     let places = match directory.list(tenure).await {
         Ok(places) => places,
@@ -250,7 +236,7 @@ async fn take_over(api: &Api, directory: &Directory, tenure: &Tenure) {
         }
         let subject = directory.subject_of(&place.stream);
         let load = || mark::load(api, tenure, &name, &place, &subject, Known::default());
-        match prepared.loaded.get_or_try_init(load).await {
+        match prepared.loaded.get_or_try_init(async || noting(wires, &place, load().await)).await {
             Ok(_) => 0,
             Err(error) => {
                 ::log::warn!("{error}; it is tried again when the log is opened");
@@ -261,6 +247,15 @@ async fn take_over(api: &Api, directory: &Directory, tenure: &Tenure) {
     let failures: usize = failures.buffer_unordered(AT_ONCE).fold(0, async |all, one| all + one).await;
     let taken = count - failures;
     ::log::info!("epoch {}: {taken} of {count} logs taken over in {:?}", tenure.epoch, begun.elapsed());
+}
+
+/// Takes note of who leads a log's stream, on the way.
+fn noting(
+    wires: &Wires,
+    place: &Place,
+    loaded: Result<Loaded, StorageError>,
+) -> Result<Loaded, StorageError> {
+    loaded.inspect(|loaded| wires.leads(&place.stream, loaded.leader.as_deref()))
 }
 
 /// The error of an operation on a log, or on what is said instead.

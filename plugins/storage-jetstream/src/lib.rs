@@ -9,7 +9,7 @@
 //! backend = "jetstream"
 //!
 //! [backends.jetstream]                       # the defaults, but for the logins
-//! servers = ["127.0.0.1:4222"]               # any of the engine's servers; the others are found by it
+//! servers = ["127.0.0.1:4222"]               # the engine's servers, best all of them, see below
 //! login = { user = "…", password = "…" }     # or token = "…", or credentials = "FILE"
 //! system_login = { user = "…", password = "…" }   # a user of the servers' system account, see below
 //! accept_unsynced_loss = false               # see below
@@ -87,6 +87,10 @@
 //! is another owner's mark. What was appended meanwhile goes together, as an *atomic batch* of up to 1,000 lines, which the
 //! engine stores as a whole or not at all. A sync waits for the acknowledgements. What is not acknowledged is in memory, where
 //! readers see it.
+//!
+//! Everything goes over one connection, but for lines: these go straight to the server that leads their log's stream, over a
+//! connection of its own, where `servers` names several addresses (16 at most) and that one is among them. A server that is not
+//! there holds nothing up: what it would lead is led by another one soon, and any server hands lines on to it.
 
 mod answer;
 mod api;
@@ -111,6 +115,7 @@ mod storage;
 mod tenure;
 #[cfg(test)]
 mod tests;
+mod wires;
 mod writer;
 
 use wafka_core::storage::StorageError;

@@ -147,6 +147,8 @@ pub(crate) struct Loaded {
     pub last_cut: u64,
     pub bytes: u64,
     pub batches: Batches,
+    /// The server that led the stream, where several hold it.
+    pub leader: Option<String>,
 }
 
 impl State {

@@ -235,12 +235,13 @@ impl Found {
         let Counts { any_from, lines: count } =
             api.counts(stream, lines, &info, &segments, first..end).await?;
         let bytes = if first == end { 0 } else { bytes };
-        let leader = info.cluster.as_ref().and_then(|cluster| cluster.leader.as_deref()).unwrap_or_default();
-        ::log::debug!("{name}, stream {stream}: offsets {first} to {end}, leader {leader}");
+        let leader = info.leader().map(str::to_owned);
+        ::log::debug!("{name}, stream {stream}: offsets {first} to {end}, leader {leader:?}");
         let last_cut = last.map_or(0, |last| last.sequence);
         let batches = Batches::new(info.config.num_replicas, info.config.allow_atomic);
         let last_sequence = info.state.last_seq;
-        Ok(Loaded { first, any_from, lines: count, end, last_sequence, last_cut, bytes, segments, batches })
+        let lines = count;
+        Ok(Loaded { first, any_from, lines, end, last_sequence, last_cut, bytes, segments, batches, leader })
     }
 }
 

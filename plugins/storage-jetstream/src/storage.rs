@@ -84,6 +84,7 @@ impl Storage for JetStreamStorage {
             for name in names {
                 if let Some(log) = logs.remove(name) {
                     home.forget(&log);
+                    home.sender.wires.forget(&log.stream);
                 }
             }
         }

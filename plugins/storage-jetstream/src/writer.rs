@@ -15,7 +15,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use async_nats::{Client, HeaderMap, PublishError};
+use async_nats::{HeaderMap, PublishError};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -27,6 +27,7 @@ use crate::directory::Directory;
 use crate::log::{Log, Poison, State};
 use crate::mark::last_cut;
 use crate::options::Options;
+use crate::wires::{Wire, Wires};
 
 /// So many messages are asked for at once.
 const LOOK_AT: u64 = 64;
@@ -37,12 +38,10 @@ const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// What the writers of all logs share.
 pub(crate) struct Sender {
-    pub client: Client,
+    pub wires: Arc<Wires>,
     pub api: Api,
     pub directory: Arc<Directory>,
     pub options: Options,
-    /// Where acknowledgements come.
-    pub inbox: String,
     /// The next batch's number. The engine tells by it which messages belong together: nobody else has this one.
     pub next_batch: AtomicU64,
 }
@@ -147,13 +146,14 @@ impl Sender {
         log.refused(life, attempt, None, problem);
     }
 
-    /// Sends the lines, several as one batch. The last message is answered, for all of them.
+    /// Sends the lines, several as one batch, all over one connection. The last message is answered, for all of them.
     async fn send_together(
         &self,
         log: &Log,
         lines: Vec<Bytes>,
         sending: &Sending,
     ) -> Result<(), PublishError> {
+        let wire = self.wires.to(&log.stream);
         let count = lines.len() as u64;
         let id = (count > 1).then(|| format!("{:016x}", self.next_batch.fetch_add(1, Ordering::Relaxed)));
         for (line, at) in lines.into_iter().zip(1..) {
@@ -164,19 +164,13 @@ impl Sender {
             }
             let to = log.publish_to.clone();
             if at < count {
-                self.client.publish_with_headers(to, headers, line).await?;
+                wire.client.publish_with_headers(to, headers, line).await?;
             } else {
-                let reply = self.reply(log, sending, sending.first, count);
-                self.client.publish_with_reply_and_headers(to, reply, headers, line).await?;
+                let reply = reply(wire, log, sending, count);
+                wire.client.publish_with_reply_and_headers(to, reply, headers, line).await?;
             }
         }
         Ok(())
-    }
-
-    /// Where the acknowledgement of so many lines goes: [`take_note`] reads what it is for.
-    fn reply(&self, log: &Log, sending: &Sending, first: Offset, count: u64) -> String {
-        let Sending { life, attempt, .. } = sending;
-        format!("{}.{:x}-{life:x}-{attempt:x}-{first:x}-{count:x}", self.inbox, log.key)
     }
 
     /// Reads what stands where the lines belong that are not acknowledged; what is missing is sent again.
@@ -185,12 +179,24 @@ impl Sender {
             let mut state = log.state.lock();
             *state.troubled.get_or_insert_with(Instant::now)
         };
-        let compared = match self.compare(log).await {
+        // Who was sent to may lead no more, or be out of reach.
+        self.wires.avoid(&log.stream);
+        let (compared, ()) = tokio::join!(self.compare(log), self.find_leader(log));
+        let compared = match compared {
             Err(failure) if failure.is_no_stream() => self.gone(log).await,
             compared => compared,
         };
         if self.go_on(log, since, reason, compared) {
             sleep(PAUSE).await;
+        }
+    }
+
+    /// Finds out who leads the log's stream. Where that is not known it goes without.
+    async fn find_leader(&self, log: &Log) {
+        if self.wires.is_choice()
+            && let Ok(Some(info)) = self.api.within(self.options.publish_timeout()).stream(&log.stream).await
+        {
+            self.wires.leads(&log.stream, info.leader());
         }
     }
 
@@ -292,7 +298,13 @@ impl Sender {
     }
 }
 
-/// Hands an acknowledgement to its log's state. `token` is what [`Sender::send`] put behind the inbox.
+/// Where the acknowledgement of so many lines goes: [`take_note`] reads what it is for.
+fn reply(wire: &Wire, log: &Log, sending: &Sending, count: u64) -> String {
+    let Sending { life, attempt, first, .. } = sending;
+    format!("{}.{:x}-{life:x}-{attempt:x}-{first:x}-{count:x}", wire.inbox, log.key)
+}
+
+/// Hands an acknowledgement to its log's state. `token` is what [`reply`] put behind the inbox.
 pub(crate) fn take_note(
     token: &str,
     find: impl Fn(u64) -> Option<Arc<Log>>,

@@ -53,13 +53,22 @@ pub struct Config {
     pub dir: Option<PathBuf>,
     /// How much each may hold, as the servers' configuration says it.
     pub max_store: String,
+    /// What [`USER`] may publish and subscribe to, as the servers' configuration says it; `None` for everything.
+    pub permissions: Option<String>,
 }
 
 impl Config {
     /// One server that syncs before it acknowledges.
     #[must_use]
     pub fn one() -> Self {
-        Config { servers: 1, synced: true, max_payload: "1MB".into(), dir: None, max_store: "4GB".into() }
+        Config {
+            servers: 1,
+            synced: true,
+            max_payload: "1MB".into(),
+            dir: None,
+            max_store: "4GB".into(),
+            permissions: None,
+        }
     }
 
     /// Three servers that sync before they acknowledge.
@@ -156,11 +165,13 @@ impl Cluster {
         let mut nodes = Vec::new();
         for (at, (port, route)) in clients.iter().zip(routes).enumerate() {
             let log = dir.path().join(format!("log-{at}.txt"));
+            let permissions = config.permissions.as_ref();
+            let permissions = permissions.map_or_else(String::new, |all| format!(", permissions: {all}"));
             let sync = if config.synced { "always" } else { "\"2m\"" };
             let mut text = format!(
                 "server_name: n{at}\nlisten: \"127.0.0.1:{port}\"\nmax_payload: {payload}\nlog_file: {log:?}\n\
                  jetstream {{ store_dir: {store:?}, sync_interval: {sync}, max_file_store: {max_store} }}\n\
-                 accounts {{ W: {{ jetstream: enabled, users: [{{ user: {user}, password: {password} }}] }}, \
+                 accounts {{ W: {{ jetstream: enabled, users: [{{ user: {user}, password: {password}{permissions} }}] }}, \
                  $SYS: {{ users: [{{ user: {system}, password: {system_password} }}] }} }}\n",
                 payload = config.max_payload,
                 store = dir.path().join(format!("data-{at}")),

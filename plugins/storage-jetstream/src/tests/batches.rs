@@ -132,6 +132,8 @@ fn a_batch_that_comes_late_is_refused() {
     let prefix = prefix();
     let options = Options {
         prefix: prefix.clone(),
+        // By one address alone: what goes over it is handed on.
+        servers: vec![cluster.addresses()[0].clone()],
         publish_timeout_ms: 200,
         give_up_ms: 600,
         request_timeout_ms: 1500,
@@ -183,7 +185,7 @@ fn send_late(
     let home = storage.home();
     append_for_good(shard, slot, lines, 20, 2 * attempt);
     let stream = home.logs.lock()[&log("a-1")].stream.clone();
-    let sleeper = home.sender.client.server_info().server_name;
+    let sleeper = home.sender.wires.main.client.server_info().server_name;
     let sleeper: usize = sleeper.trim_start_matches('n').parse().expect("a server's number");
     let begun = Instant::now();
     let leader = loop {
@@ -198,7 +200,8 @@ fn send_late(
     let witness = Options { servers: vec![cluster.addresses()[leader].clone()], ..home.options().clone() };
     let mut answers = home.block_on(async {
         let client = crate::connect::connect(&witness, &witness.login).await.expect("connect");
-        let answers = client.subscribe(format!("{}.*", home.sender.inbox)).await.expect("subscribe");
+        let answers =
+            client.subscribe(format!("{}.*", home.sender.wires.main.inbox)).await.expect("subscribe");
         client.flush().await.expect("flush");
         answers
     });

@@ -34,7 +34,7 @@ impl Cluster {
         Self::start_as(Config { max_payload: longest.into(), ..Config::one() })
     }
 
-    fn start_as(config: Config) -> Self {
+    pub(crate) fn start_as(config: Config) -> Self {
         Cluster(wafka_test_nats::Cluster::start(&config).unwrap_or_else(|error| panic!("{error}")))
     }
 

@@ -17,10 +17,10 @@ const COMMITS: u64 = 20;
 
 /// What a writer that goes on and on has been told is durable.
 #[derive(Default)]
-struct Told {
+pub(super) struct Told {
     lines: Vec<Vec<u8>>,
     commits: u64,
-    failures: u64,
+    pub(super) failures: u64,
 }
 
 /// How often each server fails: `$WAFKA_TEST_NATS_ROUNDS`, else once.
@@ -29,14 +29,14 @@ fn rounds() -> usize {
 }
 
 /// A writer under way, on its own thread.
-struct Load {
+pub(super) struct Load {
     told: Arc<(Mutex<Told>, Condvar)>,
     stop: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Load {
-    fn start(mut shard: Box<dyn Shard>) -> Self {
+    pub(super) fn start(mut shard: Box<dyn Shard>) -> Self {
         let told: Arc<(Mutex<Told>, Condvar)> = Arc::default();
         let stop = Arc::new(AtomicBool::new(false));
         let (telling, stopped) = (Arc::clone(&told), Arc::clone(&stop));
@@ -79,7 +79,7 @@ impl Load {
 
     /// Waits until the log has gone on.
     #[track_caller]
-    fn goes_on(&self) {
+    pub(super) fn goes_on(&self) {
         let mut told = self.told.0.lock();
         let (wanted, deadline) = (told.commits + COMMITS, Instant::now() + PATIENCE);
         while told.commits < wanted {
@@ -100,7 +100,7 @@ impl Load {
     }
 
     /// Ends, and returns what is durable.
-    fn end(mut self) -> Told {
+    pub(super) fn end(mut self) -> Told {
         self.stop.store(true, Ordering::SeqCst);
         self.thread.take().expect("it runs").join().expect("the writer found what it expected");
         std::mem::take(&mut *self.told.0.lock())
@@ -113,7 +113,7 @@ impl Drop for Load {
     }
 }
 
-fn stream(storage: &JetStreamStorage) -> String {
+pub(super) fn stream(storage: &JetStreamStorage) -> String {
     storage.home().logs.lock()[&log("a-1")].stream.clone()
 }
 
@@ -127,7 +127,7 @@ fn caught_up(cluster: &Cluster, storage: &JetStreamStorage) {
 
 /// Opens the backend anew and compares the log with what is durable. Behind it there may be lines of the last attempt.
 #[track_caller]
-fn assert_kept(cluster: &Cluster, prefix: &str, told: &Told) {
+pub(super) fn assert_kept(cluster: &Cluster, prefix: &str, told: &Told) {
     let storage = cluster.open(prefix);
     let mut shard = shard(&storage);
     let opened = create(&mut *shard, "a-1");

@@ -10,6 +10,7 @@ mod reading;
 mod refusals;
 mod silence;
 mod stale;
+mod wires;
 mod woken;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
