@@ -6,6 +6,7 @@
 //! most one publication of a log under way at a time: so none of it can follow the cut. And whatever it decides later, to
 //! cut for example, it must say which cut it replaces.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -160,7 +161,9 @@ pub(crate) async fn load(
             return found.loaded(api, name, stream, &lines).await.map_err(wrong);
         }
         let guesses = if attempt == 0 { 1 } else { GUESSES };
-        if let Some(marked) = found.mark(api, tenure, stream, &cuts, guesses).await.map_err(wrong)? {
+        if let Some(marked) =
+            found.mark(api, tenure, stream, [&lines, &cuts], guesses).await.map_err(wrong)?
+        {
             return marked.loaded(api, name, stream, &lines).await.map_err(wrong);
         }
     }
@@ -189,7 +192,7 @@ impl Found {
         api: &Api,
         tenure: &Tenure,
         stream: &str,
-        cuts: &str,
+        [lines, cuts]: [&str; 2],
         guesses: u64,
     ) -> Result<Option<Self>, Failure> {
         let Found { mut info, segments, last, bytes } = self;
@@ -218,8 +221,8 @@ impl Found {
             api.remove(stream, last.sequence).await?;
         }
         if info.state.last_seq + 1 != sequence {
-            // What came before the mark was not counted.
-            info.state.subjects.clear();
+            // What came before the mark was not counted. Behind it nothing comes any more.
+            info.state.subjects = counted_up_to(api, stream, lines, sequence).await?;
         }
         info.state.last_seq = sequence;
         let cut = serde_json::from_slice(&body).map_err(|error| Failure::Strange(error.to_string()))?;
@@ -243,6 +246,24 @@ impl Found {
         let lines = count;
         Ok(Loaded { first, any_from, lines, end, last_sequence, last_cut, bytes, segments, batches, leader })
     }
+}
+
+/// How many messages the stream has on the subject `lines`, when its last one is the mark with this sequence; nothing where
+/// nobody is found who knows of that.
+async fn counted_up_to(
+    api: &Api,
+    stream: &str,
+    lines: &str,
+    sequence: u64,
+) -> Result<HashMap<String, u64>, Failure> {
+    for _ in 0..ASK_AGAIN {
+        match api.stream_with(stream, lines).await? {
+            Some(info) if info.state.last_seq == sequence => return Ok(info.state.subjects),
+            // Somebody may have been asleep when it was marked.
+            _ => sleep(PAUSE).await,
+        }
+    }
+    Ok(HashMap::new())
 }
 
 /// The offset of the first line there is, or `end`. `last` is the last message's sequence.

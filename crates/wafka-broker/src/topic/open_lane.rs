@@ -16,6 +16,9 @@ use crate::index::{Gaps, IndexEntry, Removed, SparseIndex};
 use crate::lines::{self, Lines};
 use crate::tail::Tail;
 
+/// Reading a log of so many bytes takes long enough to be told of.
+const SAID_BYTES: u64 = 1 << 20;
+
 /// Opens one partition.
 pub(super) struct OpenLane<'a> {
     pub(super) topic: &'a TopicName,
@@ -121,6 +124,14 @@ impl OpenLane<'_> {
             && let Some(last_id) = last_id(&*opened.reader, opened.first.offset..opened.end.offset)?
         {
             return Ok(Known { lines, since_mark: u64::MAX, last_id, is_partial: true });
+        }
+        if opened.reader.size_bytes() >= SAID_BYTES {
+            let why = match opened.lines {
+                _ if !opened.damage.is_empty() => "it is damaged",
+                Some(_) => "its last line is not that of its last event",
+                None => "there is no index of it, and the backend does not say how many lines it has",
+            };
+            tracing::info!(log = %self.log, bytes = opened.reader.size_bytes(), why, "read from its beginning");
         }
         let mut tally = Tally::new(&self.index, self.interval, unverified);
         let from = Cursor { generation, ..opened.first };

@@ -120,3 +120,27 @@ fn an_end_is_not_believed_to_who_was_asleep() {
     assert_eq!((opened.first.offset, opened.end.offset), (0, 20));
     assert_holds(&*opened.reader, 0..20);
 }
+
+/// Who takes a log over from an owner that still writes it guesses where it will end, and counts its lines all the same: also
+/// where it is told first what was there before.
+#[test]
+fn lines_are_counted_where_the_end_was_guessed() {
+    let cluster = Cluster::start(1, true);
+    let storage = taken_over(&cluster, 10, |storage, _| {
+        // Two attempts to mark it, and the first question how many lines there are.
+        let mut left = 3;
+        let stale = move |_: &str, mut info: StreamInfo| {
+            // Nothing but logs is asked how many lines it has.
+            if !info.state.subjects.is_empty() && left > 0 {
+                left -= 1;
+                info.state.last_seq -= 3;
+                info.state.subjects.values_mut().for_each(|count| *count -= 3);
+            }
+            info
+        };
+        *storage.home().api().stale.infos.lock() = Some(Box::new(stale));
+    });
+    let opened = open_log(&storage);
+    assert_eq!((opened.first.offset, opened.end.offset, opened.lines), (0, 10, Some(10)));
+    assert_holds(&*opened.reader, 0..10);
+}
