@@ -150,6 +150,9 @@ pub struct TakeoverArgs {
     /// The lease, in milliseconds (default: the plugin's).
     #[arg(long)]
     pub lease_ms: Option<u32>,
+    /// So many further topics are taken over, of twenty events each, the older half trimmed.
+    #[arg(long, default_value_t = 0)]
+    pub topics: usize,
     #[command(flatten)]
     pub common: CommonArgs,
 }

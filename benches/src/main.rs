@@ -242,6 +242,7 @@ fn takeover_command(args: &TakeoverArgs) -> Result<()> {
         rounds: args.rounds as usize,
         load: Duration::from_secs_f64(args.seconds),
         lease_ms: args.lease_ms,
+        topics: args.topics,
         progress: &mut std::io::stderr(),
     };
     let figures = takeover.run(&mut Workplace::new(args.common.dir.as_deref())?)?;

@@ -25,6 +25,9 @@ pub const TARGET: Duration = Duration::from_secs(5);
 const TOPIC: &[u8] = b"bench";
 /// Connections that produce when the owner is killed, each with one command under way.
 const CONNS: usize = 8;
+/// Further topics have so many events each, of which the older half is trimmed; so many connections make them.
+const FILL_EVENTS: usize = 20;
+const FILL_CONNS: usize = 32;
 /// Events are asked for by so many.
 const READ_COUNT: usize = 1000;
 /// Between two questions to a server that does not serve yet.
@@ -44,6 +47,8 @@ pub struct Takeover<'a> {
     pub load: Duration,
     /// The lease, in milliseconds; `None` for the plugin's default.
     pub lease_ms: Option<u32>,
+    /// So many further topics are there, see [`FILL_EVENTS`].
+    pub topics: usize,
     /// Gets a line after each round.
     pub progress: &'a mut dyn Write,
 }
@@ -84,6 +89,7 @@ impl Takeover<'_> {
         let (mut of_owner, mut of_other) = (workplace.fresh(), workplace.fresh());
         let mut owner = program.start(&of_owner, Fsync::Always)?;
         let mut other = program.start_listening(&of_other, Fsync::Always)?;
+        fill(owner.addr, self.topics)?;
         let mut acknowledged: BTreeSet<Id> = BTreeSet::new();
         let mut gaps = Vec::new();
         for round in 0..self.rounds {
@@ -127,6 +133,37 @@ fn fail_over(
         }
         acknowledged.insert(first?);
         Ok(gap)
+    })
+}
+
+/// Makes topics whose older half is trimmed.
+fn fill(addr: SocketAddr, topics: usize) -> Result<()> {
+    let fill = |first: usize| {
+        let mut reader = Reader::open(addr)?;
+        for topic in (first..topics).step_by(FILL_CONNS) {
+            let (topic, max) = (format!("further-{topic}"), (FILL_EVENTS / 2).to_string());
+            for _ in 0..FILL_EVENTS {
+                reader.send(&[
+                    b"XADD",
+                    topic.as_bytes(),
+                    b"MAXLEN",
+                    max.as_bytes(),
+                    b"*",
+                    b"f",
+                    &[b'x'; 100],
+                ])?;
+                reader.take("XADD", added)?;
+            }
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..FILL_CONNS.min(topics)).map(|first| scope.spawn(move || fill(first))).collect();
+        let join = |thread: thread::ScopedJoinHandle<'_, Result<()>>| {
+            thread.join().expect("invariant: who fills topics does not panic")
+        };
+        threads.into_iter().try_for_each(join)
     })
 }
 

@@ -51,6 +51,7 @@ fn the_other_server_takes_over() {
         rounds: 2,
         load: Duration::from_millis(200),
         lease_ms: Some(1000),
+        topics: 3,
         progress: &mut progress,
     };
     let figures = takeover.run(&mut Workplace::new(None).unwrap()).unwrap();
