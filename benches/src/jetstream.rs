@@ -159,7 +159,7 @@ impl JetStream<'_> {
     /// The first run that fails ends the comparison.
     pub fn run(mut self, workplace: &mut Workplace) -> Result<Vec<Measured>> {
         let runtime = Runtime::new().doing(|| "make a runtime")?;
-        let mut measured = Vec::new();
+        let (mut measured, mut names) = (Vec::new(), 0);
         let cells = std::mem::take(&mut self.cells);
         for same in cells.chunk_by(|a, b| a.replicas == b.replicas) {
             let servers = same.first().map_or(1, |cell| cell.replicas);
@@ -172,7 +172,11 @@ impl JetStream<'_> {
                     for turn in 0..runs.len() {
                         let at = (turn + round) % runs.len();
                         let (side, done) = &mut runs[at];
-                        done.push(self.one(&runtime, &engine, (cell, round, *side), workplace)?);
+                        // A name is not used twice: an engine with one replica may bring back what it had under it. It is short,
+                        // as each message carries it.
+                        names += 1;
+                        let prefix = format!("b{names}");
+                        done.push(self.one(&runtime, &engine, (cell, round, *side), &prefix, workplace)?);
                     }
                 }
                 measured.push(Measured { cell: cell.clone(), runs });
@@ -186,15 +190,15 @@ impl JetStream<'_> {
         runtime: &Runtime,
         engine: &Cluster,
         (cell, round, side): (&Cell, usize, Side),
+        prefix: &str,
         workplace: &mut Workplace,
     ) -> Result<Figures> {
-        let prefix = format!("bench-{}-{round}", cell.name);
         let figures = match side {
-            Side::Wafka => self.wafka(engine, cell, &prefix, workplace),
+            Side::Wafka => self.wafka(engine, cell, prefix, workplace),
             Side::Bare(manner) => {
                 // What was written before is brought to the disk, as before a run of Wafka's.
                 rustix::fs::sync();
-                runtime.block_on(bare::run(engine, cell.shape, manner, &prefix, self.load))
+                runtime.block_on(bare::run(engine, cell.shape, manner, prefix, self.load))
             }
         };
         let named = |error| {
@@ -202,7 +206,7 @@ impl JetStream<'_> {
         };
         let figures = figures.map_err(named)?;
         if side == Side::Wafka {
-            let deleted = async { bare::delete_streams(&bare::connect(engine).await?, &prefix).await };
+            let deleted = async { bare::delete_streams(&bare::connect(engine).await?, prefix).await };
             runtime.block_on(deleted).map_err(named)?;
         }
         let line = format!(

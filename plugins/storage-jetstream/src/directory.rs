@@ -16,6 +16,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
@@ -136,9 +138,10 @@ impl Directory {
         subject
     }
 
-    /// What the subjects of a log's stream begin with.
+    /// What the subjects of a log's stream begin with. It is short: each message carries and stores it.
     pub(crate) fn subject_of(&self, stream: &str) -> String {
-        format!("{}.log.{stream}", self.prefix)
+        let unique = stream.strip_prefix(&self.prefix).and_then(|rest| rest.strip_prefix('-'));
+        format!("{}.log.{}", self.prefix, unique.unwrap_or(stream))
     }
 
     /// The highest epoch that was written here; 0 where there is none.
@@ -448,8 +451,11 @@ fn strange(error: serde_json::Error) -> Failure {
     Failure::Strange(error.to_string())
 }
 
-/// A name that nobody has had: of the time, in nanoseconds, and of chance.
+/// A name that nobody has had: of the time, in nanoseconds, and of chance; 16 letters, digits, `-` and `_`.
 fn new_name() -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    format!("{:016x}{:016x}", now.as_nanos() as u64, fastrand::u64(..))
+    let mut bytes = [0; 12];
+    bytes[..8].copy_from_slice(&(now.as_nanos() as u64).to_be_bytes());
+    bytes[8..].copy_from_slice(&fastrand::u32(..).to_be_bytes());
+    URL_SAFE_NO_PAD.encode(bytes)
 }
