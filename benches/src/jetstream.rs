@@ -14,7 +14,7 @@ use crate::cell::{self, Scale, Work};
 use crate::compare::median;
 use crate::error::Context;
 use crate::latency::Percentiles;
-use crate::server::{Backend, Fsync, Program};
+use crate::server::{Backend, Fsync, Program, quoted};
 use crate::table::{align, thousands};
 use crate::trial::{self, Workplace};
 use crate::{BenchError, Result};
@@ -51,6 +51,8 @@ pub struct Cell {
 pub enum Side {
     /// Wafka, asked by Redis clients.
     Wafka,
+    /// The same, with the strategy `sticky`: what is committed together goes to one partition.
+    Sticky,
     /// A program that publishes by itself.
     Bare(Manner),
 }
@@ -61,6 +63,7 @@ impl Side {
     pub fn title(self) -> &'static str {
         match self {
             Side::Wafka => "Wafka",
+            Side::Sticky => "Wafka, sticky",
             Side::Bare(Manner::Single) => "bare, single",
             Side::Bare(Manner::Batches) => "bare, batches",
         }
@@ -100,10 +103,16 @@ impl Cell {
         format!("R{}, {conns} x {pipeline}, {size}", self.replicas)
     }
 
-    /// One message at a time is no batch.
+    /// One message at a time is no batch. Where many clients have one event each on its way, it matters whether these are
+    /// committed as one batch or as one for each partition.
     fn sides(&self) -> Vec<Side> {
-        let mut sides = vec![Side::Wafka, Side::Bare(Manner::Single)];
-        if self.shape.conns * self.shape.pipeline > 1 {
+        let Shape { conns, pipeline, .. } = self.shape;
+        let mut sides = vec![Side::Wafka];
+        if conns > 1 && pipeline == 1 {
+            sides.push(Side::Sticky);
+        }
+        sides.push(Side::Bare(Manner::Single));
+        if conns * pipeline > 1 {
             sides.push(Side::Bare(Manner::Batches));
         }
         sides
@@ -119,8 +128,10 @@ fn partitions() -> usize {
 pub struct JetStream<'a> {
     /// The server.
     pub wafka: PathBuf,
-    /// The plugin's library.
+    /// The backend's library.
     pub plugin: PathBuf,
+    /// The library of the strategy `sticky`.
+    pub sticky: PathBuf,
     /// The cells.
     pub cells: Vec<Cell>,
     /// Runs of each cell on each side.
@@ -194,7 +205,12 @@ impl JetStream<'_> {
         workplace: &mut Workplace,
     ) -> Result<Figures> {
         let figures = match side {
-            Side::Wafka => self.wafka(engine, cell, prefix, workplace),
+            Side::Wafka => self.wafka(engine, cell, prefix, "", workplace),
+            Side::Sticky => {
+                let path = quoted(&self.sticky.display().to_string())?;
+                let strategy = format!("partitioner = \"sticky\"\n\n[[plugins]]\npath = {path}\n");
+                self.wafka(engine, cell, prefix, &strategy, workplace)
+            }
             Side::Bare(manner) => {
                 // What was written before is brought to the disk, as before a run of Wafka's.
                 rustix::fs::sync();
@@ -205,7 +221,7 @@ impl JetStream<'_> {
             BenchError::Setup(format!("{}, {}, round {}: {error}", cell.name, side.title(), round + 1))
         };
         let figures = figures.map_err(named)?;
-        if side == Side::Wafka {
+        if let Side::Wafka | Side::Sticky = side {
             let deleted = async { bare::delete_streams(&bare::connect(engine).await?, prefix).await };
             runtime.block_on(deleted).map_err(named)?;
         }
@@ -232,6 +248,7 @@ impl JetStream<'_> {
         engine: &Cluster,
         cell: &Cell,
         prefix: &str,
+        topic: &str,
         workplace: &mut Workplace,
     ) -> Result<Figures> {
         let Shape { conns, pipeline, size } = cell.shape;
@@ -242,7 +259,11 @@ impl JetStream<'_> {
             name: "jetstream".to_owned(),
             plugin: Some(self.plugin.clone()),
             // The topic is made at the start, as the other sides make their streams before they begin.
-            options: format!("{}prefix = \"{prefix}\"\n\n[topics.{}]\n", engine.backend_toml(), trial::BASE),
+            options: format!(
+                "{}prefix = \"{prefix}\"\n\n[topics.{}]\n{topic}",
+                engine.backend_toml(),
+                trial::BASE
+            ),
         };
         let trial = trial::run(&Program::WafkaOn(self.wafka.clone(), backend), &work, &scale, workplace)?;
         let (events, events_per_second) = (trial.events, trial.events_per_second);
@@ -256,24 +277,24 @@ impl Measured {
         runs.map(|figures| figures.events_per_second)
     }
 
-    /// Wafka's share of another side's rate: the median of the rounds' own, which a change of the machine's speed between
+    /// One side's share of another's rate: the median of the rounds' own, which a change of the machine's speed between
     /// rounds does not touch.
     #[must_use]
-    pub fn share(&self, of: Side) -> f64 {
-        median(self.rates(Side::Wafka).zip(self.rates(of)).map(|(wafka, bare)| wafka / bare))
+    pub fn share(&self, side: Side, of: Side) -> f64 {
+        median(self.rates(side).zip(self.rates(of)).map(|(wafka, bare)| wafka / bare))
     }
 
-    /// Wafka's share of the faster of the others.
+    /// A side's share of the faster of the bare ones.
     #[must_use]
-    pub fn least_share(&self) -> f64 {
-        let others = self.runs.iter().map(|(side, _)| *side).filter(|side| *side != Side::Wafka);
-        others.map(|side| self.share(side)).fold(f64::INFINITY, f64::min)
+    pub fn least_share(&self, side: Side) -> f64 {
+        let others = self.runs.iter().map(|(other, _)| *other).filter(|other| matches!(other, Side::Bare(_)));
+        others.map(|other| self.share(side, other)).fold(f64::INFINITY, f64::min)
     }
 }
 
 const HEAD: [&str; 6] = ["cell", "who", "events/s", "Wafka's share", "p50/p99/p999 us", "read back"];
 
-/// The table: for each cell a row for each side. Wafka's own shows the share that counts, that of the faster other one.
+/// The table: for each cell a row for each side. Wafka's own show the share that counts, that of the faster bare one.
 #[must_use]
 pub fn render(measured: &[Measured]) -> String {
     let mut lines = vec![HEAD.map(str::to_owned)];
@@ -281,12 +302,12 @@ pub fn render(measured: &[Measured]) -> String {
         for (side, runs) in &cell.runs {
             let of = |figure: fn(&Figures) -> f64| median(runs.iter().map(figure));
             let share = match side {
-                Side::Wafka => {
-                    let share = cell.least_share();
+                Side::Wafka | Side::Sticky => {
+                    let share = cell.least_share(*side);
                     let met = if share >= TARGET { "" } else { " (missed)" };
                     format!("**{share:.2}**{met}")
                 }
-                other => format!("{:.2}", cell.share(*other)),
+                other => format!("{:.2}", cell.share(Side::Wafka, *other)),
             };
             let trips = [
                 of(|figures| figures.round_trip.p50_us),
@@ -336,8 +357,8 @@ mod tests {
                 side(Side::Bare(Manner::Batches), &[10e3, 20e3, 8e3]),
             ],
         };
-        assert!((measured.share(Side::Bare(Manner::Single)) - 9.0).abs() < 1e-9);
-        assert!((measured.least_share() - 0.9).abs() < 1e-9);
+        assert!((measured.share(Side::Wafka, Side::Bare(Manner::Single)) - 9.0).abs() < 1e-9);
+        assert!((measured.least_share(Side::Wafka) - 0.9).abs() < 1e-9);
         let text = render(&[measured]);
         let rows: Vec<Vec<&str>> =
             text.lines().skip(2).map(|line| line.split('|').map(str::trim).collect()).collect();

@@ -195,18 +195,18 @@ fn backend(name: &str, plugins: Option<&Path>) -> Result<Backend> {
     if ["text", "memory"].contains(&name) {
         return Ok(Backend { name: name.to_owned(), plugin: None, options: String::new() });
     }
-    let plugin = Some(plugin_path(name, plugins)?);
+    let plugin = Some(plugin_path("storage", name, plugins)?);
     Ok(Backend { name: name.to_owned(), plugin, options: String::new() })
 }
 
-fn plugin_path(name: &str, plugins: Option<&Path>) -> Result<PathBuf> {
-    let file = format!("libwafka_storage_{name}.so");
+fn plugin_path(kind: &str, name: &str, plugins: Option<&Path>) -> Result<PathBuf> {
+    let file = format!("libwafka_{kind}_{name}.so");
     let path = match plugins {
         Some(dir) => dir.join(&file),
         None => beside_this_program(&file)?,
     };
     let hint = format!(
-        "build it with cargo build --release -p wafka-storage-{name}, or name its directory with --plugins"
+        "build it with cargo build --release -p wafka-{kind}-{name}, or name its directory with --plugins"
     );
     Path::canonicalize(&path).doing(|| format!("{} ({hint})", path.display()))
 }
@@ -220,7 +220,8 @@ fn jetstream_command(args: &JetStreamArgs) -> Result<()> {
     let mut json = args.cells.file()?;
     let comparison = JetStream {
         wafka: server_path(&args.common)?,
-        plugin: plugin_path("jetstream", args.plugins.as_deref())?,
+        plugin: plugin_path("storage", "jetstream", args.plugins.as_deref())?,
+        sticky: plugin_path("partitioner", "sticky", args.plugins.as_deref())?,
         cells: all.iter().filter(|cell| wanted(&cell.name)).cloned().collect(),
         rounds,
         load: scale.load,
@@ -238,7 +239,7 @@ fn jetstream_command(args: &JetStreamArgs) -> Result<()> {
 fn takeover_command(args: &TakeoverArgs) -> Result<()> {
     let takeover = Takeover {
         wafka: server_path(&args.common)?,
-        plugin: plugin_path("jetstream", args.plugins.as_deref())?,
+        plugin: plugin_path("storage", "jetstream", args.plugins.as_deref())?,
         rounds: args.rounds as usize,
         load: Duration::from_secs_f64(args.seconds),
         lease_ms: args.lease_ms,

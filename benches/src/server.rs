@@ -45,11 +45,15 @@ pub struct Backend {
     pub options: String,
 }
 
+/// A string as TOML has it.
+pub(crate) fn quoted(text: &str) -> Result<String> {
+    serde_json::to_string(text).doing(|| "quote a text")
+}
+
 impl Backend {
     /// The configuration that chooses it.
     fn config(&self) -> Result<String> {
         // A string of JSON is one of TOML.
-        let quoted = |text: &str| serde_json::to_string(text).doing(|| "quote a text");
         let mut toml = format!("[storage]\nbackend = {}\n", quoted(&self.name)?);
         if let Some(plugin) = &self.plugin {
             toml.push_str(&format!("\n[[plugins]]\npath = {}\n", quoted(&plugin.display().to_string())?));

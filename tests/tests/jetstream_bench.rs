@@ -23,6 +23,7 @@ fn every_side_reads_back_what_it_wrote() {
     let comparison = JetStream {
         wafka: server::program_path(),
         plugin: plugins::path("wafka_storage_jetstream"),
+        sticky: plugins::path("wafka_partitioner_sticky"),
         cells,
         rounds: 1,
         load: Duration::from_millis(100),
