@@ -16,6 +16,7 @@ pub mod payload;
 pub mod plugins;
 pub mod reply;
 pub mod server;
+pub mod setup;
 pub mod tour;
 
 use std::path::{Path, PathBuf};
@@ -23,7 +24,8 @@ use std::time::Duration;
 
 pub use client::Client;
 pub use reply::Reply;
-pub use server::{Server, Setup};
+pub use server::Server;
+pub use setup::Setup;
 
 /// How long anything may take that should be quick, on a slow and busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -9,7 +9,7 @@
 
 use std::fs;
 
-use wafka_tests::{Client, Reply, Setup, plugins, server};
+use wafka_tests::{Client, Reply, Setup, plugins, setup};
 
 fn says(text: &str, parts: &[&str]) {
     for part in parts {
@@ -111,7 +111,7 @@ fn names_and_options_that_are_not_there_stop_the_start() {
         says(&failure.stderr, &["wafka.toml"]);
         assert!(!setup.data_dir().exists(), "nothing is made");
         let path = setup.dir().join("wafka.toml");
-        let check = server::program().arg("--check-config").arg("--config").arg(&path).output().unwrap();
+        let check = setup::program().arg("--check-config").arg("--config").arg(&path).output().unwrap();
         assert!(!check.status.success());
         says(&String::from_utf8(check.stderr).unwrap(), parts);
     }

@@ -13,7 +13,7 @@ use wafka_bench::backends::{self, Backends};
 use wafka_bench::cell::Scale;
 use wafka_bench::server::Backend;
 use wafka_bench::trial::Workplace;
-use wafka_tests::{plugins, server};
+use wafka_tests::{plugins, setup};
 
 #[test]
 fn every_backend_runs_each_kind_of_cell() {
@@ -33,7 +33,7 @@ fn every_backend_runs_each_kind_of_cell() {
     let cells: Vec<_> = backends::cells().into_iter().filter(|cell| few.contains(&cell.name)).collect();
     let mut raw = Vec::new();
     let comparison = Backends {
-        wafka: server::program_path(),
+        wafka: setup::program_path(),
         backends,
         cells,
         rounds: 1,

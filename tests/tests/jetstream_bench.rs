@@ -13,7 +13,7 @@ use std::time::Duration;
 use wafka_bench::jetstream::{self, JetStream};
 use wafka_bench::takeover::Takeover;
 use wafka_bench::trial::Workplace;
-use wafka_tests::{plugins, server};
+use wafka_tests::{plugins, setup};
 
 #[test]
 fn every_side_reads_back_what_it_wrote() {
@@ -21,7 +21,7 @@ fn every_side_reads_back_what_it_wrote() {
     let cells = jetstream::cells().into_iter().filter(|cell| few.contains(&cell.name.as_str())).collect();
     let mut raw = Vec::new();
     let comparison = JetStream {
-        wafka: server::program_path(),
+        wafka: setup::program_path(),
         plugin: plugins::path("wafka_storage_jetstream"),
         sticky: plugins::path("wafka_partitioner_sticky"),
         cells,
@@ -47,7 +47,7 @@ fn every_side_reads_back_what_it_wrote() {
 fn the_other_server_takes_over() {
     let mut progress = Vec::new();
     let takeover = Takeover {
-        wafka: server::program_path(),
+        wafka: setup::program_path(),
         plugin: plugins::path("wafka_storage_jetstream"),
         rounds: 2,
         load: Duration::from_millis(200),

@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use wafka_tests::log_file::Line;
 use wafka_tests::tour::{self, Block, START, Tour};
-use wafka_tests::{Setup, repository, server};
+use wafka_tests::{Setup, repository, setup};
 
 fn readme() -> Vec<Block> {
     tour::blocks(&fs::read_to_string(repository().join("README.md")).unwrap()).unwrap()
@@ -71,7 +71,7 @@ fn other_commands_exist() {
 
 /// A synopsis names exactly the options that there are.
 fn assert_options(synopsis: &str) {
-    let help = server::program().arg("--help").output().unwrap();
+    let help = setup::program().arg("--help").output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
     let options = |text: &str| {
         let mut options: Vec<String> = text
@@ -97,7 +97,7 @@ fn configurations_are_valid() {
     assert!(!blocks.is_empty());
     for text in blocks.iter().chain([&documented]) {
         fs::write(&file, text).unwrap();
-        let output = server::program().arg("--check-config").arg("--config").arg(&file).output().unwrap();
+        let output = setup::program().arg("--check-config").arg("--config").arg(&file).output().unwrap();
         assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     }
 }

@@ -11,7 +11,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
-use wafka_tests::{Reply, Server, Setup, server};
+use wafka_tests::{Reply, Server, Setup, setup};
 
 /// The server must exit with 1, say all of this on standard error, and nothing on standard output.
 #[track_caller]
@@ -103,7 +103,7 @@ fn precedence_is_defaults_file_environment_command_line() {
 #[test]
 fn a_configuration_can_be_checked_without_starting() {
     let (_setup, path) = with_file("[server]\nport = 1\n");
-    let check = |path: &str| server::program().args(["--check-config", "--config", path]).output().unwrap();
+    let check = |path: &str| setup::program().args(["--check-config", "--config", path]).output().unwrap();
     assert!(check(&path).status.success());
     fs::write(&path, "[server]\nprot = 1\n").unwrap();
     let output = check(&path);

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use wafka_tests::{Setup, repository, server};
+use wafka_tests::{Setup, repository, setup};
 
 /// A server's setup beside the plugins and the configuration it is started with.
 pub struct Workshop {
@@ -87,7 +87,7 @@ impl Workshop {
 
     /// Runs `--check-config`: the exit code, standard output, standard error.
     pub fn check(&self) -> (Option<i32>, String, String) {
-        let mut command = server::program();
+        let mut command = setup::program();
         command.args(["--set", "server.brokers=2", "--check-config", "--config"]).arg(&self.config);
         let output = command.current_dir(self.setup.dir()).output().unwrap();
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();

@@ -19,7 +19,9 @@
 //!
 //! A journal that fails is given up: the files are synced directly, and the journal's file is removed.
 
+mod file;
 mod record;
+mod release;
 mod replay;
 mod ring;
 mod state;
@@ -27,7 +29,6 @@ mod sync;
 mod turn;
 
 use std::collections::VecDeque;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -36,10 +37,11 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use wafka_core::BrokerId;
 use wafka_core::storage::{LogSlot, PendingSync};
 
+use super::Home;
 use super::generation::{Generation, Role};
 use super::log::SharedLog;
-use super::{Claim, Home};
-use crate::fs::{File, OpenMode};
+use crate::fs::OpenMode;
+use file::file_name;
 pub(super) use replay::replay_all;
 use ring::Ring;
 use state::{Covered, Phase, State};
@@ -274,165 +276,11 @@ impl CommitJournal {
         failed
     }
 
-    /// Lets no record matter that holds bytes of this generation, and none be written any more.
-    ///
-    /// # Errors
-    /// When that cannot be made durable. The generation stays detached: its syncs go to its own file.
-    pub fn release(&self, generation: &Generation) -> io::Result<()> {
-        let mut state = self.state.lock();
-        if generation.role() == Role::Attached {
-            generation.set_role(Role::Detached);
-        }
-        let mut tried = false;
-        loop {
-            let held = generation.journal.held_commit();
-            match &state.phase {
-                Phase::Ready(ring) if held < ring.since() => return Ok(()),
-                Phase::Absent | Phase::Preparing | Phase::Off => return Ok(()),
-                _ if held == 0 => return Ok(()),
-                Phase::Ready(_) if state.checkpointing => self.changed.wait(&mut state),
-                _ if tried => {
-                    return Err(io::Error::other(
-                        "the commit journal holds lines of logs that cannot be synced",
-                    ));
-                }
-                Phase::Ready(_) => {
-                    self.checkpoint(&mut state);
-                    tried = true;
-                }
-                Phase::Broken(_) => {
-                    self.remove(&mut state);
-                    tried = true;
-                }
-            }
-        }
-    }
-
-    /// As [`CommitJournal::release`], when records hold bytes at `end` or behind it.
-    pub fn release_behind(&self, generation: &Generation, end: u64) -> io::Result<()> {
-        if generation.journal.held_end() > end { self.release(generation) } else { Ok(()) }
-    }
-
-    /// No sync of this generation succeeds any more, and its file is left alone: it may be cut.
-    pub fn begin_reopening(&self, generation: &Generation) {
-        let _state = self.state.lock();
-        generation.retire();
-        generation.journal.set_reopening(true);
-    }
-
-    /// The file is not being cut any more.
-    pub fn end_reopening(&self, generation: &Generation) {
-        let _state = self.state.lock();
-        generation.journal.set_reopening(false);
-    }
-
-    /// Records may hold bytes of this generation again.
-    pub fn attach(&self, generation: &Generation) {
-        let _state = self.state.lock();
-        generation.set_role(Role::Attached);
-    }
-
-    /// Everything of this generation that counts is durable elsewhere: records of it need not be waited for.
-    pub fn supersede(&self, generation: &Generation) {
-        let mut state = self.state.lock();
-        generation.set_role(Role::Superseded);
-        state.blocked = false;
-    }
-
-    /// Keeps a log from being opened and deleted as long as this process runs.
-    pub fn keep(&self, claim: Claim) {
-        self.state.lock().kept.push(claim);
-    }
-
-    /// Writes what records hold of a log below `end` into its file, whatever stands there.
-    pub fn restore(&self, log: &SharedLog, file: &dyn File, end: u64) -> io::Result<()> {
-        let state = self.state.lock();
-        match &state.phase {
-            Phase::Ready(ring) | Phase::Broken(ring) => replay::restore(ring, &log.displayed, file, end),
-            _ => Ok(()),
-        }
-    }
-
     /// Waits until nothing happens in the background.
     pub fn quiesce(&self) {
         let mut state = self.state.lock();
         while state.checkpointing || matches!(state.phase, Phase::Preparing) {
             self.changed.wait(&mut state);
-        }
-    }
-
-    /// Begins to make the journal's file ready, if nobody did.
-    fn prepare(self: &Arc<Self>) {
-        // A sync under way on another thread holds the state; the next turn tries again.
-        let Some(mut state) = self.state.try_lock() else { return };
-        if !matches!(state.phase, Phase::Absent) {
-            return;
-        }
-        state.phase = Phase::Preparing;
-        drop(state);
-        let prepare = |journal: &CommitJournal| {
-            let opened = journal.open_ring();
-            let mut state = journal.state.lock();
-            journal.ready.store(opened.is_ok(), Ordering::Release);
-            state.phase = opened.map_or_else(
-                |error| {
-                    tracing::warn!(broker = %journal.broker, %error, "no commit journal");
-                    Phase::Off
-                },
-                Phase::Ready,
-            );
-            journal.changed.notify_all();
-        };
-        match self.home.options.commit_journal {
-            CommitJournalUse::Always => prepare(self),
-            _ => self.in_background("journal", prepare),
-        }
-    }
-
-    fn open_ring(&self) -> io::Result<Ring> {
-        let (fs, bytes) = (&*self.home.fs, self.home.options.commit_journal_bytes.max(ring::BYTES_MIN));
-        if let Some(ring) = Ring::open(fs, &self.path)? {
-            if ring.records(&mut |_, _| Ok(()))? > ring.since() {
-                return Err(io::Error::other("the file holds records that could not be released"));
-            }
-            if ring.bytes() == bytes {
-                return Ok(ring);
-            }
-        }
-        Ring::create(fs, &self.home.dir, &self.path, bytes).inspect_err(|_| {
-            // A part of it would only take space.
-            _ = fs.remove(&self.path);
-        })
-    }
-
-    /// Uses the journal no more: its file may hold a record in part.
-    fn give_up(&self, state: &mut MutexGuard<'_, State>, error: &io::Error) {
-        tracing::error!(broker = %self.broker, %error, "the commit journal failed: syncing every file instead");
-        self.ready.store(false, Ordering::Release);
-        if let Phase::Ready(ring) = std::mem::take(&mut state.phase) {
-            state.phase = Phase::Broken(ring);
-        }
-        // What a checkpoint under way cannot sync comes back to the logs that are covered.
-        while state.checkpointing {
-            self.changed.wait(state);
-        }
-        self.remove(state);
-    }
-
-    /// Syncs what only the records of a broken journal keep, and removes its file, so that no start replays it.
-    fn remove(&self, state: &mut MutexGuard<'_, State>) {
-        let Phase::Broken(ring) = &state.phase else { return };
-        state.covered = self.rescue(ring, self.sync.all(&state.covered));
-        if !state.covered.is_empty() {
-            return;
-        }
-        let gone = match self.home.fs.remove(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => self.home.fs.sync_dir(&self.home.dir),
-        };
-        match gone {
-            Ok(()) => state.phase = Phase::Off,
-            Err(error) => tracing::error!(broker = %self.broker, %error, "cannot remove the commit journal"),
         }
     }
 
@@ -452,9 +300,4 @@ impl CommitJournal {
             task(self);
         }
     }
-}
-
-/// The name of a broker's journal; no log's file ends so.
-fn file_name(broker: BrokerId) -> String {
-    format!("wafka.commit-{broker}.log")
 }
