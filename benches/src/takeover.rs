@@ -47,7 +47,7 @@ pub struct Takeover<'a> {
     pub load: Duration,
     /// The lease, in milliseconds; `None` for the plugin's default.
     pub lease_ms: Option<u32>,
-    /// So many further topics are there, see [`FILL_EVENTS`].
+    /// So many further topics are there, see `FILL_EVENTS`.
     pub topics: usize,
     /// Gets a line after each round.
     pub progress: &'a mut dyn Write,
