@@ -1,9 +1,9 @@
 //! Where syncs are slow, a turn waits a little for who was answered by the last one.
 //!
 //! Clients that wait for each reply before they send the next event fall into groups otherwise: one group's events are
-//! being synced while those of the others queue up, and each sync carries a part of what it could. A sync that takes
-//! milliseconds, over a network or on a slow disk, costs about the same for all of them. PostgreSQL has the same idea as
-//! `commit_delay` and `commit_siblings`.
+//! being synced while those of the others queue up, and each sync carries a part of what it could. A sync that takes about
+//! a millisecond or more, over a network or on a slow disk, costs about the same for all of them. PostgreSQL has the same
+//! idea as `commit_delay` and `commit_siblings`.
 //!
 //! As many events are waited for as the last turn had and as came meanwhile: when all who waited for a reply are back, so
 //! are they. Who waits for another partition of the topic to be synced is answered, and back, after that: in a topic, nothing
@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 use super::Broker;
 use crate::topic::Pending;
 
-/// With shorter syncs than this nothing is waited for.
-const SLOW_SYNC: Duration = Duration::from_millis(1);
-/// The part of a sync's time that is waited at most for who was answered.
-const SHARE: u32 = 2;
+/// With shorter syncs than this nothing is waited for: some dozens of clients take about as long to come back.
+const SLOW_SYNC: Duration = Duration::from_micros(600);
+/// Who was answered is waited for as long as a sync takes at most, and no longer than this. If not all come, the next turn
+/// expects fewer.
 const WAIT_MAX: Duration = Duration::from_millis(2);
 /// Another partition is waited for as long as a sync takes at most, and no longer than this.
 const HELD_MAX: Duration = Duration::from_millis(5);
@@ -69,7 +69,7 @@ impl Gathering {
         if self.sync < SLOW_SYNC || !EVENTS.contains(&self.expected) {
             return None;
         }
-        let patience = (self.sync / SHARE).min(WAIT_MAX);
+        let patience = self.sync.min(WAIT_MAX);
         let held_until = now + self.sync.min(HELD_MAX);
         Some(Gather { events: self.expected, patience, held_until, until: held_until + patience })
     }
@@ -172,8 +172,8 @@ mod tests {
             assert_eq!(gathering.plan(now), None);
         }
         gathering.turned(25, 3 * MS);
-        gathering.turned(26, 2 * MS);
-        let expected = Gather { events: 26, patience: MS, held_until: now + 2 * MS, until: now + 3 * MS };
+        gathering.turned(26, MS);
+        let expected = Gather { events: 26, patience: MS, held_until: now + MS, until: now + 2 * MS };
         assert_eq!(gathering.plan(now), Some(expected));
         gathering.turned(25, 90 * MS);
         gathering.turned(25, 90 * MS);
