@@ -33,6 +33,8 @@ use crate::tenure::{Tenure, title};
 const AT_ONCE: usize = 16;
 /// So many records are written all or none.
 const TOGETHER_MAX: usize = 500;
+/// Characters of a stream's name behind the prefix. By these it is known how its subjects look.
+const UNIQUE_LENGTH: usize = 16;
 /// How often it is tried to write the epoch while something else comes between.
 const ATTEMPTS: usize = 16;
 
@@ -134,10 +136,12 @@ impl Directory {
         subject
     }
 
-    /// What the subjects of a log's stream begin with. It is short: each message carries and stores it.
+    /// What the subjects of a log's stream begin with. It is short: each message carries and stores it. Earlier builds had the
+    /// whole name there, of streams whose own part of the name is longer.
     pub(crate) fn subject_of(&self, stream: &str) -> String {
         let unique = stream.strip_prefix(&self.prefix).and_then(|rest| rest.strip_prefix('-'));
-        format!("{}.log.{}", self.prefix, unique.unwrap_or(stream))
+        let short = unique.filter(|unique| unique.len() == UNIQUE_LENGTH);
+        format!("{}.log.{}", self.prefix, short.unwrap_or(stream))
     }
 
     /// The highest epoch that was written here; 0 where there is none.
@@ -395,7 +399,7 @@ fn strange(error: serde_json::Error) -> Failure {
     Failure::Strange(error.to_string())
 }
 
-/// A name that nobody has had: of the time, in nanoseconds, and of chance; 16 letters, digits, `-` and `_`.
+/// A name that nobody has had: of the time, in nanoseconds, and of chance; [`UNIQUE_LENGTH`] letters, digits, `-` and `_`.
 fn new_name() -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let mut bytes = [0; 12];

@@ -63,7 +63,7 @@
 //! | what | where |
 //! |---|---|
 //! | a log | the stream `<prefix>-<unique>`; its metadata name the log |
-//! | a line, with its newline and its checksum | a message on `<prefix>.log.<unique>.line`, its offset is the sequence - 1 |
+//! | a line, with its newline and its checksum | a message on `<prefix>.log.<unique>.line`, its offset is the sequence - 1. Logs of earlier builds, `<unique>` has 32 digits there, have `<prefix>.log.<prefix>-<unique>.line` |
 //! | a cut (at a takeover, and rarely else) | a message on `….cut` that says which offset the next sequence has, and which epoch's it is: sequences are not given out twice |
 //! | which stream holds which log | a message for each log in the stream `<prefix>-names`, and one with the owner's epoch |
 //! | the lease | the key `owner` of the bucket `<prefix>-lease` (the stream `KV_<prefix>-lease`) |

@@ -6,6 +6,7 @@ mod conforms;
 mod cuts;
 mod failures;
 mod lease;
+mod older;
 mod reading;
 mod refusals;
 mod silence;
