@@ -18,7 +18,7 @@ use super::Broker;
 use crate::topic::Pending;
 
 /// With shorter syncs than this nothing is waited for: some dozens of clients take about as long to come back.
-const SLOW_SYNC: Duration = Duration::from_micros(600);
+pub(super) const SLOW_SYNC: Duration = Duration::from_micros(600);
 /// Who was answered is waited for as long as a sync takes at most, and no longer than this. If not all come, the next turn
 /// expects fewer.
 const WAIT_MAX: Duration = Duration::from_millis(2);
@@ -122,11 +122,11 @@ impl Broker {
         }
     }
 
-    /// Counts what has been added to a partition's batch, under its topic's lock. Where syncs are fast, nobody asks, and
-    /// producers of different topics need not meet at one counter; what came before they were slow is counted with the
-    /// next event.
+    /// Counts what has been added to a partition's batch, under its topic's lock. Where no turn is put off, nobody asks, and
+    /// producers of different topics need not meet at one counter; what came before syncs were slow is counted with the
+    /// next event. The average is never below the last sync, so that whatever turn is put off was counted for.
     pub(crate) fn count(&self, pending: &mut Pending) {
-        if !self.syncs_fast() {
+        if Duration::from_micros(self.sync_micros.load(Ordering::Relaxed)) >= SLOW_SYNC {
             self.queued.fetch_add(pending.lines - pending.counted, Ordering::SeqCst);
             pending.counted = pending.lines;
         }

@@ -58,10 +58,12 @@ fn what_waits_is_counted_where_syncs_are_slow() {
     // No turn takes anything while its writer is held.
     let writer = broker.writer.lock();
     broker.sync_micros.store(0, Ordering::Relaxed);
+    broker.note_sync(gather::SLOW_SYNC - Duration::from_micros(1));
     append(&failing);
     append(&failing);
     assert_eq!(broker.queued(), 0);
-    broker.sync_micros.store(FAST_SYNC_MICROS, Ordering::Relaxed);
+    // From here on turns are put off.
+    broker.note_sync(gather::SLOW_SYNC);
     append(&failing);
     assert_eq!(broker.queued(), 3, "what came before counts too");
     append(&journaled);
