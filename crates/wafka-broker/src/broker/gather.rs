@@ -19,9 +19,12 @@ use crate::topic::Pending;
 
 /// With shorter syncs than this nothing is waited for: some dozens of clients take about as long to come back.
 pub(super) const SLOW_SYNC: Duration = Duration::from_micros(600);
-/// Who was answered is waited for as long as a sync takes at most, and no longer than this. If not all come, the next turn
-/// expects fewer.
+/// Who was answered is waited for as long as a sync takes at most, and no longer than this.
 const WAIT_MAX: Duration = Duration::from_millis(2);
+/// After so many waits in a row in which not all came nothing is waited for, ...
+const VAIN_MAX: u32 = 3;
+/// ... but for every so many turns, to find out whether that has changed.
+const TRY_EVERY: u32 = 16;
 /// Another partition is waited for as long as a sync takes at most, and no longer than this.
 const HELD_MAX: Duration = Duration::from_millis(5);
 /// So often it is looked whether that is done.
@@ -39,6 +42,10 @@ pub(super) struct Gathering {
     last_sync: Duration,
     /// The events of the last turn and those that came meanwhile.
     expected: u64,
+    /// How many turns were put off, one after the other, without all coming that were waited for; and the turns since that
+    /// were not put off for that reason.
+    vain: u32,
+    skipped: u32,
 }
 
 /// What is waited for.
@@ -56,17 +63,30 @@ struct Gather {
 
 impl Gathering {
     pub(super) fn new() -> Self {
-        Gathering { sync: Duration::ZERO, last_sync: Duration::ZERO, expected: 0 }
+        Gathering { sync: Duration::ZERO, last_sync: Duration::ZERO, expected: 0, vain: 0, skipped: 0 }
     }
 
     /// Takes note of a turn that was synced. `events` is what it had and what came meanwhile.
     pub(super) fn turned(&mut self, events: u64, sync: Duration) {
-        *self = Gathering { sync: sync.min(self.last_sync), last_sync: sync, expected: events };
+        self.sync = sync.min(self.last_sync);
+        self.last_sync = sync;
+        self.expected = events;
     }
 
-    /// What the turn that is about to begin is better put off for.
-    fn plan(&self, now: Instant) -> Option<Gather> {
+    /// Takes note of a turn that was put off, and whether all came.
+    fn gathered(&mut self, all_came: bool) {
+        self.vain = if all_came { 0 } else { self.vain.saturating_add(1) };
+        self.skipped = 0;
+    }
+
+    /// What the turn that is about to begin is better put off for. Producers that do not wait for replies are not back when
+    /// they are answered: it shows, and is not tried at each turn.
+    fn plan(&mut self, now: Instant) -> Option<Gather> {
         if self.sync < SLOW_SYNC || !EVENTS.contains(&self.expected) {
+            return None;
+        }
+        if self.vain >= VAIN_MAX && self.skipped < TRY_EVERY {
+            self.skipped += 1;
             return None;
         }
         let patience = self.sync.min(WAIT_MAX);
@@ -109,6 +129,8 @@ impl Broker {
             std::thread::park_timeout(left);
         }
         self.gathers.store(0, Ordering::SeqCst);
+        let all_came = self.queued() >= plan.events;
+        self.writer.lock().gathering.gathered(all_came);
     }
 
     /// Ends [`Broker::gather`] if what it waits for has come.
@@ -126,7 +148,7 @@ impl Broker {
     /// producers of different topics need not meet at one counter; what came before syncs were slow is counted with the
     /// next event. The average is never below the last sync, so that whatever turn is put off was counted for.
     pub(crate) fn count(&self, pending: &mut Pending) {
-        if Duration::from_micros(self.sync_micros.load(Ordering::Relaxed)) >= SLOW_SYNC {
+        if self.last_syncs() >= SLOW_SYNC {
             self.queued.fetch_add(pending.lines - pending.counted, Ordering::SeqCst);
             pending.counted = pending.lines;
         }
@@ -204,6 +226,32 @@ mod tests {
         assert_eq!(left(at(4), 24, true), Duration::ZERO);
         // Somebody was answered since.
         assert_eq!(plan.left(at(5), at(4), 24, || false), MS);
+    }
+
+    #[test]
+    fn who_does_not_wait_for_replies_is_not_waited_for_at_each_turn() {
+        let now = Instant::now();
+        let mut gathering = Gathering::new();
+        let mut turns = |count: u32, all_came: bool| {
+            let mut put_off = 0;
+            for _ in 0..count {
+                gathering.turned(25, 2 * MS);
+                if gathering.plan(now).is_some() {
+                    put_off += 1;
+                    gathering.gathered(all_came);
+                }
+            }
+            put_off
+        };
+        // The first turn's sync was not there to be compared.
+        assert_eq!(turns(101, true), 100);
+        assert_eq!(turns(VAIN_MAX, false), VAIN_MAX);
+        assert_eq!(turns(TRY_EVERY, false), 0);
+        assert_eq!(turns(1, false), 1);
+        assert_eq!(turns(10 * (TRY_EVERY + 1), false), 10);
+        // They wait for them again.
+        assert_eq!(turns(TRY_EVERY, true), 0);
+        assert_eq!(turns(100, true), 100);
     }
 
     #[test]

@@ -28,9 +28,9 @@ use turn::Work;
 
 /// So many entries of [`Writer::tails`] are never looked through.
 const TAILS_PRUNE_MIN: usize = 1024;
-/// A thread that serves connections takes a turn itself only if the broker's syncs take less than this of late, in
-/// microseconds: its other clients wait meanwhile.
-const FAST_SYNC_MICROS: u64 = 1000;
+/// A thread that serves connections takes a turn itself only if the broker's syncs take less than this of late: its other
+/// clients wait meanwhile.
+const FAST_SYNC: Duration = Duration::from_millis(1);
 /// Entries that Redis keeps in one node of a stream, unless `stream-node-max-entries` says otherwise.
 pub const NODE_ENTRIES: u64 = 100;
 /// How often what nobody waits for is made durable.
@@ -265,7 +265,12 @@ impl Broker {
 
     /// Whether a turn's sync was short of late.
     pub(crate) fn syncs_fast(&self) -> bool {
-        self.sync_micros.load(Ordering::Relaxed) < FAST_SYNC_MICROS
+        self.last_syncs() < FAST_SYNC
+    }
+
+    /// How long syncs took of late: on average, but never less than the last one.
+    fn last_syncs(&self) -> Duration {
+        Duration::from_micros(self.sync_micros.load(Ordering::Relaxed))
     }
 
     /// Takes a turn's sync into the average.
