@@ -1,11 +1,14 @@
 use std::sync::Arc;
 
-use wafka_core::{Database, EventId, Fields, SystemClock, TopicName};
+use wafka_core::storage::{Batch, LogName, OpenRequest, Owner, Ownership as _, Storage as _};
+use wafka_core::{BrokerId, Database, EventId, Fields, PartitionId, SystemClock, TopicName};
 use wafka_storage::MemoryStorage;
+use wafka_storage::line::EventEncoder;
+use wafka_storage::memory::{SharedMemory, SharedServer};
 
 use super::*;
 use crate::options::EngineOptions;
-use crate::topic::{AppendRequest, Appended, IdSpec, SetId};
+use crate::topic::{AppendRequest, Appended, IdSpec, SetId, Topic, Trim};
 use crate::{Engine, wait};
 
 /// Appends an event that is large enough for a block of its own. Nobody is kicked.
@@ -82,4 +85,64 @@ fn what_waits_is_counted_where_syncs_are_slow() {
     engine.delete_topics(Database(0), &[b"deleted"]).unwrap();
     engine.shutdown();
     assert_eq!(broker.queued(), 0);
+}
+
+/// A server that owns what `memory` holds, until it is released.
+fn owner(memory: &SharedMemory, id: &str) -> (SharedServer, Arc<Engine>) {
+    let server = memory.server();
+    server.acquire(&Owner { id: id.to_owned(), address: "here:1".to_owned() }).unwrap();
+    let options = EngineOptions::new(2, Arc::new(SystemClock));
+    let engine = Engine::start(options, Arc::new(server.storage())).unwrap();
+    (server, engine)
+}
+
+fn put(engine: &Engine, topic: &Arc<Topic>, partition: u16, ms: u64) {
+    let flat: [&[u8]; 2] = [b"f", b"v"];
+    let request = AppendRequest {
+        id: IdSpec::Explicit(EventId::new(ms, 0)),
+        partition: Some(PartitionId(partition)),
+        fields: Fields::new(&flat).unwrap(),
+        trim: None,
+        idempotence: None,
+        now_ms: 1,
+    };
+    let appended = topic.append(&request).unwrap();
+    engine.kick();
+    wait(topic.committed(appended.ticket)).unwrap();
+}
+
+/// What became of lines that an offline partition was given is not known: the journal says nothing of it where the floor
+/// stands among them.
+#[test]
+fn what_was_trimmed_while_its_partition_was_offline_is_not_counted_by_the_next_owner() {
+    let memory = SharedMemory::new("shared", Duration::from_secs(3), || Duration::ZERO);
+    let (server, engine) = owner(&memory, "a");
+    let name = TopicName::new(b"t").unwrap();
+    let topic = engine.ensure_topic(Database(0), &name).unwrap();
+    for (partition, ms) in [(1, 10), (1, 11), (2, 12)] {
+        put(&engine, &topic, partition, ms);
+    }
+    assert!(topic.fail_log(TicketKind::Partition(0), &"time-out".into(), &mut Vec::new()));
+    put(&engine, &topic, 2, 26);
+    let (_, ticket) = topic.trim(&Trim::max_len(0)).unwrap();
+    engine.kick();
+    wait(topic.committed(ticket.unwrap())).unwrap();
+    engine.shutdown();
+    drop((topic, engine));
+    // The backend had taken lines whose events failed: one below the floor, one above it.
+    let mut encoder = EventEncoder::new(b"t", PartitionId(1));
+    let mut bytes = Vec::new();
+    let flat: [&[u8]; 2] = [b"f", b"v"];
+    for (offset, ms) in [(2, 25), (3, 27)] {
+        encoder.encode(&mut bytes, EventId::new(ms, 0), offset, &[], Fields::new(&flat).unwrap());
+    }
+    let mut shard = server.storage().shard(BrokerId(1)).unwrap();
+    let slot = shard.open(&LogName::new(Database(0), "t-1"), OpenRequest::default()).unwrap().slot;
+    shard.append(slot, Batch { first_offset: 2, lines: 2, bytes: &bytes }).unwrap();
+    assert!(shard.begin_sync().wait().is_empty());
+    drop(shard);
+    server.release().unwrap();
+    let (_server, engine) = owner(&memory, "b");
+    let topic = engine.ensure_topic(Database(0), &name).unwrap();
+    assert_eq!(topic.len(None).unwrap(), 1);
 }

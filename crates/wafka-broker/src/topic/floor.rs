@@ -49,7 +49,9 @@ impl State {
         }
         let deleted = self.deletions.count_up_to(EventId::MAX, self.lanes.len());
         let places = self.lanes.iter().zip(deleted).map(|(lane, deleted)| {
-            let is_known = lane.counts && !lane.unread;
+            // What a log has that is offline is seen when it is opened again: the backend may have taken lines whose events
+            // count as failed, and the floor may have passed them.
+            let is_known = lane.counts && !lane.unread && lane.is_online();
             is_known.then(|| lane.removed.last_lines(lane.next_offset, lane.live + deleted)).flatten()
         });
         places.collect()
