@@ -105,7 +105,8 @@ impl Cell {
 
     /// One message at a time is no batch. Where many clients have one event each on its way, it matters whether these are
     /// committed as one batch or as one for each partition.
-    fn sides(&self) -> Vec<Side> {
+    #[must_use]
+    pub fn sides(&self) -> Vec<Side> {
         let Shape { conns, pipeline, .. } = self.shape;
         let mut sides = vec![Side::Wafka];
         if conns > 1 && pipeline == 1 {
@@ -130,7 +131,7 @@ pub struct JetStream<'a> {
     pub wafka: PathBuf,
     /// The backend's library.
     pub plugin: PathBuf,
-    /// The library of the strategy `sticky`.
+    /// The library of the strategy `sticky`; not looked at where no cell has that side.
     pub sticky: PathBuf,
     /// The cells.
     pub cells: Vec<Cell>,

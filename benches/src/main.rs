@@ -14,7 +14,7 @@ use wafka_bench::backends::{self, Backends};
 use wafka_bench::cell::{self, Cell, Scale};
 use wafka_bench::compare::Comparison;
 use wafka_bench::error::Context;
-use wafka_bench::jetstream::{self, JetStream};
+use wafka_bench::jetstream::{self, JetStream, Side};
 use wafka_bench::ledger::Verifier;
 use wafka_bench::load::{self, Plan, Stop};
 use wafka_bench::payload::{MAX_CONNS, topic_name};
@@ -218,11 +218,14 @@ fn jetstream_command(args: &JetStreamArgs) -> Result<()> {
     let (rounds, scale) = extent(args.cells.quick, args.rounds, args.seconds);
     let mut workplace = Workplace::new(args.common.dir.as_deref())?;
     let mut json = args.cells.file()?;
+    let cells: Vec<_> = all.iter().filter(|cell| wanted(&cell.name)).cloned().collect();
+    let sticky = cells.iter().any(|cell| cell.sides().contains(&Side::Sticky));
+    let sticky = sticky.then(|| plugin_path("partitioner", "sticky", args.plugins.as_deref()));
     let comparison = JetStream {
         wafka: server_path(&args.common)?,
         plugin: plugin_path("storage", "jetstream", args.plugins.as_deref())?,
-        sticky: plugin_path("partitioner", "sticky", args.plugins.as_deref())?,
-        cells: all.iter().filter(|cell| wanted(&cell.name)).cloned().collect(),
+        sticky: sticky.transpose()?.unwrap_or_default(),
+        cells,
         rounds,
         load: scale.load,
         progress: &mut std::io::stderr(),

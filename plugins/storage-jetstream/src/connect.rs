@@ -154,7 +154,12 @@ fn report(event: &Event, last_error: &Mutex<Option<Instant>>) {
 fn report_one(address: &str, event: &Event, is_new: &AtomicBool, is_away: &AtomicBool) {
     match event {
         Event::Connected => is_new.store(true, Ordering::Relaxed),
-        Event::Disconnected | Event::ServerError(_) | Event::ClientError(_) => {}
+        Event::Disconnected | Event::ClientError(_) => {}
+        // These do not end it.
+        Event::ServerError(_) | Event::SlowConsumer(_) => {
+            ::log::warn!("the connection to the engine at {address}: {event}");
+            return;
+        }
         _ => return,
     }
     match is_first(event, is_away) {
@@ -331,6 +336,19 @@ mod tests {
         let events = [Event::Connected, Event::Disconnected, error(), error(), Event::Connected, error()];
         let said: Vec<Option<bool>> = events.iter().map(|event| is_first(event, &away)).collect();
         assert_eq!(said, [None, Some(true), None, None, Some(false), Some(true)]);
+    }
+
+    /// Its end would not be said else, and nothing would say that it is over.
+    #[test]
+    fn what_does_not_end_a_connection_is_not_taken_for_its_end() {
+        let (new, away) = (AtomicBool::new(false), AtomicBool::new(false));
+        let refused = async_nats::ServerError::Other("permissions violation".into());
+        for event in [Event::ServerError(refused), Event::SlowConsumer(1)] {
+            report_one("a:1", &event, &new, &away);
+            assert!(!away.load(Ordering::Relaxed), "{event}");
+        }
+        report_one("a:1", &Event::Disconnected, &new, &away);
+        assert!(away.load(Ordering::Relaxed));
     }
 
     #[test]

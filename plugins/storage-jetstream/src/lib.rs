@@ -88,8 +88,8 @@
 //! engine stores as a whole or not at all. A sync waits for the acknowledgements. What is not acknowledged is in memory, where
 //! readers see it.
 //!
-//! Everything goes over one connection, but for lines: these go straight to the server that leads their log's stream, over a
-//! connection of its own, where `servers` names several addresses (16 at most) and that one is among them. A server that is not
+//! Everything goes over one connection, but for the lease, which has its own, and lines: these go straight to the server that
+//! leads their log's stream, over a connection of its own, where `servers` names several addresses (16 at most) and that one is among them. A server that is not
 //! there holds nothing up: what it would lead is led by another one soon, and any server hands lines on to it.
 
 mod answer;
