@@ -276,6 +276,10 @@ async fn first(
     end: Offset,
 ) -> Result<Offset, Failure> {
     let mut sequence = segments.sequence_of(0);
+    if sequence > last {
+        // No line was written since all of them went: there is nothing to be found.
+        return Ok(end);
+    }
     let mut offset = 0;
     while offset < end {
         // Not the first line alone: that there is none could be said by who does not know of it, and what is not known would

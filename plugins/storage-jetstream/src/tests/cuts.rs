@@ -137,3 +137,25 @@ fn a_leader_that_goes_while_a_log_is_cut_keeps_nobody_waiting() {
     assert!(sync(&mut *shard).is_empty());
     assert_holds(&*opened.reader, 0..7);
 }
+
+/// Its last cut is all that is left of it, and the next owner puts its own in that one's place.
+#[test]
+fn a_log_whose_lines_are_all_gone_is_taken_over_again_and_again() {
+    let cluster = Cluster::start(1, true);
+    let prefix = prefix();
+    let storage = cluster.open(&prefix);
+    let mut shard = shard(&storage);
+    let slot = create(&mut *shard, "a-1").slot;
+    append(&mut *shard, slot, 0, 10);
+    assert!(sync(&mut *shard).is_empty());
+    let home = storage.home();
+    let stream = home.logs.lock()[&log("a-1")].stream.clone();
+    home.block_on(home.api().purge(&stream, 11)).expect("it is purged");
+    for owner in ["second", "third", "fourth"] {
+        let options = crate::Options { prefix: prefix.clone(), ..cluster.options() };
+        let storage = crate::open("".as_ref(), options).expect("open");
+        own_as(&storage, owner);
+        let opened = super::shard(&storage).open(&log("a-1"), OpenRequest::default()).expect(owner);
+        assert_eq!((opened.first.offset, opened.end.offset), (10, 10), "{owner}");
+    }
+}
